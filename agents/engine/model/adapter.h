@@ -1,0 +1,41 @@
+// PEFT LoRA adapters on disk: adapter_config.json and adapter_model.safetensors.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace slipway::model {
+
+struct AdapterConfig {
+  int64_t r = 0;
+  double lora_alpha = 0;
+  double lora_dropout = 0;
+  bool use_rslora = false;
+  std::vector<std::string> target_modules;  // q_proj, … as PEFT names them
+  std::string base_model_name_or_path;
+
+  double scaling() const;  // alpha / r, or alpha / sqrt(r) for rsLoRA
+};
+
+// One adapted linear layer: delta = scaling * B A, A [r, in], B [out, r].
+struct AdapterTensor {
+  std::string module;  // model.layers.0.self_attn.q_proj
+  int64_t rank = 0, in_features = 0, out_features = 0;
+  std::vector<float> a, b;
+};
+
+struct Adapter {
+  AdapterConfig config;
+  std::vector<AdapterTensor> tensors;
+};
+
+// Throws base::Error INVALID_MODEL naming file and key or tensor; UNSUPPORTED for other PEFT types.
+Adapter load_adapter(const std::filesystem::path& folder);
+
+// Writes a folder that `peft` loads unchanged: files in one step each, the config last.
+void save_adapter(const std::filesystem::path& folder, const Adapter& adapter);
+
+}  // namespace slipway::model

@@ -1,0 +1,29 @@
+// absl::Status with the three things every API error carries: a reason code, the field, and the advice.
+// Used by backend and agent; rpc/ turns it into gRPC status details.
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace slipway::base {
+
+struct ErrorDetail {
+  std::string reason;  // UPPER_SNAKE, stable, to search for
+  std::string field;   // path of the request field at fault; empty if none
+  std::string advice;  // what to do about it
+};
+
+// A status of `code` that says what happened, to which thing, and carries `detail`.
+absl::Status error(absl::StatusCode code, const std::string& message, const ErrorDetail& detail = {});
+
+absl::Status invalid_argument(const std::string& field, const std::string& message, const std::string& advice = "");
+absl::Status not_found(const std::string& kind, const std::string& id);
+absl::Status already_exists(const std::string& kind, const std::string& id, const std::string& advice = "");
+absl::Status failed_precondition(const std::string& reason, const std::string& message, const std::string& advice);
+
+// What `error` put in, or empty strings.
+ErrorDetail detail_of(const absl::Status& status);
+
+}  // namespace slipway::base

@@ -1,0 +1,38 @@
+# Everything from outside: Debian 12's packages, and libtorch from its wheel. Versions: packaging/.
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(OpenSSL REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(fmt REQUIRED)
+find_package(absl REQUIRED)
+find_package(Protobuf REQUIRED)
+find_package(gRPC CONFIG REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(Boost 1.81 REQUIRED)
+find_package(GTest REQUIRED)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(ICU REQUIRED IMPORTED_TARGET icu-uc icu-i18n)
+pkg_check_modules(SODIUM REQUIRED IMPORTED_TARGET libsodium)
+pkg_check_modules(HWLOC REQUIRED IMPORTED_TARGET hwloc)
+pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
+find_package(SQLiteCpp REQUIRED)
+
+set(SLIPWAY_PYTHON ${SLIPWAY_DEPS}/venv/bin/python)
+file(GLOB slipway_site_packages ${SLIPWAY_DEPS}/venv/lib/python3.*/site-packages)
+set(SLIPWAY_SITE_PACKAGES ${slipway_site_packages} CACHE INTERNAL "")
+
+# libtorch: an imported target of our own, because Torch's CMake config insists on a full CUDA toolkit.
+# Linking torch_cpu and c10 alone lets the CUDA wheel serve machines without CUDA libraries.
+if(SLIPWAY_BUILD_TRAIN)
+  set(torch_root ${SLIPWAY_SITE_PACKAGES}/torch)
+  if(NOT EXISTS ${torch_root}/lib/libtorch_cpu.so)
+    message(FATAL_ERROR "libtorch is not at ${torch_root}. Run packaging/setup.sh, or configure with -DSLIPWAY_BUILD_TRAIN=OFF.")
+  endif()
+  add_library(slipway_torch INTERFACE)
+  target_include_directories(slipway_torch SYSTEM INTERFACE
+    ${torch_root}/include ${torch_root}/include/torch/csrc/api/include)
+  target_link_libraries(slipway_torch INTERFACE ${torch_root}/lib/libtorch_cpu.so ${torch_root}/lib/libc10.so)
+  target_link_options(slipway_torch INTERFACE -Wl,-rpath,${torch_root}/lib -Wl,--allow-shlib-undefined)
+endif()

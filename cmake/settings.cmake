@@ -1,0 +1,38 @@
+# Options, language level, warnings and sanitizers for every target.
+option(SLIPWAY_BUILD_TESTS "Build the tests" ON)
+option(SLIPWAY_BUILD_DESKTOP "Build slipway-console (needs Qt 6 WebEngine)" ON)
+option(SLIPWAY_BUILD_TRAIN "Build slipway-train (needs libtorch)" ON)
+option(SLIPWAY_CUDA "Compile the CUDA sources (needs nvcc; no GPU needed)" OFF)
+option(SLIPWAY_FUZZ "Build the libFuzzer targets (needs clang)" OFF)
+set(SLIPWAY_SANITIZE "" CACHE STRING "Sanitizers to build with: empty, address or thread")
+set(SLIPWAY_DEPS "$ENV{HOME}/.cache/slipway" CACHE PATH "Where packaging/setup.sh put the Python wheels")
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
+
+find_program(SLIPWAY_CCACHE ccache)
+if(SLIPWAY_CCACHE)
+  # base_dir makes the paths relative, so that clones share one cache.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1
+      CCACHE_SLOPPINESS=pch_defines,time_macros ${SLIPWAY_CCACHE})
+endif()
+find_program(SLIPWAY_MOLD mold)
+if(SLIPWAY_MOLD)
+  add_link_options(-fuse-ld=mold)
+endif()
+
+if(SLIPWAY_SANITIZE STREQUAL "address")
+  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g1)
+  add_link_options(-fsanitize=address,undefined)
+elseif(SLIPWAY_SANITIZE STREQUAL "thread")
+  add_compile_options(-fsanitize=thread -fno-omit-frame-pointer -g1)
+  add_link_options(-fsanitize=thread)
+endif()
