@@ -12,11 +12,14 @@ fi
 [ "${2:-}" = --configure-only ] && exit 0
 start=$SECONDS
 log=$folder/build.log
-# Quiet when there is little to do; a line now and then on a cold build. The reason of a failure comes last.
-if ! ninja -C "$folder" >"$log" 2>&1 & pid=$!; then :; fi
+ninja -C "$folder" >"$log" 2>&1 &
+pid=$!
+# A line now and then on a cold build.
 while kill -0 "$pid" 2>/dev/null; do
-  for _ in $(seq 20); do kill -0 "$pid" 2>/dev/null || break; sleep 0.5; done
-  kill -0 "$pid" 2>/dev/null && echo "build: $(grep -o '^\[[0-9]*/[0-9]*\]' "$log" | tail -n 1) after $((SECONDS - start)) s"
+  for _ in $(seq 40); do kill -0 "$pid" 2>/dev/null || break; sleep 0.5; done
+  if kill -0 "$pid" 2>/dev/null; then
+    echo "build: $(grep -o '^\[[0-9]*/[0-9]*\]' "$log" | tail -n 1) after $((SECONDS - start)) s"
+  fi
 done
 if ! wait "$pid"; then
   grep -E 'FAILED|error' "$log" | head -n 40 >&2 || tail -n 40 "$log" >&2
