@@ -1,0 +1,1 @@
+#include "backend/service/model_registry.h"
