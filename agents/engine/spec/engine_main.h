@@ -26,8 +26,12 @@ struct EngineContext {
   std::filesystem::path resolve(const std::string& path) const;
 };
 
+// The version of this build: 0.1.0.
+std::string version();
+
 // Runs `body` for `slipway-<kind> --spec FILE --workdir DIR`, and returns the exit status:
-// - takes a lock on the workdir, so that two processes never work in one (exit 1, with a message that names the other pid);
+// - takes a lock on the workdir, so that two processes never work in one (exit 1, with a message that names the other
+// pid);
 // - exits 0 at once when the workdir has finished with success;
 // - writes started, and at the end finished (succeeded, failed, stopped); an exception of `body` becomes an error event
 //   and exit 1; std::bad_alloc becomes OUT_OF_MEMORY; a wrong spec an error event and exit 2;

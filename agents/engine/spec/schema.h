@@ -9,14 +9,15 @@
 namespace slipway::spec {
 
 struct Violation {
-  std::string path;      // JSON path: training.learning_rate, data.train[0].format
-  std::string message;   // what is wrong, and what was expected
-  std::string nearest;   // for an unknown field or value: the nearest valid name; else empty
+  std::string path;     // JSON path: training.learning_rate, data.train[0].format
+  std::string message;  // what is wrong, and what was expected
+  std::string nearest;  // for an unknown field or value: the nearest valid name; else empty
 };
 
 // Checks `value` against the subset of JSON Schema (2020-12) that our specs use: type, properties, required,
 // additionalProperties, items, enum, const, minimum, maximum, exclusiveMinimum, exclusiveMaximum, minItems, minLength,
-// pattern-free; oneOf is not needed. Returns all violations at once, and fills in `default`s where there are none.
+// additionalProperties as a schema, local $ref, and oneOf whose alternative is chosen by the `const` of the property
+// that `discriminator` names. Returns all violations at once, and fills in `default`s where there are none.
 std::vector<Violation> check_against_schema(const nlohmann::json& schema, nlohmann::json& value);
 
 // The schema that the build embedded from agents/engine/spec/<kind>.schema.json; kind: prep, train, eval, serve.

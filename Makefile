@@ -1,0 +1,53 @@
+# The few commands a person needs. Each installs what is missing (packaging/setup.sh says what), skips what is done, and
+# stops at the first failure with the reason last. Needs nothing but make, bash and a Debian 12 machine.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := build
+.PHONY: setup build test demo up lint format tidy asan tsan cuda fuzz clean
+
+setup:
+	@packaging/setup.sh
+
+build: setup
+	@packaging/build.sh release
+	@packaging/build-ui.sh
+
+test: build
+	@ctest --preset release -j 2 --no-tests=error
+
+demo: build
+	@packaging/demo.sh
+
+up: build
+	@packaging/up.sh
+
+# Formatting, console's types and import edges. The dependency edges of the C++ rooms are a test (tests/lint).
+lint: build
+	@packaging/lint.sh
+
+format:
+	@packaging/lint.sh --fix
+
+tidy: setup
+	@packaging/build.sh debug --configure-only
+	@git ls-files '*.cpp' ':!tests' ':!app/desktop' | xargs -P 2 -n 8 clang-tidy -p build-debug --quiet
+
+asan: setup
+	@packaging/build.sh asan
+	@ctest --preset asan -j 2 -LE 'browser|desktop|slow'
+
+tsan: setup
+	@packaging/build.sh tsan
+	@TSAN_OPTIONS="suppressions=$(CURDIR)/packaging/tsan.supp halt_on_error=1" ctest --preset tsan -j 2 -L 'backend|agent'
+
+# The same sources against libtorch's CUDA build: needs no GPU to compile.
+cuda:
+	@packaging/setup.sh --cuda
+	@packaging/build.sh cuda
+
+# Every libFuzzer target for FUZZ_SECONDS (default 60) each.
+fuzz: setup
+	@packaging/fuzz.sh $(or $(FUZZ_SECONDS),60)
+
+clean:
+	rm -rf build build-debug build-asan build-tsan build-cuda build-fuzz ui/dist ui/node_modules ui/src/gen

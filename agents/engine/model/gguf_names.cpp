@@ -1,0 +1,52 @@
+#include "agents/engine/model/gguf_names.h"
+
+#include <array>
+#include <utility>
+
+namespace slipway::model {
+namespace {
+
+using Pair = std::pair<std::string_view, std::string_view>;
+
+constexpr std::array<Pair, 3> kGlobal = {Pair{"token_embd", "model.embed_tokens"}, {"output_norm", "model.norm"},
+                                         {"output", "lm_head"}};
+constexpr std::array<Pair, 9> kLayer = {Pair{"attn_norm", "input_layernorm"},
+                                        {"attn_q", "self_attn.q_proj"},
+                                        {"attn_k", "self_attn.k_proj"},
+                                        {"attn_v", "self_attn.v_proj"},
+                                        {"attn_output", "self_attn.o_proj"},
+                                        {"ffn_norm", "post_attention_layernorm"},
+                                        {"ffn_gate", "mlp.gate_proj"},
+                                        {"ffn_up", "mlp.up_proj"},
+                                        {"ffn_down", "mlp.down_proj"}};
+
+}  // namespace
+
+std::optional<std::string> huggingface_name(std::string_view gguf_name) {
+  const size_t dot = gguf_name.rfind('.');
+  if (dot == std::string_view::npos) return std::nullopt;
+  const std::string_view kind = gguf_name.substr(dot);  // .weight or .bias
+  if (kind != ".weight" && kind != ".bias") return std::nullopt;
+  const std::string_view stem = gguf_name.substr(0, dot);
+  for (const auto& [ours, theirs] : kGlobal) {
+    if (stem == ours) return std::string(theirs) + std::string(kind);
+  }
+  if (!stem.starts_with("blk.")) return std::nullopt;
+  const size_t end = stem.find('.', 4);
+  if (end == std::string_view::npos) return std::nullopt;
+  const std::string_view layer = stem.substr(4, end - 4);
+  if (layer.empty() || layer.find_first_not_of("0123456789") != std::string_view::npos) return std::nullopt;
+  for (const auto& [ours, theirs] : kLayer) {
+    if (stem.substr(end + 1) == ours) {
+      return "model.layers." + std::string(layer) + "." + std::string(theirs) + std::string(kind);
+    }
+  }
+  return std::nullopt;
+}
+
+bool has_permuted_rows(std::string_view name) {
+  return name.find(".self_attn.q_proj.") != std::string_view::npos ||
+         name.find(".self_attn.k_proj.") != std::string_view::npos;
+}
+
+}  // namespace slipway::model

@@ -1,0 +1,56 @@
+// From tokenised documents to the rows, micro-batches and steps of a run. Pure: the same input gives the same plan.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace slipway::train {
+
+// All documents of a data set, one after the other. A token is trained when its bit in `trained` is set and it is not
+// the first of its document (nothing predicts that one).
+struct Documents {
+  std::vector<int32_t> tokens;
+  std::vector<uint8_t> trained;      // beside tokens
+  std::vector<int64_t> offsets{0};   // document i is [offsets[i], offsets[i + 1])
+
+  int64_t count() const { return static_cast<int64_t>(offsets.size()) - 1; }
+  int64_t length(int64_t document) const { return offsets[document + 1] - offsets[document]; }
+  void add(std::span<const int32_t> document_tokens, std::span<const uint8_t> document_trained);
+};
+
+// A row is the documents that share one of the batch's places.
+using Row = std::vector<int64_t>;
+
+// Without packing one row per document. With it, rows of at most `max_length` tokens by best-fit decreasing (as TRL's
+// "bfd"); documents stay whole, and keep their own attention and positions.
+std::vector<Row> make_rows(const Documents& documents, bool packing, int64_t max_length);
+
+// What the decoder computes at once: documents laid end to end, without padding.
+struct Batch {
+  std::vector<int64_t> tokens, positions;
+  std::vector<int64_t> document_starts;  // and the end
+  std::vector<int64_t> target_rows;      // places whose next token is trained …
+  std::vector<int64_t> targets;          // … and that token
+};
+
+Batch make_batch(const Documents& documents, std::span<const Row> rows);
+
+// Which rows belong to which step. Stateless, so a resumed run needs only the step's number.
+class StepPlan {
+ public:
+  StepPlan(int64_t row_count, int64_t batch_size, int64_t accumulation_steps, bool shuffle, uint64_t seed);
+
+  int64_t steps_per_epoch() const { return steps_per_epoch_; }
+  // Rows of `step` (from 0), as micro-batches of up to batch_size; the last step of an epoch may have fewer.
+  std::vector<std::vector<int64_t>> micro_batches(int64_t step);
+
+ private:
+  int64_t row_count_, batch_size_, rows_per_step_, steps_per_epoch_;
+  bool shuffle_;
+  uint64_t seed_;
+  int64_t epoch_ = -1;  // whose order is held
+  std::vector<int64_t> order_;
+};
+
+}  // namespace slipway::train

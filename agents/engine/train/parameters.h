@@ -1,0 +1,57 @@
+// The trained parameters: f32 masters, gradients and both AdamW moments, each in one flat buffer, so that the optimizer,
+// the gradient norm and checkpoints each work on few large tensors.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace slipway::train {
+
+struct Parameter {
+  std::string name;            // its key in the exported safetensors
+  std::vector<int64_t> shape;
+  bool decayed = true;         // weight decay applies
+  int64_t offset = 0, size = 0;  // in the flat buffers
+};
+
+// One thread.
+class Parameters {
+ public:
+  // Before allocate(); parameters added one after the other lie one after the other. Returns the index.
+  size_t add(std::string name, std::vector<int64_t> shape, bool decayed);
+  void allocate(at::Device device);
+
+  const std::vector<Parameter>& list() const { return list_; }
+  int64_t element_count() const { return size_; }
+  bool empty() const { return list_.empty(); }
+
+  // Views into the flat buffers, in the parameter's shape.
+  at::Tensor value(size_t index) const;
+  at::Tensor gradient(size_t index) const;
+  // `count` neighbours from `first` on as one [rows, columns] view; they must have the same number of columns.
+  at::Tensor stacked_value(size_t first, size_t count) const;
+  at::Tensor stacked_gradient(size_t first, size_t count) const;
+
+  at::Tensor values, gradients, exp_avg, exp_avg_sq;  // flat, f32
+
+ private:
+  at::Tensor stacked(const at::Tensor& flat, size_t first, size_t count) const;
+
+  std::vector<Parameter> list_;
+  int64_t size_ = 0;
+};
+
+struct AdamWOptions {
+  double learning_rate = 0, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0;
+};
+
+// One step of AdamW as torch.optim.AdamW defines it; `step` counts from 1. Uses and keeps the gradients.
+void adamw_step(Parameters& parameters, const AdamWOptions& options, int64_t step);
+
+// The 2-norm of all gradients; when it is above max_norm (> 0) they are scaled as torch.nn.utils.clip_grad_norm_ does.
+double clip_gradients(Parameters& parameters, double max_norm);
+
+}  // namespace slipway::train
