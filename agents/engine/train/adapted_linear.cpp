@@ -49,7 +49,7 @@ at::Tensor AdaptedLinear::dropped(const at::Tensor& x, uint64_t dropout_seed, si
 }
 
 at::Tensor AdaptedLinear::forward(const at::Tensor& x, at::Tensor& hidden, uint64_t dropout_seed) const {
-  at::Tensor y = linear(x, weight_, bias_);
+  at::Tensor y = linear_forward(x, weight_, bias_);
   if (adapted_.empty()) return y;
   const bool drops = lora_.dropout > 0 && dropout_seed != 0;
   if (drops) {

@@ -1,6 +1,7 @@
 #include "agents/engine/train/decoder.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <cmath>
@@ -256,7 +257,7 @@ std::vector<float> Decoder::logits(const std::vector<int64_t>& tokens) {
   const at::Tensor x = run_layers(batch, context_of(batch, 0), nullptr, nullptr);
   at::Tensor inverse_rms;
   const at::Tensor hidden = rms_norm(x, final_norm_, architecture_.rms_norm_eps, options_.compute_type, inverse_rms);
-  const at::Tensor result = linear(hidden, output_weight_, {}).to(at::kCPU, at::kFloat).contiguous();
+  const at::Tensor result = linear_forward(hidden, output_weight_, {}).to(at::kCPU, at::kFloat).contiguous();
   return {result.data_ptr<float>(), result.data_ptr<float>() + result.numel()};
 }
 

@@ -1,6 +1,7 @@
 #include "agents/engine/train/decoder_layer.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
 #include <utility>
 

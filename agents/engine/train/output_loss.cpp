@@ -21,7 +21,7 @@ double output_loss(const at::Tensor& hidden, const at::Tensor& weight, const at:
     const at::Tensor part = hidden.narrow(0, begin, size);
     const at::Tensor target = targets.narrow(0, begin, size).unsqueeze(1);
     const at::Tensor log_probabilities =
-        at::log_softmax(linear(part, weight, {}), -1, at::kFloat);
+        at::log_softmax(linear_forward(part, weight, {}), -1, at::kFloat);
     total.sub_(log_probabilities.gather(1, target).sum(at::kDouble));
     if (gradient == nullptr) continue;
     at::Tensor dlogits = log_probabilities;

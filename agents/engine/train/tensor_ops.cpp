@@ -5,7 +5,7 @@
 
 namespace slipway::train {
 
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+at::Tensor linear_forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   at::Tensor y = at::linear(x, weight);
   if (bias.defined()) y.add_(bias);
   return y;

@@ -9,7 +9,7 @@
 namespace slipway::train {
 
 // y = x·Wᵀ + b. bias may be undefined.
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
+at::Tensor linear_forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 
 // dx = dy·W.
 at::Tensor linear_input_gradient(const at::Tensor& dy, const at::Tensor& weight);

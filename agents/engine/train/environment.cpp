@@ -1,0 +1,90 @@
+#include "agents/engine/train/environment.h"
+
+#include <ATen/Context.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <cpuid.h>
+#include <dlfcn.h>
+#include <malloc.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string_view>
+#include <thread>
+
+namespace slipway::train {
+
+namespace {
+
+constexpr char kPrepared[] = "SLIPWAY_TRAIN_PREPARED";
+
+// The cgroup's CPU quota in whole CPUs, or 0 when there is none (cgroup v2's cpu.max: quota and period).
+int cgroup_quota() {
+  std::ifstream file("/sys/fs/cgroup/cpu.max");
+  std::string quota;
+  double period = 0;
+  if (!(file >> quota >> period) || quota == "max" || period <= 0) return 0;
+  return std::max(1, static_cast<int>(std::ceil(std::strtod(quota.c_str(), nullptr) / period)));
+}
+
+}  // namespace
+
+int usable_threads() {
+  if (const char* text = std::getenv("OMP_NUM_THREADS"); text != nullptr && std::atoi(text) > 0) {
+    return std::min(std::atoi(text), 4096);
+  }
+  int count = static_cast<int>(std::thread::hardware_concurrency());
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) count = CPU_COUNT(&set);
+  if (const int quota = cgroup_quota(); quota > 0) count = std::min(count, quota);
+  return std::max(1, count);
+}
+
+void prepare_process(char** argv) {
+  // Freed buffers are kept for the next operation instead of being returned to the kernel and faulted in again.
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  mallopt(M_ARENA_MAX, 2);
+  if (std::getenv(kPrepared) != nullptr) return;
+  setenv(kPrepared, "1", 1);
+  // Threads that wait sleep after some 10 microseconds: on a shared machine spinning ones take the time of those that work.
+  setenv("GOMP_SPINCOUNT", "20000", 0);
+  setenv("KMP_BLOCKTIME", "0", 0);
+  // The same split of work in every run, whatever else runs: with it results repeat bit for bit.
+  setenv("OMP_DYNAMIC", "FALSE", 1);
+  setenv("MKL_DYNAMIC", "FALSE", 1);
+  setenv("OMP_NUM_THREADS", std::to_string(usable_threads()).c_str(), 1);
+  execv("/proc/self/exe", argv);
+  // Where that fails (no /proc) training works all the same, only slower beside other programs.
+}
+
+bool load_cuda() {
+  Dl_info info{};
+  if (dladdr(reinterpret_cast<const void*>(&at::detail::getCUDAHooks), &info) == 0 || info.dli_fname == nullptr) return false;
+  const std::filesystem::path library = std::filesystem::path(info.dli_fname).parent_path() / "libtorch_cuda.so";
+  std::error_code failure;
+  if (!std::filesystem::exists(library, failure)) return false;
+  if (dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL) == nullptr) return false;
+  return at::globalContext().hasCUDA() && at::detail::getCUDAHooks().deviceCount() > 0;
+}
+
+bool cpu_has_bf16() {
+  unsigned int eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) == 0) return false;
+  return (eax & (1U << 5U)) != 0;  // CPUID.(7,1):EAX[5]
+}
+
+int64_t peak_resident_bytes() {
+  std::ifstream file("/proc/self/status");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("VmHWM:")) return std::strtoll(line.c_str() + 6, nullptr, 10) * 1024;
+  }
+  return 0;
+}
+
+}  // namespace slipway::train
