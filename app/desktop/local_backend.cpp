@@ -26,8 +26,11 @@ QByteArray read_or_empty(const std::filesystem::path& path) {
 
 }  // namespace
 
-LocalBackend::LocalBackend(QString program, std::filesystem::path data, QObject* parent)
-    : QObject(parent), program_(std::move(program)), data_(std::move(data)) {
+LocalBackend::LocalBackend(QString program, std::filesystem::path data, QStringList more_arguments, QObject* parent)
+    : QObject(parent),
+      program_(std::move(program)),
+      data_(std::move(data)),
+      more_arguments_(std::move(more_arguments)) {
   poll_.setInterval(kPollMs);
   connect(&poll_, &QTimer::timeout, this, &LocalBackend::poll);
   process_.setProcessChannelMode(QProcess::MergedChannels);
@@ -52,7 +55,8 @@ void LocalBackend::start() {
     announce(running);
     return;
   }
-  process_.start(program_, {QStringLiteral("up"), QStringLiteral("--data"), QString::fromStdString(data_.string())});
+  process_.start(program_, QStringList{QStringLiteral("up"), QStringLiteral("--data"),
+                                       QString::fromStdString(data_.string())} + more_arguments_);
   polls_left_ = kPolls;
   poll_.start();
 }

@@ -5,6 +5,7 @@
 #include <QObject>
 #include <QProcess>
 #include <QString>
+#include <QStringList>
 #include <QTimer>
 #include <QUrl>
 #include <filesystem>
@@ -15,8 +16,8 @@ namespace slipway::desktop {
 class LocalBackend : public QObject {
   Q_OBJECT
  public:
-  // program: the slipway command; data: the data folder of slipwayd.
-  LocalBackend(QString program, std::filesystem::path data, QObject* parent = nullptr);
+  // program: the slipway command; data: the data folder of slipwayd; more_arguments: for `slipway up`.
+  LocalBackend(QString program, std::filesystem::path data, QStringList more_arguments = {}, QObject* parent = nullptr);
   ~LocalBackend() override;
 
   // Ends in ready() or failed().
@@ -36,6 +37,7 @@ class LocalBackend : public QObject {
 
   QString program_;
   std::filesystem::path data_;
+  QStringList more_arguments_;
   QProcess process_;
   QTimer poll_;
   int polls_left_ = 0;

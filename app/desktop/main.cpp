@@ -31,7 +31,10 @@ int main(int argc, char** argv) {
   KeychainStore secrets;
   MainWindow window(settings, secrets,
                     {QCoreApplication::applicationDirPath() + QStringLiteral("/slipway"),
-                     parser.value(QStringLiteral("data")), [](const QUrl& url) { QDesktopServices::openUrl(url); }, {}});
+                     parser.value(QStringLiteral("data")),
+                     {},
+                     [](const QUrl& url) { QDesktopServices::openUrl(url); },
+                     {}});
   if (parser.isSet(QStringLiteral("connect"))) {
     const auto url = parse_address(parser.value(QStringLiteral("connect")));
     if (!url) {

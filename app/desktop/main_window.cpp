@@ -86,7 +86,7 @@ void MainWindow::open(const Connection& connection) {
     return;
   }
   if (!local_) {
-    local_ = std::make_unique<LocalBackend>(options_.slipway_program, options_.data.toStdString());
+    local_ = std::make_unique<LocalBackend>(options_.slipway_program, options_.data.toStdString(), options_.up_arguments);
     connect(local_.get(), &LocalBackend::ready, this, [this](const QUrl& url) {
       if (current_.local) show_console(url);
     });

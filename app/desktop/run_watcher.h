@@ -24,6 +24,9 @@ class RunWatcher : public QObject {
   // Watches `url` as the person whose session cookie this is; an empty cookie stops.
   void watch(const QUrl& url, const QByteArray& cookie_header);
 
+  const QUrl& watched_url() const { return url_; }
+  const QString& cursor() const { return cursor_; }
+
  Q_SIGNALS:
   // state: succeeded, failed, cancelled.
   void run_ended(const QString& run_id, const QString& name, const QString& state);
