@@ -263,7 +263,7 @@ class Parser {
         break;
       default: good = value.is_string(); break;
     }
-    if (!good) problem(node, "the default is not a " + std::string(name_of(parameter.type)) + " as declared");
+    if (!good) problem(node, "the default is not of type " + std::string(name_of(parameter.type)));
     if (value.is_number() && ((parameter.minimum && value.get<double>() < *parameter.minimum) ||
                               (parameter.maximum && value.get<double>() > *parameter.maximum))) {
       problem(node, "the default is out of the declared range");

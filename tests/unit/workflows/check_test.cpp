@@ -88,7 +88,9 @@ TEST(PlanTasks, LeavesOutTasksAndTheNeedsForThem) {
 }
 
 TEST(PlanTasks, SurviveAJourneyThroughJson) {
-  for (const Task& task : *plan_tasks(workflow(), {{"fast", true}})) {
+  const auto tasks = plan_tasks(workflow(), {{"fast", true}});
+  ASSERT_TRUE(tasks.ok());
+  for (const Task& task : *tasks) {
     EXPECT_EQ(to_json(task_from_json(to_json(task))), to_json(task));
   }
 }

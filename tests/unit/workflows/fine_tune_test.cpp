@@ -33,7 +33,9 @@ class FineTune : public testing::Test {
     EXPECT_TRUE(checked.violations.empty()) << checked.violations[0].message;
     Json scope = {{"parameters", checked.values}, {"tasks", Json::object()}};
     std::map<std::string, Json> specs;
-    for (const Task& task : *plan_tasks(workflow_, checked.values)) {
+    const auto tasks = plan_tasks(workflow_, checked.values);
+    EXPECT_TRUE(tasks.ok()) << tasks.status();
+    for (const Task& task : tasks.value()) {
       for (const std::string& name : task.upload_artifacts) scope["tasks"][task.name]["artifacts"][name] = "id-" + name;
       for (const TaskResult& result : task.results) scope["tasks"][task.name]["results"][result.name] = 7.5;
       if (!is_engine(task.kind)) continue;

@@ -47,10 +47,10 @@ tasks:
 )");
   EXPECT_THAT(problems, HasSubstr("w.yaml:7:25: unknown type 'whole'"));
   EXPECT_THAT(problems, HasSubstr("there is no step 'two'"));
-  EXPECT_THAT(problems, HasSubstr("w.yaml:8:86: unknown key 'maximun'"));
+  EXPECT_THAT(problems, HasSubstr("w.yaml:8:83: unknown key 'maximun'"));
   EXPECT_THAT(problems, HasSubstr("declared twice"));
-  EXPECT_THAT(problems, HasSubstr("the default is not a integer"));
-  EXPECT_THAT(problems, HasSubstr("w.yaml:10:34: unknown engine 'bake'"));
+  EXPECT_THAT(problems, HasSubstr("the default is not of type integer"));
+  EXPECT_THAT(problems, HasSubstr("w.yaml:10:33: unknown engine 'bake'"));
   EXPECT_THAT(problems, HasSubstr("there is no parameter 'cuont'"));
 }
 
