@@ -151,7 +151,8 @@ absl::Status Session::run_once(Attempts& attempts, Cancellation& cancellation, b
   *hello.mutable_hello()->mutable_facts() = facts_;
   for (auto& status : attempts.statuses()) *hello.mutable_hello()->add_attempts() = std::move(status);
   v1::BackendMessage message;
-  if (stream->Write(hello) && stream->Read(&message) && message.has_welcome()) {
+  const bool answered = stream->Write(hello) && stream->Read(&message);
+  if (answered && message.has_welcome()) {
     welcomed = true;
     uint64_t session = 0;
     {
@@ -172,11 +173,10 @@ absl::Status Session::run_once(Attempts& attempts, Cancellation& cancellation, b
       outgoing_.clear();
     }
     changed_.notify_all();
-    context.TryCancel();
-    writer.join();
+    writer.join();  // the stream is over: a write in progress fails
     attempts.disconnected();
-  } else {
-    context.TryCancel();
+  } else if (answered) {
+    context.TryCancel();  // not our protocol
   }
   const auto status = to_absl(stream->Finish());
   if (is_refusal(status) && !cancellation.cancelled()) {

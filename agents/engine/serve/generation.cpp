@@ -158,6 +158,8 @@ void Generation::take_end(size_t index, runtime::FinishReason reason, const std:
     fail(ApiError(503, "the server is stopping"));
     return;
   }
+  // An end token is not handed over, but it was generated: it counts, as it does for OpenAI.
+  if (reason == runtime::FinishReason::kStop) ++choice.tokens;
   std::string rest = choice.matcher.push(choice.decoder.flush());
   if (!choice.matcher.stopped()) rest += choice.matcher.flush();
   emit(choice, std::move(rest), false);

@@ -154,7 +154,8 @@ class ConnectionExchange : public Exchange, public std::enable_shared_from_this<
 Connection::Connection(asio::ip::tcp::socket socket, ConnectionOwner& owner)
     : stream_(std::move(socket)),
       owner_(owner),
-      buffer_(static_cast<size_t>(owner.limits().max_header_bytes) + (256U << 10U)) {
+      buffer_(static_cast<size_t>(owner.limits().max_header_bytes) + (256U << 10U)),
+      read_timer_(stream_.get_executor()) {
   error_code ignored;
   const auto endpoint = stream_.socket().remote_endpoint(ignored);
   if (!ignored) client_ = endpoint.address().to_string() + ":" + std::to_string(endpoint.port());
@@ -193,15 +194,17 @@ void Connection::read_request() {
 
 void Connection::read_head() {
   mid_request_ = true;
-  stream_.expires_after(owner_.limits().read_timeout);
+  stream_.expires_never();
+  limit_reading(owner_.limits().read_timeout);
   http::async_read_header(stream_, buffer_, parser_->value, [self = shared_from_this()](error_code failure, size_t) {
     if (self->closed_) return;
+    self->end_limit();
     if (failure == http::error::header_limit || failure == http::error::buffer_overflow) {
       self->refuse(431,
                    "the headers are larger than " + std::to_string(self->owner_.limits().max_header_bytes) + " bytes");
     } else if (failure == http::error::body_limit) {
       self->refuse(413, "the body is larger than " + std::to_string(self->owner_.limits().max_body_bytes) + " bytes");
-    } else if (failure == beast::error::timeout) {
+    } else if (failure && self->read_timed_out_) {
       self->refuse(408, "the request did not come in time");
     } else if (failure == http::error::end_of_stream || failure == asio::error::eof ||
                failure == asio::error::connection_reset) {
@@ -214,6 +217,22 @@ void Connection::read_head() {
   });
 }
 
+void Connection::limit_reading(std::chrono::milliseconds time) {
+  read_timed_out_ = false;
+  read_timer_.expires_after(time);
+  read_timer_.async_wait([self = shared_from_this(), limit = ++read_limit_](error_code cancelled) {
+    if (cancelled || self->closed_ || limit != self->read_limit_) return;
+    self->read_timed_out_ = true;
+    error_code ignored;
+    self->stream_.socket().cancel(ignored);
+  });
+}
+
+void Connection::end_limit() {
+  ++read_limit_;
+  read_timer_.cancel();
+}
+
 void Connection::read_body() {
   const auto& head = parser_->value.get();
   if (beast::iequals(head[http::field::expect], "100-continue") && !parser_->value.is_done()) {
@@ -222,12 +241,13 @@ void Connection::read_body() {
     error_code ignored;
     asio::write(stream_.socket(), asio::buffer(kContinue), ignored);
   }
-  stream_.expires_after(owner_.limits().read_timeout * kBodyTimeFactor);
+  limit_reading(owner_.limits().read_timeout * kBodyTimeFactor);
   http::async_read(stream_, buffer_, parser_->value, [self = shared_from_this()](error_code failure, size_t) {
     if (self->closed_) return;
+    self->end_limit();
     if (failure == http::error::body_limit) {
       self->refuse(413, "the body is larger than " + std::to_string(self->owner_.limits().max_body_bytes) + " bytes");
-    } else if (failure == beast::error::timeout) {
+    } else if (failure && self->read_timed_out_) {
       self->refuse(408, "the request did not come in time");
     } else if (failure == http::error::partial_message || failure == asio::error::eof ||
                failure == asio::error::connection_reset) {
@@ -369,6 +389,7 @@ void Connection::linger(size_t bytes_left) {
 void Connection::close() {
   if (closed_) return;
   closed_ = true;
+  end_limit();
   error_code ignored;
   stream_.socket().close(ignored);
   const std::shared_ptr<ConnectionExchange> open = std::move(exchange_);
