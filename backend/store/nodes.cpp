@@ -68,6 +68,28 @@ absl::StatusOr<Page<Node>> list_nodes(Connection& connection, const PageRequest&
   return list_page(connection, query, request, read_node);
 }
 
+void set_node_token(Connection& connection, const std::string& id, const std::string& token_sha256) {
+  execute(connection, "UPDATE nodes SET token_sha256 = ? WHERE id = ?", token_sha256, id);
+}
+
+std::optional<std::string> find_node_by_token(Connection& connection, const std::string& token_sha256) {
+  if (token_sha256.empty()) return std::nullopt;
+  return query_one(
+      connection, "SELECT id FROM nodes WHERE token_sha256 = ?",
+      [](SQLite::Statement& row) { return row.getColumn(0).getString(); }, token_sha256);
+}
+
+void insert_join_token(Connection& connection, const std::string& token_sha256, int64_t expires_at_ms) {
+  execute(connection, "INSERT OR REPLACE INTO join_tokens (token_sha256, expires_at_ms) VALUES (?, ?)", token_sha256,
+          expires_at_ms);
+}
+
+bool take_join_token(Connection& connection, const std::string& token_sha256, int64_t now_ms) {
+  execute(connection, "DELETE FROM join_tokens WHERE expires_at_ms <= ?", now_ms);
+  execute(connection, "DELETE FROM join_tokens WHERE token_sha256 = ?", token_sha256);
+  return connection.getChanges() > 0;
+}
+
 void insert_sample(Transaction& transaction, const std::string& node_id, int64_t time_ms, const std::string& sample) {
   execute(transaction.connection(), "INSERT OR REPLACE INTO node_samples (node_id, time_ms, position, sample) VALUES (?, ?, ?, ?)",
           node_id, time_ms, transaction.next_position(), sample);

@@ -35,6 +35,12 @@ std::vector<Node> all_nodes(Connection& connection);
 // By name. Filter: words in name or id; state:online.
 absl::StatusOr<Page<Node>> list_nodes(Connection& connection, const PageRequest& request);
 
+void set_node_token(Connection& connection, const std::string& id, const std::string& token_sha256);
+std::optional<std::string> find_node_by_token(Connection& connection, const std::string& token_sha256);
+void insert_join_token(Connection& connection, const std::string& token_sha256, int64_t expires_at_ms);
+// Takes the token out; false when there is none that is still valid at `now_ms`.
+bool take_join_token(Connection& connection, const std::string& token_sha256, int64_t now_ms);
+
 // A second sample of the same time replaces the first.
 void insert_sample(Transaction& transaction, const std::string& node_id, int64_t time_ms, const std::string& sample);
 std::optional<NodeSample> latest_sample(Connection& connection, const std::string& node_id);

@@ -17,14 +17,11 @@ nlohmann::ordered_json parse_body(std::string_view body) {
   try {
     parsed = ordered_json::parse(body);
   } catch (const ordered_json::parse_error& error) {
-    std::string detail = error.what();
-    const size_t colon = detail.find(": ");
-    if (colon != std::string::npos) detail = detail.substr(colon + 2);
-    if (detail.size() > 200) detail.resize(200);
+    const std::string detail = spec::parse_error_reason(error.what());
     throw ApiError(400, "the body is not JSON at byte " + std::to_string(error.byte) + ": " + detail, "",
                    "invalid_json");
   } catch (const ordered_json::exception& error) {
-    throw ApiError(400, std::string("the body is not JSON that can be read: ") + error.what(), "", "invalid_json");
+    throw ApiError(400, std::string("the body is not JSON that can be read: ") + spec::parse_error_reason(error.what()), "", "invalid_json");
   }
   if (!parsed.is_object()) throw ApiError(400, "the body must be a JSON object {...}", "", "invalid_json");
   return parsed;

@@ -38,7 +38,6 @@ struct Product {
   // In pieces of `piece` columns and `block` rows.
   std::vector<float> run(const Table& table, WeightFormat format, int64_t block, int64_t piece) const {
     std::vector<float> y(static_cast<size_t>(rows * columns), 0.5F);
-    std::vector<float> scratch(static_cast<size_t>(4 * depth));
     for (int64_t row = 0; row < rows; row += block) {
       for (int64_t begin = 0; begin < columns; begin += piece) {
         MatmulCall call;
@@ -53,7 +52,6 @@ struct Product {
         call.y = y.data() + row * columns;
         call.y_stride = columns;
         call.accumulate = true;
-        call.scratch = scratch.data();
         table.matmul(call);
       }
     }
