@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: setup build test demo up lint format tidy asan tsan cuda fuzz clean
+.PHONY: setup build test demo up lint format tidy asan tsan cuda fuzz bench clean
 
 setup:
 	@packaging/setup.sh
@@ -48,6 +48,10 @@ cuda:
 # Every libFuzzer target for FUZZ_SECONDS (default 60) each.
 fuzz: setup
 	@packaging/fuzz.sh $(or $(FUZZ_SECONDS),60)
+
+# Figures of this machine, for a closing note.
+bench: build
+	@python3 tests/bench/figures.py
 
 clean:
 	rm -rf build build-debug build-asan build-tsan build-cuda build-fuzz ui/dist ui/node_modules ui/src/gen

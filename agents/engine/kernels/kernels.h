@@ -23,8 +23,6 @@ struct MatmulCall {
   float* y = nullptr;
   int64_t y_stride = 0;
   bool accumulate = false;
-  // At least 4 × depth floats of the calling thread's own, where format is not kF32.
-  float* scratch = nullptr;
 };
 
 inline constexpr int64_t kPageTokens = 16;  // tokens in one page of the KV cache

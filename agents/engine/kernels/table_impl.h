@@ -65,17 +65,8 @@ inline void strip(const MatmulCall& call, int64_t row_begin, int64_t row_end, co
   }
 }
 
-inline void widen(const uint16_t* from, int64_t count, float* to) {
-  for (int64_t i = 0; i < count; ++i) {
-    const uint32_t bits = static_cast<uint32_t>(from[i]) << 16U;
-    __builtin_memcpy(to + i, &bits, sizeof bits);
-  }
-}
-inline void widen(const float*, int64_t, float*) {}
-
 template <typename V, typename T>
 inline void matmul_typed(const MatmulCall& call, const T* weights) {
-  constexpr bool kWide = sizeof(T) != sizeof(float);
   if (call.rows == 1) {
     // One row: bound by memory, so many rows of w at once.
     int64_t j = call.begin;
@@ -95,13 +86,7 @@ inline void matmul_typed(const MatmulCall& call, const T* weights) {
     const int64_t row_end = row + block < call.rows ? row + block : call.rows;
     int64_t j = call.begin;
     for (; j + V::kColumns <= call.end; j += V::kColumns) {
-      const T* w = weights + j * call.depth;
-      if (kWide && row_end - row > 4) {
-        widen(w, V::kColumns * call.depth, call.scratch);
-        strip<V, V::kColumns>(call, row, row_end, call.scratch, call.y + j);
-      } else {
-        strip<V, V::kColumns>(call, row, row_end, w, call.y + j);
-      }
+      strip<V, V::kColumns>(call, row, row_end, weights + j * call.depth, call.y + j);
     }
     for (; j < call.end; ++j) strip<V, 1>(call, row, row_end, weights + j * call.depth, call.y + j);
   }

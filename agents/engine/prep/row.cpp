@@ -47,8 +47,10 @@ class Columns {
     const auto mapped = mapping_.find(role);
     const auto found = row_.find(mapped == mapping_.end() ? role : mapped->second);
     if (found != row_.end()) return &*found;
-    if (mapped != mapping_.end()) fail(mapped->second);
-    return nullptr;
+    if (mapped == mapping_.end()) return nullptr;
+    const ordered_json* nested = find_nested(mapped->second);
+    if (nested == nullptr) fail(mapped->second);
+    return nested;
   }
 
   const ordered_json& get(const std::string& role) const {
@@ -73,6 +75,25 @@ class Columns {
                      kind_name(value));
     }
     return value.get<std::string>();
+  }
+
+  // A dotted name leads into objects, and by number into lists: answers.text.0.
+  const ordered_json* find_nested(const std::string& path) const {
+    const ordered_json* value = &row_;
+    for (size_t begin = 0; begin <= path.size();) {
+      const size_t end = std::min(path.find('.', begin), path.size());
+      const std::string part = path.substr(begin, end - begin);
+      begin = end + 1;
+      if (value->is_object() && value->contains(part)) {
+        value = &(*value)[part];
+      } else if (value->is_array() && !part.empty() && part.size() < 9 &&
+                 part.find_first_not_of("0123456789") == std::string::npos && std::stoul(part) < value->size()) {
+        value = &(*value)[std::stoul(part)];
+      } else {
+        return nullptr;
+      }
+    }
+    return value;
   }
 
   [[noreturn]] void fail(const std::string& column) const {
@@ -291,14 +312,12 @@ Row parse_row(std::string_view line, Format format, const Mapping& mapping) {
   try {
     parsed = ordered_json::parse(line);
   } catch (const ordered_json::parse_error& error) {
-    std::string detail = error.what();
-    const size_t colon = detail.find(": ");
-    if (colon != std::string::npos) detail = detail.substr(colon + 2);
+    const std::string detail = spec::parse_error_reason(error.what());
     const std::string what = detail.find("UTF-8") != std::string::npos ? "is not valid UTF-8" : "is not JSON";
     throw RowFault(what + " at column " + std::to_string(error.byte) + " (" + detail +
                    "); expected one JSON object on each line");
   } catch (const ordered_json::exception& error) {
-    throw RowFault(std::string("is not JSON that can be read: ") + error.what());
+    throw RowFault(std::string("is not JSON that can be read: ") + spec::parse_error_reason(error.what()));
   }
   if (!parsed.is_object())
     throw RowFault(std::string("is ") + kind_name(parsed) + "; expected one JSON object on each line");

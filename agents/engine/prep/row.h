@@ -45,7 +45,7 @@ struct Row {
   std::string useless() const;
 };
 
-// Role (prompt, completion, …) -> column name, for the roles that do not have their usual column.
+// Role (prompt, completion, …) -> column name, for the roles that do not have their usual column. Dotted: a nested one.
 using Mapping = std::map<std::string, std::string>;
 
 // Parses one line of a JSONL file. Throws RowFault: what is wrong, and what was expected.

@@ -120,12 +120,7 @@ Decoder::Decoder(const std::filesystem::path& path, const model::Architecture& a
       sines_.push_back(std::sin(angle));
     }
   }
-  const int64_t widest = std::max({hidden, inner, queries_});
-  widened_.resize(static_cast<size_t>(pool.threads()));
   scores_.resize(static_cast<size_t>(pool.threads()));
-  if (format != kernels::WeightFormat::kF32) {
-    for (auto& buffer : widened_) buffer.resize(static_cast<size_t>(4 * widest));
-  }
 }
 
 void Decoder::reserve(int64_t rows) {
@@ -143,18 +138,16 @@ void Decoder::multiply(kernels::MatmulCall call, int64_t columns) {
   if (call.rows * columns * call.depth <= kSerialWork) {
     call.begin = 0;
     call.end = columns;
-    call.scratch = widened_[0].data();
     table_.matmul(call);
     return;
   }
   // A few pieces per thread, so that one that is held up does not hold up all; in eights, as the kernels take them.
   const int64_t pieces = std::max<int64_t>(1, std::min<int64_t>(4 * pool_.threads(), columns / 16));
   const int64_t piece = ((columns + pieces - 1) / pieces + 7) / 8 * 8;
-  pool_.run((columns + piece - 1) / piece, [&](int64_t index, int worker) {
+  pool_.run((columns + piece - 1) / piece, [&](int64_t index, int) {
     kernels::MatmulCall part = call;
     part.begin = index * piece;
     part.end = std::min(columns, part.begin + piece);
-    part.scratch = widened_[static_cast<size_t>(worker)].data();
     table_.matmul(part);
   });
 }

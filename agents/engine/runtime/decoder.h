@@ -73,8 +73,7 @@ class Decoder {
   // Scratch, row-major, as many rows as the largest batch so far.
   int64_t reserved_rows_ = 0;
   std::vector<float> hidden_, normed_, attention_in_, attention_out_, mlp_, lora_, gathered_;
-  std::vector<std::vector<float>> widened_;  // per worker, for kernels that widen weights
-  std::vector<std::vector<float>> scores_;   // per worker, attention scores
+  std::vector<std::vector<float>> scores_;  // per worker, attention scores
 };
 
 }  // namespace slipway::runtime

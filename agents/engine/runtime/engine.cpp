@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "agents/engine/kernels/kernels.h"
+#include "agents/engine/model/weights.h"
 #include "agents/engine/runtime/decoder.h"
 #include "agents/engine/runtime/sampler.h"
 #include "agents/engine/runtime/scheduler.h"
@@ -391,6 +392,18 @@ class Engine::Impl {
 
   std::thread thread_;  // last: it uses all of the above
 };
+
+WeightType choose_weight_type(const std::string& dtype, const std::filesystem::path& model) {
+  if (dtype == "f32") return WeightType::kF32;
+  if (dtype == "bf16") return WeightType::kBF16;
+  if (dtype != "auto") {
+    throw base::Error(base::kUnsupported, "dtype " + dtype + " is not known", "known: auto, f32, bf16");
+  }
+  constexpr char kSample[] = "model.layers.0.mlp.down_proj.weight";
+  const auto weights = model::open_weights(model);
+  const bool bf16 = weights->contains(kSample) && weights->get(kSample).dtype == model::DType::kBF16;
+  return bf16 ? WeightType::kBF16 : WeightType::kF32;
+}
 
 Engine::Engine(const std::filesystem::path& model, const EngineOptions& options)
     : impl_(std::make_unique<Impl>(model, options)) {}

@@ -16,6 +16,10 @@ namespace slipway::runtime {
 
 enum class WeightType { kF32, kBF16 };
 
+// The type for a spec's dtype: "f32", "bf16", or "auto": bf16 for a model whose weights are stored so, else f32. Throws
+// base::Error UNSUPPORTED for another name, and what opening the model throws.
+WeightType choose_weight_type(const std::string& dtype, const std::filesystem::path& model);
+
 struct EngineOptions {
   WeightType weight_type = WeightType::kF32;
   int threads = 0;            // 0: as many as the machine has cores

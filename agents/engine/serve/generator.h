@@ -25,6 +25,7 @@ class Generator {
 };
 
 // The real one. Throws base::Error when the model cannot be loaded.
-std::unique_ptr<Generator> make_engine_generator(const std::filesystem::path& model, const runtime::EngineOptions& options);
+std::unique_ptr<Generator> make_engine_generator(const std::filesystem::path& model,
+                                                 const runtime::EngineOptions& options);
 
 }  // namespace slipway::serve

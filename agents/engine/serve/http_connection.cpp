@@ -25,7 +25,8 @@ constexpr auto kLingerTime = std::chrono::seconds(2);
 constexpr size_t kLingerBytes = size_t{64} << 20U;
 
 std::string status_line(int status) {
-  return "HTTP/1.1 " + std::to_string(status) + " " + std::string(http::obsolete_reason(static_cast<http::status>(status))) + "\r\n";
+  return "HTTP/1.1 " + std::to_string(status) + " " +
+         std::string(http::obsolete_reason(static_cast<http::status>(status))) + "\r\n";
 }
 
 }  // namespace
@@ -51,7 +52,8 @@ class ConnectionExchange : public Exchange, public std::enable_shared_from_this<
 
   void respond(HttpResponse response) override {
     std::string data = status_line(response.status);
-    data += "Content-Type: " + response.content_type + "\r\nContent-Length: " + std::to_string(response.body.size()) + "\r\n";
+    data += "Content-Type: " + response.content_type + "\r\nContent-Length: " + std::to_string(response.body.size()) +
+            "\r\n";
     data += common_headers();
     for (const auto& [name, value] : response.headers) data += name + ": " + value + "\r\n";
     data += "\r\n";
@@ -60,7 +62,8 @@ class ConnectionExchange : public Exchange, public std::enable_shared_from_this<
   }
 
   void begin_stream(const std::string& content_type) override {
-    post(status_line(200) + "Content-Type: " + content_type + "\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n" +
+    post(status_line(200) + "Content-Type: " + content_type +
+             "\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n" +
              (chunked_ ? "Transfer-Encoding: chunked\r\n" : "") + common_headers() + "\r\n",
          false, 200);
   }
@@ -119,7 +122,8 @@ class ConnectionExchange : public Exchange, public std::enable_shared_from_this<
 
  private:
   std::string common_headers() const {
-    return std::string("X-Content-Type-Options: nosniff\r\nConnection: ") + (keep_alive_ ? "keep-alive" : "close") + "\r\n";
+    return std::string("X-Content-Type-Options: nosniff\r\nConnection: ") + (keep_alive_ ? "keep-alive" : "close") +
+           "\r\n";
   }
 
   void post(std::string data, bool last, int status) {
@@ -138,8 +142,8 @@ class ConnectionExchange : public Exchange, public std::enable_shared_from_this<
   const asio::any_io_executor executor_;
   const bool keep_alive_, chunked_;
   const std::chrono::steady_clock::time_point begin_;
-  int status_ = 0;      // the I/O thread's
-  int64_t bytes_ = 0;   // the I/O thread's
+  int status_ = 0;     // the I/O thread's
+  int64_t bytes_ = 0;  // the I/O thread's
 
   std::mutex mutex_;  // for what follows; complete_ and left_ are written on the I/O thread alone
   std::function<void()> callback_;
@@ -148,7 +152,10 @@ class ConnectionExchange : public Exchange, public std::enable_shared_from_this<
 };
 
 Connection::Connection(asio::ip::tcp::socket socket, ConnectionOwner& owner)
-    : stream_(std::move(socket)), owner_(owner), buffer_(static_cast<size_t>(owner.limits().max_header_bytes) + (256U << 10U)) {
+    : stream_(std::move(socket)),
+      owner_(owner),
+      buffer_(static_cast<size_t>(owner.limits().max_header_bytes) + (256U << 10U)),
+      read_timer_(stream_.get_executor()) {
   error_code ignored;
   const auto endpoint = stream_.socket().remote_endpoint(ignored);
   if (!ignored) client_ = endpoint.address().to_string() + ":" + std::to_string(endpoint.port());
@@ -187,16 +194,20 @@ void Connection::read_request() {
 
 void Connection::read_head() {
   mid_request_ = true;
-  stream_.expires_after(owner_.limits().read_timeout);
+  stream_.expires_never();
+  limit_reading(owner_.limits().read_timeout);
   http::async_read_header(stream_, buffer_, parser_->value, [self = shared_from_this()](error_code failure, size_t) {
     if (self->closed_) return;
+    self->end_limit();
     if (failure == http::error::header_limit || failure == http::error::buffer_overflow) {
-      self->refuse(431, "the headers are larger than " + std::to_string(self->owner_.limits().max_header_bytes) + " bytes");
+      self->refuse(431,
+                   "the headers are larger than " + std::to_string(self->owner_.limits().max_header_bytes) + " bytes");
     } else if (failure == http::error::body_limit) {
       self->refuse(413, "the body is larger than " + std::to_string(self->owner_.limits().max_body_bytes) + " bytes");
-    } else if (failure == beast::error::timeout) {
+    } else if (failure && self->read_timed_out_) {
       self->refuse(408, "the request did not come in time");
-    } else if (failure == http::error::end_of_stream || failure == asio::error::eof || failure == asio::error::connection_reset) {
+    } else if (failure == http::error::end_of_stream || failure == asio::error::eof ||
+               failure == asio::error::connection_reset) {
       self->close();
     } else if (failure) {
       self->refuse(400, "this is no HTTP/1.1 request: " + failure.message());
@@ -204,6 +215,22 @@ void Connection::read_head() {
       self->read_body();
     }
   });
+}
+
+void Connection::limit_reading(std::chrono::milliseconds time) {
+  read_timed_out_ = false;
+  read_timer_.expires_after(time);
+  read_timer_.async_wait([self = shared_from_this(), limit = ++read_limit_](error_code cancelled) {
+    if (cancelled || self->closed_ || limit != self->read_limit_) return;
+    self->read_timed_out_ = true;
+    error_code ignored;
+    self->stream_.socket().cancel(ignored);
+  });
+}
+
+void Connection::end_limit() {
+  ++read_limit_;
+  read_timer_.cancel();
 }
 
 void Connection::read_body() {
@@ -214,14 +241,16 @@ void Connection::read_body() {
     error_code ignored;
     asio::write(stream_.socket(), asio::buffer(kContinue), ignored);
   }
-  stream_.expires_after(owner_.limits().read_timeout * kBodyTimeFactor);
+  limit_reading(owner_.limits().read_timeout * kBodyTimeFactor);
   http::async_read(stream_, buffer_, parser_->value, [self = shared_from_this()](error_code failure, size_t) {
     if (self->closed_) return;
+    self->end_limit();
     if (failure == http::error::body_limit) {
       self->refuse(413, "the body is larger than " + std::to_string(self->owner_.limits().max_body_bytes) + " bytes");
-    } else if (failure == beast::error::timeout) {
+    } else if (failure && self->read_timed_out_) {
       self->refuse(408, "the request did not come in time");
-    } else if (failure == http::error::partial_message || failure == asio::error::eof || failure == asio::error::connection_reset) {
+    } else if (failure == http::error::partial_message || failure == asio::error::eof ||
+               failure == asio::error::connection_reset) {
       self->close();
     } else if (failure) {
       self->refuse(400, "this is no HTTP/1.1 request: " + failure.message());
@@ -242,13 +271,15 @@ void Connection::take_request() {
   request.path = std::string(target.substr(0, target.find('?')));
   for (const auto& field : message) {
     std::string name(field.name_string());
-    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; });
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](unsigned char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; });
     request.headers.insert_or_assign(std::move(name), std::string(field.value()));
   }
   request.body = std::move(message.body());
   request.client = client_;
   stream_.expires_never();
-  exchange_ = std::make_shared<ConnectionExchange>(std::move(request), weak_from_this(), stream_.get_executor(), owner_.self(), keep_alive_, message.version() >= 11);
+  exchange_ = std::make_shared<ConnectionExchange>(std::move(request), weak_from_this(), stream_.get_executor(),
+                                                   owner_.self(), keep_alive_, message.version() >= 11);
   owner_.began();
   watch_for_leaving();
   owner_.handle(exchange_);
@@ -261,7 +292,8 @@ void Connection::refuse(int status, const std::string& message) {
   request.method = "-";
   request.path = "-";
   request.client = client_;
-  exchange_ = std::make_shared<ConnectionExchange>(std::move(request), weak_from_this(), stream_.get_executor(), owner_.self(), false, true);
+  exchange_ = std::make_shared<ConnectionExchange>(std::move(request), weak_from_this(), stream_.get_executor(),
+                                                   owner_.self(), false, true);
   owner_.began();
   exchange_->respond(owner_.refuse(status, message));
 }
@@ -344,18 +376,20 @@ void Connection::close_when_idle() {
 // Closing with unread bytes would reset the connection and could take the answer away from the client.
 void Connection::linger(size_t bytes_left) {
   stream_.expires_after(kLingerTime);
-  stream_.async_read_some(buffer_.prepare(8192), [self = shared_from_this(), bytes_left](error_code failure, size_t count) {
-    if (failure || self->closed_ || count >= bytes_left) {
-      self->close();
-      return;
-    }
-    self->linger(bytes_left - count);
-  });
+  stream_.async_read_some(buffer_.prepare(8192),
+                          [self = shared_from_this(), bytes_left](error_code failure, size_t count) {
+                            if (failure || self->closed_ || count >= bytes_left) {
+                              self->close();
+                              return;
+                            }
+                            self->linger(bytes_left - count);
+                          });
 }
 
 void Connection::close() {
   if (closed_) return;
   closed_ = true;
+  end_limit();
   error_code ignored;
   stream_.socket().close(ignored);
   const std::shared_ptr<ConnectionExchange> open = std::move(exchange_);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <memory>
@@ -57,6 +58,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void flush();
   void answered();
   void linger(size_t bytes_left);
+  void limit_reading(std::chrono::milliseconds time);
+  void end_limit();
 
   boost::beast::tcp_stream stream_;
   ConnectionOwner& owner_;
@@ -64,6 +67,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::unique_ptr<Parser> parser_;
   std::shared_ptr<ConnectionExchange> exchange_;  // the request that is being answered
   std::string client_;
+  boost::asio::steady_timer read_timer_;  // tcp_stream's own time-out would close the socket before we can say why
+  int64_t read_limit_ = 0;                // which setting of the timer counts
+  bool read_timed_out_ = false;
   std::string to_send_;  // waits for the write under way
   std::string sending_;
   bool last_queued_ = false;

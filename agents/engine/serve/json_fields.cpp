@@ -1,5 +1,6 @@
 #include "agents/engine/serve/json_fields.h"
 
+#include <cmath>
 #include <limits>
 
 #include "agents/engine/serve/api_error.h"
@@ -16,13 +17,11 @@ nlohmann::ordered_json parse_body(std::string_view body) {
   try {
     parsed = ordered_json::parse(body);
   } catch (const ordered_json::parse_error& error) {
-    std::string detail = error.what();
-    const size_t colon = detail.find(": ");
-    if (colon != std::string::npos) detail = detail.substr(colon + 2);
-    if (detail.size() > 200) detail.resize(200);
-    throw ApiError(400, "the body is not JSON at byte " + std::to_string(error.byte) + ": " + detail, "", "invalid_json");
+    const std::string detail = spec::parse_error_reason(error.what());
+    throw ApiError(400, "the body is not JSON at byte " + std::to_string(error.byte) + ": " + detail, "",
+                   "invalid_json");
   } catch (const ordered_json::exception& error) {
-    throw ApiError(400, std::string("the body is not JSON that can be read: ") + error.what(), "", "invalid_json");
+    throw ApiError(400, std::string("the body is not JSON that can be read: ") + spec::parse_error_reason(error.what()), "", "invalid_json");
   }
   if (!parsed.is_object()) throw ApiError(400, "the body must be a JSON object {...}", "", "invalid_json");
   return parsed;
@@ -43,8 +42,9 @@ const nlohmann::ordered_json* JsonFields::find(const std::string& name) const {
 
 void JsonFields::fail(const std::string& name, const std::string& expected) const {
   const ordered_json* value = find(name);
-  throw ApiError(400, prefix_ + name + " must be " + expected + (value == nullptr ? "; it is missing" : ", not " + shown(*value)), prefix_ + name,
-                 "invalid_value");
+  throw ApiError(
+      400, prefix_ + name + " must be " + expected + (value == nullptr ? "; it is missing" : ", not " + shown(*value)),
+      prefix_ + name, "invalid_value");
 }
 
 std::optional<int64_t> JsonFields::integer(const std::string& name, int64_t least, int64_t most) const {
@@ -53,11 +53,14 @@ std::optional<int64_t> JsonFields::integer(const std::string& name, int64_t leas
   const std::string expected = "a whole number from " + std::to_string(least) + " to " + std::to_string(most);
   if (value->is_number_float()) {
     const double number = value->get<double>();
-    if (number < static_cast<double>(least) || number > static_cast<double>(most) || number != static_cast<double>(static_cast<int64_t>(number))) fail(name, expected);
+    const bool whole = std::abs(number) <= 9007199254740992.0 && number == std::floor(number);  // 2^53
+    if (!whole || number < static_cast<double>(least) || number > static_cast<double>(most)) fail(name, expected);
     return static_cast<int64_t>(number);
   }
   if (!value->is_number_integer()) fail(name, expected);
-  if (value->is_number_unsigned() && value->get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) fail(name, expected);
+  if (value->is_number_unsigned() &&
+      value->get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
+    fail(name, expected);
   const auto number = value->get<int64_t>();
   if (number < least || number > most) fail(name, expected);
   return number;
@@ -66,7 +69,9 @@ std::optional<int64_t> JsonFields::integer(const std::string& name, int64_t leas
 std::optional<double> JsonFields::number(const std::string& name, double least, double most) const {
   const ordered_json* value = find(name);
   if (value == nullptr) return std::nullopt;
-  const auto expected = [&] { return "a number from " + ordered_json(least).dump() + " to " + ordered_json(most).dump(); };
+  const auto expected = [&] {
+    return "a number from " + ordered_json(least).dump() + " to " + ordered_json(most).dump();
+  };
   if (!value->is_number()) fail(name, expected());
   const auto number = value->get<double>();
   if (!(number >= least && number <= most)) fail(name, expected());
@@ -109,11 +114,16 @@ std::vector<int32_t> JsonFields::token_ids(const std::string& name, size_t most)
 
 std::vector<int32_t> token_id_list(const nlohmann::ordered_json& list, const std::string& name, size_t most) {
   const std::string expected = name + " must be a list of at most " + std::to_string(most) + " token ids";
-  if (!list.is_array() || list.size() > most) throw ApiError(400, expected + ", not " + (list.is_array() ? std::to_string(list.size()) : shown(list)), name, "invalid_value");
+  if (!list.is_array() || list.size() > most)
+    throw ApiError(400, expected + ", not " + (list.is_array() ? std::to_string(list.size()) : shown(list)), name,
+                   "invalid_value");
   std::vector<int32_t> ids;
   ids.reserve(list.size());
   for (const ordered_json& item : list) {
-    if (!item.is_number_integer() || (item.is_number_unsigned() && item.get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int32_t>::max())) || item.get<int64_t>() < 0) {
+    if (!item.is_number_integer() ||
+        (item.is_number_unsigned() &&
+         item.get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int32_t>::max())) ||
+        item.get<int64_t>() < 0) {
       throw ApiError(400, expected + "; one entry is " + shown(item), name, "invalid_value");
     }
     ids.push_back(static_cast<int32_t>(item.get<int64_t>()));

@@ -16,7 +16,8 @@ nlohmann::ordered_json parse_body(std::string_view body);
 // A field that is null counts as not given, as OpenAI's clients send it.
 class JsonFields {
  public:
-  explicit JsonFields(const nlohmann::ordered_json& object, std::string prefix = "") : object_(object), prefix_(std::move(prefix)) {}
+  explicit JsonFields(const nlohmann::ordered_json& object, std::string prefix = "")
+      : object_(object), prefix_(std::move(prefix)) {}
 
   const nlohmann::ordered_json* find(const std::string& name) const;
   std::optional<int64_t> integer(const std::string& name, int64_t least, int64_t most) const;

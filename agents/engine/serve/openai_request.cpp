@@ -31,13 +31,15 @@ CompletionOptions parse_options(const JsonFields& fields) {
   const int64_t best_of = fields.integer("best_of", 1, kMaxChoices).value_or(options.n);
   if (best_of != options.n) refuse_unsupported("best_of", "it must equal n");
   options.max_tokens = fields.integer("max_tokens", 1, kMaxTokens);
-  if (const auto seed = fields.integer("seed", std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max())) {
+  if (const auto seed =
+          fields.integer("seed", std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max())) {
     options.seed = static_cast<uint64_t>(*seed);
   }
   options.stop = fields.texts("stop", kMaxStops);
   for (const std::string& stop : options.stop) {
     if (stop.empty() || stop.size() > kMaxStopBytes) {
-      throw ApiError(400, "stop must hold texts of 1 to " + std::to_string(kMaxStopBytes) + " bytes", "stop", "invalid_value");
+      throw ApiError(400, "stop must hold texts of 1 to " + std::to_string(kMaxStopBytes) + " bytes", "stop",
+                     "invalid_value");
     }
   }
   options.stop_token_ids = fields.token_ids("stop_token_ids", kMaxStops);
@@ -50,7 +52,8 @@ CompletionOptions parse_options(const JsonFields& fields) {
   options.include_stop_str_in_output = fields.boolean("include_stop_str_in_output").value_or(false);
   options.stream = fields.boolean("stream").value_or(false);
   if (const ordered_json* stream_options = fields.find("stream_options")) {
-    if (!options.stream) throw ApiError(400, "stream_options needs stream to be true", "stream_options", "invalid_value");
+    if (!options.stream)
+      throw ApiError(400, "stream_options needs stream to be true", "stream_options", "invalid_value");
     if (!stream_options->is_object()) fields.fail("stream_options", "an object");
     options.include_usage = JsonFields(*stream_options, "stream_options.").boolean("include_usage").value_or(false);
   }
@@ -62,7 +65,8 @@ CompletionOptions parse_options(const JsonFields& fields) {
   sampling.repetition_penalty = fields.number("repetition_penalty", 0.01, 10.0).value_or(1.0);
   sampling.presence_penalty = fields.number("presence_penalty", -2.0, 2.0).value_or(0.0);
   sampling.frequency_penalty = fields.number("frequency_penalty", -2.0, 2.0).value_or(0.0);
-  if (const ordered_json* bias = fields.find("logit_bias"); bias != nullptr && !bias->empty()) refuse_unsupported("logit_bias", "");
+  if (const ordered_json* bias = fields.find("logit_bias"); bias != nullptr && !bias->empty())
+    refuse_unsupported("logit_bias", "");
   for (const char* guide : {"guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs"}) {
     if (fields.find(guide) != nullptr) refuse_unsupported(guide, "constrained output is not built in yet");
   }
@@ -78,11 +82,14 @@ CompletionOptions parse_options(const JsonFields& fields) {
 std::string content_text(const ordered_json& content, const std::string& where) {
   if (content.is_string()) return content.get<std::string>();
   if (content.is_null()) return "";
-  if (!content.is_array()) throw ApiError(400, where + " must be a text or a list of parts, not " + shown(content), where, "invalid_value");
+  if (!content.is_array())
+    throw ApiError(400, where + " must be a text or a list of parts, not " + shown(content), where, "invalid_value");
   std::string text;
   for (const ordered_json& part : content) {
-    const bool good = part.is_object() && part.contains("type") && part["type"] == "text" && part.contains("text") && part["text"].is_string();
-    if (!good) throw ApiError(400, where + " holds a part that is not text; this model reads text only", where, "invalid_value");
+    const bool good = part.is_object() && part.contains("type") && part["type"] == "text" && part.contains("text") &&
+                      part["text"].is_string();
+    if (!good)
+      throw ApiError(400, where + " holds a part that is not text; this model reads text only", where, "invalid_value");
     text += part["text"].get<std::string>();
   }
   return text;
@@ -97,9 +104,12 @@ ordered_json parse_messages(const JsonFields& fields) {
   for (size_t i = 0; i < given->size(); ++i) {
     const ordered_json& item = (*given)[i];
     const std::string where = "messages[" + std::to_string(i) + "]";
-    if (!item.is_object()) throw ApiError(400, where + " must be an object {\"role\", \"content\"}, not " + shown(item), where, "invalid_value");
+    if (!item.is_object())
+      throw ApiError(400, where + " must be an object {\"role\", \"content\"}, not " + shown(item), where,
+                     "invalid_value");
     if (!item.contains("role") || !item["role"].is_string() || item["role"].get_ref<const std::string&>().empty()) {
-      throw ApiError(400, where + ".role must be a text: system, user, assistant or tool", where + ".role", "invalid_value");
+      throw ApiError(400, where + ".role must be a text: system, user, assistant or tool", where + ".role",
+                     "invalid_value");
     }
     if (!item.contains("content") && !item.contains("tool_calls")) {
       throw ApiError(400, where + ".content is missing", where + ".content", "invalid_value");
@@ -123,7 +133,8 @@ ChatRequest chat_request(const ordered_json& body, bool for_generation) {
       throw ApiError(400, "top_logprobs needs logprobs to be true", "top_logprobs", "invalid_value");
     }
     if (request.options.logprobs) request.options.sampling.top_logprobs = static_cast<int>(top.value_or(0));
-    if (const ordered_json* choice = fields.find("tool_choice"); choice != nullptr && *choice != "auto" && *choice != "none") {
+    if (const ordered_json* choice = fields.find("tool_choice");
+        choice != nullptr && *choice != "auto" && *choice != "none") {
       refuse_unsupported("tool_choice", "only auto and none are");
     }
   } else {

@@ -34,7 +34,7 @@ struct CompletionOptions {
 struct ChatRequest {
   CompletionOptions options;
   nlohmann::ordered_json messages;
-  nlohmann::ordered_json tools;  // null: none
+  nlohmann::ordered_json tools;               // null: none
   nlohmann::ordered_json template_arguments;  // chat_template_kwargs
   bool add_generation_prompt = true;
 };

@@ -43,4 +43,15 @@ std::string excess_of_json(std::string_view text, const JsonBounds& bounds) {
   return "";
 }
 
+std::string parse_error_reason(std::string_view what) {
+  constexpr size_t kMaxReasonBytes = 200;
+  if (const size_t colon = what.find(": "); colon != std::string_view::npos) what.remove_prefix(colon + 2);
+  std::string reason(what.substr(0, kMaxReasonBytes));
+  if (what.size() > kMaxReasonBytes) reason += "...";
+  for (char& c : reason) {
+    if (c < 0x20 || c > 0x7E) c = '?';
+  }
+  return reason;
+}
+
 }  // namespace slipway::spec

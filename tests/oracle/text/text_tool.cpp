@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "agents/engine/text/chat_template.h"
 #include "agents/engine/text/tokenizer.h"
 #include "backend/base/error.h"
 
@@ -38,6 +39,10 @@ class Tool {
     if (op == "save") {
       slipway::text::save_tokenizer(*tokenizer_, request.at("path").get<std::string>(), request.value("model_max_length", 0));
       return true;
+    }
+    if (op == "render") return slipway::text::ChatTemplate(request.at("template").get<std::string>()).render(request.at("variables"));
+    if (op == "render_chat") {
+      return slipway::text::render_chat(*tokenizer_, request.at("messages"), request.at("add_generation_prompt"), request.value("tools", json()));
     }
     throw slipway::base::Error("UNKNOWN_OP", op);
   }

@@ -7,7 +7,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from conftest import make_model, write_texts
+from conftest_models import make_model, write_texts
 from reference import (MODULES, assert_close, assert_same_update, load_tensors, metrics, run_train, spec_for,
                        train_reference)
 

@@ -43,6 +43,17 @@ TEST(Row, MapsColumnsToRoles) {
   EXPECT_NE(message.find("did you mean \"quesstion\"?"), std::string::npos) << message;
 }
 
+TEST(Row, DottedColumnsLeadIntoNestedValues) {
+  const Mapping mapping = {{"prompt", "item.question"}, {"completion", "item.answers.1"}};
+  EXPECT_EQ(as_messages(R"({"item":{"question":"Q","answers":["no","A"]}})", Format::kPromptCompletion, mapping),
+            std::string(kPair) + "\n");
+  EXPECT_NE(
+      fault(R"({"item":{"question":"Q","answers":[]}})", Format::kPromptCompletion, mapping).find("item.answers.1"),
+      std::string::npos);
+  EXPECT_EQ(as_messages(R"({"item.question":"Q","item":{"answers":{"1":"A"}}})", Format::kPromptCompletion, mapping),
+            std::string(kPair) + "\n");
+}
+
 TEST(Row, AlpacaInputFollowsTheInstruction) {
   const Row row = parse_row(R"({"instruction":"Sort","input":"b a","output":"a b"})", Format::kAlpaca, {});
   EXPECT_EQ(row.messages[0]["content"], "Sort\n\nb a");

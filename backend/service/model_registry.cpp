@@ -1,1 +1,0 @@
-#include "backend/service/model_registry.h"

@@ -1,0 +1,80 @@
+#include "agents/engine/train/settings.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "agents/engine/spec/schema.h"
+#include "backend/base/error.h"
+
+namespace slipway::train {
+namespace {
+
+using nlohmann::json;
+
+json minimal() {
+  return {{"version", 1},
+          {"kind", "train"},
+          {"model", {{"path", "m"}}},
+          {"data", {{"train", json::array({{{"path", "t.jsonl"}, {"format", "messages"}}})}}},
+          {"method", {{"type", "lora"}}}};
+}
+
+TrainSettings settings(const json& spec) { return settings_from_spec(spec::parse_spec("train", spec.dump())); }
+
+TEST(Settings, DefaultsAreFilledIn) {
+  const TrainSettings s = settings(minimal());
+  EXPECT_EQ(s.method.target_modules.size(), 7U);
+  EXPECT_EQ(s.adapter_output, "out/adapter");
+  EXPECT_EQ(s.merged_output, "");
+  EXPECT_EQ(s.seed, 42U);
+}
+
+TEST(Settings, ScalingIsThatOfPeft) {
+  json spec = minimal();
+  spec["method"].update({{"r", 4}, {"lora_alpha", 8}});
+  EXPECT_EQ(settings(spec).method.scaling(), 2.0);
+  spec["method"]["use_rslora"] = true;
+  EXPECT_EQ(settings(spec).method.scaling(), 4.0);
+}
+
+TEST(Settings, FullFineTuningNeedsNoAdapter) {
+  json spec = minimal();
+  spec["method"] = {{"type", "full"}};
+  const TrainSettings s = settings(spec);
+  EXPECT_EQ(s.adapter_output, "");
+  EXPECT_EQ(s.merged_output, "out/merged");
+}
+
+TEST(Settings, ALearningRateOfZeroIsAllowed) {
+  json spec = minimal();
+  spec["training"]["learning_rate"] = 0;
+  EXPECT_EQ(settings(spec).learning_rate, 0.0);
+}
+
+TEST(Settings, TheFingerprintSeesWhatChangesTheNumbersOnly) {
+  json spec = minimal();
+  const std::string fingerprint = settings(spec).fingerprint;
+  spec["training"]["save_steps"] = 7;
+  spec["output"]["merged"] = "elsewhere";
+  EXPECT_EQ(settings(spec).fingerprint, fingerprint);
+  spec["training"]["seed"] = 43;
+  EXPECT_NE(settings(spec).fingerprint, fingerprint);
+}
+
+TEST(Settings, WhatCannotBeDoneIsRefused) {
+  json several_ranks = minimal();
+  several_ranks["parallel"]["ranks"] = 2;
+  EXPECT_THROW(settings(several_ranks), base::Error);
+  json no_output = minimal();
+  no_output["output"] = {{"adapter", ""}, {"merged", ""}};
+  EXPECT_THROW(settings(no_output), base::Error);
+  json no_steps = minimal();
+  no_steps["training"] = {{"num_train_epochs", 0}};
+  EXPECT_THROW(settings(no_steps), base::Error);
+}
+
+}  // namespace
+}  // namespace slipway::train
