@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: setup build test demo up lint format tidy asan tsan fuzz desktop clean
+.PHONY: setup build test demo up lint format tidy asan tsan cuda fuzz bench clean
 
 setup:
 	@packaging/setup.sh
@@ -40,9 +40,18 @@ tsan: setup
 	@packaging/build.sh tsan
 	@TSAN_OPTIONS="suppressions=$(CURDIR)/packaging/tsan.supp halt_on_error=1" ctest --preset tsan -j 2 -L 'backend|agent'
 
+# The same sources against libtorch's CUDA build: needs no GPU to compile.
+cuda:
+	@packaging/setup.sh --cuda
+	@packaging/build.sh cuda
+
 # Every libFuzzer target for FUZZ_SECONDS (default 60) each.
 fuzz: setup
 	@packaging/fuzz.sh $(or $(FUZZ_SECONDS),60)
+
+# Figures of this machine, for a closing note.
+bench: build
+	@python3 tests/bench/figures.py
 
 clean:
 	rm -rf build build-debug build-asan build-tsan build-cuda build-fuzz ui/dist ui/node_modules ui/src/gen

@@ -23,16 +23,25 @@ set(SLIPWAY_PYTHON ${SLIPWAY_DEPS}/venv/bin/python)
 file(GLOB slipway_site_packages ${SLIPWAY_DEPS}/venv/lib/python3.*/site-packages)
 set(SLIPWAY_SITE_PACKAGES ${slipway_site_packages} CACHE INTERNAL "")
 
-# libtorch: an imported target of our own, because Torch's CMake config insists on a full CUDA toolkit.
-# Linking torch_cpu and c10 alone lets the CUDA wheel serve machines without CUDA libraries.
+# libtorch: an imported target of our own, because Torch's CMake config insists on a full CUDA toolkit. Linking torch_cpu
+# and c10 alone lets the CUDA wheel serve machines without a GPU; slipway-train loads libtorch_cuda when it is there. The
+# `cuda` preset takes the CUDA wheel that `packaging/setup.sh --cuda` puts beside the other.
 if(SLIPWAY_BUILD_TRAIN)
-  set(torch_root ${SLIPWAY_SITE_PACKAGES}/torch)
-  if(NOT EXISTS ${torch_root}/lib/libtorch_cpu.so)
-    message(FATAL_ERROR "libtorch is not at ${torch_root}. Run packaging/setup.sh, or configure with -DSLIPWAY_BUILD_TRAIN=OFF.")
+  set(torch_packages ${SLIPWAY_SITE_PACKAGES})
+  if(SLIPWAY_CUDA)
+    file(GLOB torch_packages ${SLIPWAY_DEPS}/venv-cuda/lib/python3.*/site-packages)
+  endif()
+  set(SLIPWAY_TORCH_ROOT ${torch_packages}/torch CACHE INTERNAL "")
+  if(NOT EXISTS ${SLIPWAY_TORCH_ROOT}/lib/libtorch_cpu.so)
+    message(FATAL_ERROR "libtorch is not at '${SLIPWAY_TORCH_ROOT}'. Run packaging/setup.sh (with --cuda for the cuda preset), or configure with -DSLIPWAY_BUILD_TRAIN=OFF.")
   endif()
   add_library(slipway_torch INTERFACE)
   target_include_directories(slipway_torch SYSTEM INTERFACE
-    ${torch_root}/include ${torch_root}/include/torch/csrc/api/include)
-  target_link_libraries(slipway_torch INTERFACE ${torch_root}/lib/libtorch_cpu.so ${torch_root}/lib/libc10.so)
-  target_link_options(slipway_torch INTERFACE -Wl,-rpath,${torch_root}/lib -Wl,--allow-shlib-undefined)
+    ${SLIPWAY_TORCH_ROOT}/include ${SLIPWAY_TORCH_ROOT}/include/torch/csrc/api/include)
+  target_link_libraries(slipway_torch INTERFACE ${SLIPWAY_TORCH_ROOT}/lib/libtorch_cpu.so ${SLIPWAY_TORCH_ROOT}/lib/libc10.so)
+  target_link_options(slipway_torch INTERFACE -Wl,-rpath,${SLIPWAY_TORCH_ROOT}/lib -Wl,--allow-shlib-undefined)
+  file(GLOB nvidia_libraries LIST_DIRECTORIES true ${torch_packages}/nvidia/*/lib)
+  foreach(folder ${nvidia_libraries})
+    target_link_options(slipway_torch INTERFACE -Wl,-rpath,${folder})
+  endforeach()
 endif()

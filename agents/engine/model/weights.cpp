@@ -141,11 +141,13 @@ std::vector<std::filesystem::path> shards_of(const std::filesystem::path& folder
   }
   std::set<std::string> files;
   for (const auto& [tensor, file] : parsed["weight_map"].items()) {
-    if (!file.is_string() || std::filesystem::path(file.get<std::string>()).filename() != file.get<std::string>()) {
-      throw base::Error(base::kInvalidModel, index.string() + ": weight_map." + tensor + " is not the name of a file",
+    const std::string name = file.is_string() ? file.get<std::string>() : "";
+    if (!name.ends_with(".safetensors") || name.find('/') != std::string::npos) {
+      throw base::Error(base::kInvalidModel,
+                        index.string() + ": weight_map." + tensor + " is not the name of a .safetensors file",
                         "download the model again");
     }
-    files.insert(file.get<std::string>());
+    files.insert(name);
   }
   std::vector<std::filesystem::path> paths;
   for (const std::string& file : files) paths.push_back(folder / file);

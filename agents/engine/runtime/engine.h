@@ -16,6 +16,10 @@ namespace slipway::runtime {
 
 enum class WeightType { kF32, kBF16 };
 
+// The type for a spec's dtype: "f32", "bf16", or "auto": bf16 for a model whose weights are stored so, else f32. Throws
+// base::Error UNSUPPORTED for another name, and what opening the model throws.
+WeightType choose_weight_type(const std::string& dtype, const std::filesystem::path& model);
+
 struct EngineOptions {
   WeightType weight_type = WeightType::kF32;
   int threads = 0;            // 0: as many as the machine has cores
@@ -58,7 +62,9 @@ struct GenerationRequest {
   bool ignore_eos = false;
   std::vector<int32_t> stop_token_ids;  // beside the model's own end tokens
 
-  // Called on the engine's thread; must not block. A false return ends the request (a stop string, or the client left).
+  // Both are called on the engine's thread and must not block; they may call submit() and cancel(). An end token is not
+  // given to on_token: it finishes the request with kStop. A false return ends the request with kStop too (a stop string,
+  // or the client left). on_finish comes exactly once, last.
   std::function<bool(const GeneratedToken&)> on_token;
   std::function<void(FinishReason, const std::string& message)> on_finish;
 };
@@ -83,8 +89,9 @@ class Engine {
   void unload_adapter(const std::string& name);
   std::vector<std::string> adapters() const;
 
-  // Queues a request; any thread. Returns its id. Throws base::Error for a prompt that is empty, too long, or holds ids
-  // outside the vocabulary, and for an adapter that is not loaded.
+  // Queues a request; any thread. Returns its id. Throws base::Error INVALID_REQUEST for a prompt that is empty, too long,
+  // or holds ids outside the vocabulary, and for sampling options out of range; NOT_FOUND for an adapter that is not
+  // loaded. Its output depends on the request alone, not on what else runs beside it.
   uint64_t submit(GenerationRequest request);
   void cancel(uint64_t id);
   EngineStats stats() const;

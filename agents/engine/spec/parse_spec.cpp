@@ -1,6 +1,7 @@
 // Text of a spec file -> checked spec with its defaults.
 #include <set>
 
+#include "agents/engine/spec/json_bounds.h"
 #include "agents/engine/spec/schema.h"
 #include "backend/base/error.h"
 
@@ -48,13 +49,10 @@ json parse_json(std::string_view text) {
   try {
     spec = json::parse(text, watch);
   } catch (const json::parse_error& error) {
-    std::string detail = error.what();  // [json.exception…] parse error at line 1, column 2: <what>
-    const size_t colon = detail.find(": ");
-    if (colon != std::string::npos) detail = detail.substr(colon + 2);
     const size_t offset = error.byte > 0 ? error.byte - 1 : 0;
-    refuse("the spec is not JSON at " + position(text, offset) + ": " + detail);
+    refuse("the spec is not JSON at " + position(text, offset) + ": " + parse_error_reason(error.what()));
   } catch (const json::exception& error) {
-    refuse(std::string("the spec is not JSON: ") + error.what());
+    refuse(std::string("the spec is not JSON: ") + parse_error_reason(error.what()));
   }
   if (!twice.empty())
     refuse("the spec gives the field " + json(twice).dump(-1, ' ', true, json::error_handler_t::replace) +

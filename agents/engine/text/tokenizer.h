@@ -45,11 +45,20 @@ class Tokenizer {
 
   // SHA-256 over vocabulary, merges and template: serving refuses an adapter that was trained with another.
   virtual std::string fingerprint() const = 0;
+
+  // What decode() takes away once from the very beginning of a text: the space SentencePiece puts there. Mostly empty.
+  virtual const std::string& stripped_prefix() const;
 };
 
 // From a Hugging Face folder (tokenizer.json, tokenizer_config.json, chat_template.jinja), a tokenizer.json, or a .gguf.
 // Throws base::Error (INVALID_MODEL naming file and key, UNSUPPORTED listing what is known).
 std::unique_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& path);
+
+// Writes tokenizer.json, tokenizer_config.json (with the chat template and the special tokens), special_tokens_map.json
+// and, where there is a template, chat_template.jinja: Hugging Face's AutoTokenizer and `tokenizers` load them and give
+// the same ids, also when the tokenizer came from a GGUF. Each file is written in one step. model_max_length: positions
+// the model has, 0 to leave it as it was. Throws base::Error.
+void save_tokenizer(const Tokenizer& tokenizer, const std::filesystem::path& folder, int64_t model_max_length = 0);
 
 // Turns a stream of tokens into a stream of whole UTF-8 characters: bytes of an unfinished character wait. One thread.
 class StreamDecoder {
@@ -61,6 +70,7 @@ class StreamDecoder {
  private:
   const Tokenizer& tokenizer_;
   bool skip_special_;
+  bool at_start_ = true;
   std::string pending_;
 };
 

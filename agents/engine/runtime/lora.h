@@ -1,0 +1,31 @@
+// A LoRA adapter as the decoder applies it: its matrices by layer and module, checked against the base model.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "agents/engine/model/architecture.h"
+
+namespace slipway::runtime {
+
+enum class Module { kQuery, kKey, kValue, kOutput, kGate, kUp, kDown };
+inline constexpr size_t kModules = 7;
+
+struct LoraLinear {
+  int64_t rank = 0;      // 0: this module is not adapted
+  std::vector<float> a;  // [rank, in]
+  std::vector<float> b;  // [out, rank], already scaled
+};
+
+struct Lora {
+  std::vector<std::array<LoraLinear, kModules>> layers;
+};
+
+// Reads a PEFT folder. Throws base::Error: what load_adapter throws, INVALID_MODEL for a module or shape that the base
+// model does not have.
+std::shared_ptr<const Lora> load_lora(const std::filesystem::path& folder, const model::Architecture& architecture);
+
+}  // namespace slipway::runtime

@@ -1,0 +1,54 @@
+// A weight matrix in the format that the kernels read. Filled once while loading, then read by all worker threads.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "agents/engine/kernels/kernels.h"
+
+namespace slipway::runtime {
+
+// Memory in whole pages, zeroed and not backed before it is first touched.
+class Pages {
+ public:
+  Pages() = default;
+  explicit Pages(size_t bytes);  // throws std::bad_alloc
+  Pages(Pages&& other) noexcept;
+  Pages& operator=(Pages&& other) noexcept;
+  ~Pages();
+
+  template <typename T>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
+  size_t size() const { return size_; }
+
+ private:
+  void* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+class Matrix {
+ public:
+  Matrix() = default;
+  Matrix(int64_t rows, int64_t columns, kernels::WeightFormat format);
+
+  int64_t rows() const { return rows_; }
+  int64_t columns() const { return columns_; }
+  kernels::WeightFormat format() const { return format_; }
+  const void* data() const { return pages_.as<void>(); }
+
+  // Stores whole rows from `first` on, rounding where the format asks for it.
+  void set_rows(int64_t first, std::span<const float> values);
+  // One row as f32.
+  void read_row(int64_t row, float* out) const;
+
+ private:
+  int64_t rows_ = 0, columns_ = 0;
+  kernels::WeightFormat format_ = kernels::WeightFormat::kF32;
+  Pages pages_;
+};
+
+}  // namespace slipway::runtime

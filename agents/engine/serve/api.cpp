@@ -1,0 +1,398 @@
+#include "agents/engine/serve/api.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "agents/engine/serve/api_error.h"
+#include "agents/engine/serve/generation.h"
+#include "agents/engine/spec/engine_main.h"
+#include "agents/engine/text/chat_template.h"
+#include "agents/engine/text/tokenizer.h"
+#include "backend/base/error.h"
+#include "backend/base/ids.h"
+
+namespace slipway::serve {
+namespace {
+
+using nlohmann::ordered_json;
+
+constexpr int64_t kDefaultTextTokens = 16;  // OpenAI's default of max_tokens for /v1/completions
+
+constexpr int64_t kMostBytesPerToken = 256;  // no vocabulary in use has longer tokens in any number
+
+struct Route {
+  const char* method;
+  const char* path;
+};
+constexpr Route kRoutes[] = {
+    {"GET", "/health"},
+    {"GET", "/version"},
+    {"GET", "/metrics"},
+    {"GET", "/v1/models"},
+    {"POST", "/v1/completions"},
+    {"POST", "/v1/chat/completions"},
+    {"POST", "/tokenize"},
+    {"POST", "/detokenize"},
+    {"POST", "/v1/load_lora_adapter"},
+    {"POST", "/v1/unload_lora_adapter"},
+};
+constexpr char kModelPrefix[] = "/v1/models/";
+
+HttpResponse json_response(const ordered_json& body) {
+  HttpResponse response;
+  response.body = body.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+  return response;
+}
+
+// Takes the same time wherever the two differ.
+bool equal_in_constant_time(const std::string& given, const std::string& expected) {
+  unsigned difference = given.size() == expected.size() ? 0 : 1;
+  for (size_t i = 0; i < given.size(); ++i) {
+    difference |= static_cast<unsigned char>(given[i]) ^ static_cast<unsigned char>(expected[i % expected.size()]);
+  }
+  return difference == 0;
+}
+
+std::string status_name(const base::Error& error) {
+  return error.what() + (error.advice().empty() ? "" : "; " + error.advice());
+}
+
+ApiError api_error(const base::Error& error, const std::string& param) {
+  if (error.code() == base::kNotFound) return {404, status_name(error), param, "not_found"};
+  if (error.code() == base::kOutOfMemory) return {503, status_name(error), param, "out_of_memory"};
+  if (error.code() == base::kIo || error.code() == base::kDiskFull) return {500, status_name(error), param};
+  return {400, status_name(error), param, "invalid_value"};
+}
+
+// Finds the route or says why there is none.
+std::string check_route(const HttpRequest& request) {
+  std::string allowed;
+  for (const Route& route : kRoutes) {
+    if (request.path != route.path) continue;
+    if (request.method == route.method || (request.method == "HEAD" && std::string(route.method) == "GET")) return "";
+    allowed = route.method;
+  }
+  if (request.path.starts_with(kModelPrefix)) allowed = request.method == "GET" ? "" : "GET";
+  if (request.path.starts_with(kModelPrefix) && allowed.empty()) return "";
+  if (allowed.empty())
+    throw ApiError(404, "there is nothing at " + request.method.substr(0, 20) + " " + request.path.substr(0, 200), "",
+                   "not_found");
+  return allowed;
+}
+
+// A page of a foreign site can send forms and plain text without asking; JSON it cannot.
+void check_content_type(const HttpRequest& request) {
+  if (request.method != "POST") return;
+  std::string type = request.header("content-type");
+  type = type.substr(0, type.find(';'));
+  while (!type.empty() && type.back() == ' ') type.pop_back();
+  std::transform(type.begin(), type.end(), type.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  if (type.empty() || type == "application/json") return;
+  throw ApiError(415, "the body must be application/json, not " + type.substr(0, 100) +
+                          "; with curl: -H 'Content-Type: application/json'");
+}
+
+std::string decode_percent(const std::string& text) {
+  const auto digit = [](char c) {
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+  };
+  std::string result;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '%' && i + 2 < text.size() && digit(text[i + 1]) >= 0 && digit(text[i + 2]) >= 0) {
+      result += static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2]));
+      i += 2;
+    } else {
+      result += text[i];
+    }
+  }
+  return result;
+}
+
+ordered_json model_json(const ModelList::Entry& entry, const std::string& base_name, int64_t max_model_len) {
+  return {{"id", entry.name},
+          {"object", "model"},
+          {"created", entry.created},
+          {"owned_by", "slipway"},
+          {"root", base_name},
+          {"parent", entry.parent.empty() ? ordered_json() : ordered_json(entry.parent)},
+          {"max_model_len", max_model_len}};
+}
+
+}  // namespace
+
+Api::Api(ApiOptions options, ModelList& models, Generator& generator, const text::Tokenizer& tokenizer,
+         Metrics& metrics, const base::Clock& clock)
+    : options_(std::move(options)),
+      models_(models),
+      generator_(generator),
+      tokenizer_(tokenizer),
+      metrics_(metrics),
+      clock_(clock),
+      in_flight_(std::make_shared<std::atomic<int64_t>>(0)) {
+  if (!tokenizer_.chat_template().empty()) template_ = std::make_unique<text::ChatTemplate>(tokenizer_.chat_template());
+}
+
+Api::~Api() = default;
+
+void Api::handle(const std::shared_ptr<Exchange>& exchange) {
+  const HttpRequest& request = exchange->request();
+  try {
+    if (const std::string allowed = check_route(request); !allowed.empty()) {
+      HttpResponse response = error_response(ApiError(405, request.path + " takes " + allowed + " only"));
+      response.headers.emplace_back("Allow", allowed);
+      exchange->respond(std::move(response));
+      return;
+    }
+    check_key(request);
+    check_content_type(request);
+    if (request.path == "/v1/chat/completions") {
+      chat(exchange);
+    } else if (request.path == "/v1/completions") {
+      text(exchange);
+    } else {
+      exchange->respond(answer(request));
+    }
+  } catch (const ApiError& error) {
+    exchange->respond(error_response(error));
+  } catch (const base::Error& error) {
+    exchange->respond(error_response(api_error(error, "")));
+  } catch (const std::bad_alloc&) {
+    exchange->respond(error_response(ApiError(503, "there was not enough memory for this request")));
+  } catch (const std::exception& error) {
+    spdlog::error("request failed path={} error=\"{}\"", request.path, error.what());
+    exchange->respond(error_response(ApiError(500, "the server failed on this request; its log says why")));
+  }
+}
+
+void Api::check_key(const HttpRequest& request) const {
+  const bool open = request.path == "/health" || request.path == "/version" || request.path == "/metrics";
+  if (options_.api_key.empty() || open) return;
+  const std::string given = request.header("authorization");
+  if (given.size() > 7 && (given.starts_with("Bearer ") || given.starts_with("bearer ")) &&
+      equal_in_constant_time(given.substr(7), options_.api_key))
+    return;
+  throw ApiError(401,
+                 given.empty() ? "this server wants an API key: Authorization: Bearer KEY" : "the API key is wrong", "",
+                 "invalid_api_key");
+}
+
+HttpResponse Api::answer(const HttpRequest& request) {
+  if (request.path == "/health") return {200, "text/plain", ""};
+  if (request.path == "/version") return json_response({{"version", spec::version()}});
+  if (request.path == "/metrics")
+    return {200, "text/plain; version=0.0.4; charset=utf-8", metrics_.text(generator_.stats())};
+  if (request.path == "/v1/models") return list_models();
+  if (request.path.starts_with(kModelPrefix))
+    return show_model(decode_percent(request.path.substr(sizeof kModelPrefix - 1)));
+  if (request.path == "/tokenize") return tokenize(request);
+  if (request.path == "/detokenize") return detokenize(request);
+  return request.path == "/v1/load_lora_adapter" ? load_adapter(request) : unload_adapter(request);
+}
+
+HttpResponse Api::list_models() const {
+  ordered_json data = ordered_json::array();
+  for (const ModelList::Entry& entry : models_.entries())
+    data.push_back(model_json(entry, models_.base_name(), generator_.max_model_len()));
+  return json_response({{"object", "list"}, {"data", data}});
+}
+
+HttpResponse Api::show_model(const std::string& name) const {
+  models_.adapter_of(name);
+  for (const ModelList::Entry& entry : models_.entries()) {
+    if (entry.name == name) return json_response(model_json(entry, models_.base_name(), generator_.max_model_len()));
+  }
+  throw ApiError(404, "the model was unloaded this moment", "model", "model_not_found");
+}
+
+HttpResponse Api::load_adapter(const HttpRequest& request) {
+  const AdapterRequest wanted = parse_load_adapter_request(request.body);
+  if (!options_.runtime_adapters)
+    throw ApiError(403, "this server does not let clients load adapters (runtime_adapters is false)");
+  try {
+    models_.load(wanted.name, options_.adapter_root / wanted.path);
+  } catch (const base::Error& error) {
+    throw api_error(error,
+                    error.code() == "ALREADY_EXISTS" || error.code() == "INVALID_NAME" ? "lora_name" : "lora_path");
+  }
+  spdlog::info("adapter loaded name={}", wanted.name);
+  return {200, "text/plain; charset=utf-8", "Success: LoRA adapter '" + wanted.name + "' added successfully."};
+}
+
+HttpResponse Api::unload_adapter(const HttpRequest& request) {
+  const AdapterRequest wanted = parse_unload_adapter_request(request.body);
+  if (!options_.runtime_adapters)
+    throw ApiError(403, "this server does not let clients unload adapters (runtime_adapters is false)");
+  try {
+    models_.unload(wanted.name);
+  } catch (const base::Error& error) {
+    throw api_error(error, "lora_name");
+  }
+  spdlog::info("adapter unloaded name={}", wanted.name);
+  return {200, "text/plain; charset=utf-8", "Success: LoRA adapter '" + wanted.name + "' removed successfully."};
+}
+
+std::string Api::render(const ChatRequest& request) const {
+  if (!template_) {
+    throw ApiError(
+        400,
+        "this model has no chat template; use /v1/completions, or put a chat_template.jinja into the model's folder",
+        "messages");
+  }
+  ordered_json variables = request.template_arguments.is_object() ? request.template_arguments : ordered_json::object();
+  variables["messages"] = request.messages;
+  variables["tools"] = request.tools;
+  variables["add_generation_prompt"] = request.add_generation_prompt;
+  const auto special = [&](const char* name, const std::optional<text::TokenId>& id) {
+    if (id) variables[name] = tokenizer_.id_to_token(*id);
+  };
+  special("bos_token", tokenizer_.bos_id());
+  special("eos_token", tokenizer_.eos_id());
+  special("pad_token", tokenizer_.pad_id());
+  try {
+    return template_->render(variables);
+  } catch (const base::Error& error) {
+    throw ApiError(400, std::string("the chat template refused these messages: ") + error.what(), "messages",
+                   "invalid_value");
+  }
+}
+
+HttpResponse Api::tokenize(const HttpRequest& request) const {
+  const TokenizeRequest wanted = parse_tokenize_request(request.body);
+  models_.adapter_of(wanted.model);
+  const bool chat = std::holds_alternative<ChatRequest>(wanted.prompt);
+  const std::string text = chat ? render(std::get<ChatRequest>(wanted.prompt)) : std::get<std::string>(wanted.prompt);
+  const std::vector<int32_t> tokens = tokenizer_.encode(text, wanted.add_special_tokens);
+  ordered_json body = {{"count", tokens.size()}, {"max_model_len", generator_.max_model_len()}, {"tokens", tokens}};
+  if (wanted.return_token_strs) {
+    body["token_strs"] = ordered_json::array();
+    for (const int32_t token : tokens) body["token_strs"].push_back(tokenizer_.id_to_token(token));
+  }
+  return json_response(body);
+}
+
+HttpResponse Api::detokenize(const HttpRequest& request) const {
+  const DetokenizeRequest wanted = parse_detokenize_request(request.body);
+  models_.adapter_of(wanted.model);
+  for (const int32_t token : wanted.tokens) {
+    if (token >= tokenizer_.vocab_size()) {
+      throw ApiError(400,
+                     "tokens holds " + std::to_string(token) + "; the vocabulary ends at " +
+                         std::to_string(tokenizer_.vocab_size() - 1),
+                     "tokens", "invalid_value");
+    }
+  }
+  return json_response({{"prompt", tokenizer_.decode(wanted.tokens, false)}});
+}
+
+std::vector<int32_t> Api::encode(const std::string& text, bool add_special, const std::string& field) const {
+  // Far too long is said before the work of tokenising, not after.
+  const int64_t limit = generator_.max_model_len();
+  if (static_cast<int64_t>(text.size()) > limit * kMostBytesPerToken) {
+    throw ApiError(400,
+                   "this model's context holds " + std::to_string(limit) + " tokens; the " + field + " has " +
+                       std::to_string(text.size()) + " bytes; shorten it",
+                   field, "context_length_exceeded");
+  }
+  return tokenizer_.encode(text, add_special);
+}
+
+void Api::chat(const std::shared_ptr<Exchange>& exchange) {
+  const ChatRequest request = parse_chat_request(exchange->request().body);
+  models_.adapter_of(request.options.model);  // an unknown model is said before anything else is looked at
+  // The template writes the special tokens itself.
+  std::vector<std::vector<int32_t>> prompts = {encode(render(request), false, "messages")};
+  generate(exchange, ResponseKind::kChat, request.options, std::move(prompts), {}, "messages");
+}
+
+void Api::text(const std::shared_ptr<Exchange>& exchange) {
+  const TextRequest request = parse_text_request(exchange->request().body);
+  models_.adapter_of(request.options.model);
+  std::vector<std::vector<int32_t>> prompts;
+  std::vector<std::string> echo;
+  for (const Prompt& prompt : request.prompts) {
+    if (std::holds_alternative<std::string>(prompt)) {
+      const std::string& text = std::get<std::string>(prompt);
+      prompts.push_back(encode(text, request.add_special_tokens, "prompt"));
+      if (request.echo) echo.push_back(text);
+      continue;
+    }
+    const auto& ids = std::get<std::vector<int32_t>>(prompt);
+    const int64_t limit = std::min<int64_t>(tokenizer_.vocab_size(), generator_.vocab_size());
+    for (const int32_t id : ids) {
+      if (id >= limit)
+        throw ApiError(
+            400, "prompt holds token " + std::to_string(id) + "; the vocabulary ends at " + std::to_string(limit - 1),
+            "prompt", "invalid_value");
+    }
+    prompts.push_back(ids);
+    if (request.echo) echo.push_back(tokenizer_.decode(ids, true));
+  }
+  generate(exchange, ResponseKind::kText, request.options, std::move(prompts), std::move(echo), "prompt");
+}
+
+void Api::generate(const std::shared_ptr<Exchange>& exchange, ResponseKind kind, const CompletionOptions& options,
+                   std::vector<std::vector<int32_t>> prompts, std::vector<std::string> echo,
+                   const std::string& prompt_field) {
+  GenerationPlan plan;
+  plan.adapter = models_.adapter_of(options.model);
+  const int64_t limit = generator_.max_model_len();
+  for (const auto& prompt : prompts) {
+    const auto length = static_cast<int64_t>(prompt.size());
+    if (length == 0)
+      throw ApiError(400, prompt_field + " is empty: there is nothing to go on from", prompt_field, "invalid_value");
+    const int64_t wanted = options.max_tokens.value_or(0);
+    if (length >= limit || length + wanted > limit) {
+      throw ApiError(400,
+                     "this model's context holds " + std::to_string(limit) + " tokens; the " + prompt_field + " has " +
+                         std::to_string(length) +
+                         (wanted > 0 ? " and max_tokens asks for " + std::to_string(wanted) + " more" : "") +
+                         "; shorten one of them",
+                     length >= limit ? prompt_field : "max_tokens", "context_length_exceeded");
+    }
+    const int64_t usual = kind == ResponseKind::kText ? kDefaultTextTokens : limit;
+    plan.max_tokens.push_back(options.max_tokens.value_or(std::min(usual, limit - length)));
+  }
+  for (const int32_t id : options.stop_token_ids) {
+    if (id >= generator_.vocab_size())
+      throw ApiError(400, "stop_token_ids holds " + std::to_string(id) + ", which is outside the vocabulary",
+                     "stop_token_ids", "invalid_value");
+  }
+
+  const int64_t choices = options.n * static_cast<int64_t>(prompts.size());
+  if (in_flight_->fetch_add(choices) + choices > options_.max_in_flight) {
+    *in_flight_ -= choices;
+    throw ApiError(429,
+                   "the queue is full (" + std::to_string(options_.max_in_flight) + " requests); try again in a moment",
+                   "", "queue_full");
+  }
+  auto release = [in_flight = in_flight_, choices] { *in_flight -= choices; };
+
+  plan.options = options;
+  plan.prompts = std::move(prompts);
+  plan.echo = std::move(echo);
+  const int64_t now_ms = clock_.now_ms();
+  plan.head = {kind, base::new_id(kind == ResponseKind::kChat ? "chatcmpl" : "cmpl", now_ms), now_ms / 1000,
+               options.model.empty() ? models_.base_name() : options.model, options.include_usage};
+  if (options.seed) {
+    plan.seed = *options.seed;
+  } else {
+    const std::string random = base::random_secret(8);
+    plan.seed = std::hash<std::string>()(random);
+  }
+  std::shared_ptr<Generation> generation;
+  try {
+    generation = std::make_shared<Generation>(std::move(plan), exchange, generator_, tokenizer_, metrics_, release);
+  } catch (...) {
+    release();
+    throw;
+  }
+  generation->start();
+}
+
+}  // namespace slipway::serve

@@ -1,0 +1,72 @@
+// The routes of slipway-serve: OpenAI's API, vLLM's additions, health and metrics. Called by the HTTP server's workers.
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "agents/engine/serve/generator.h"
+#include "agents/engine/serve/http.h"
+#include "agents/engine/serve/metrics.h"
+#include "agents/engine/serve/model_list.h"
+#include "agents/engine/serve/openai_request.h"
+#include "agents/engine/serve/openai_response.h"
+
+namespace slipway::text {
+class ChatTemplate;
+class Tokenizer;
+}  // namespace slipway::text
+
+namespace slipway::serve {
+
+struct ApiOptions {
+  std::string api_key;                 // empty: none is asked for
+  int64_t max_in_flight = 320;         // choices running or waiting; more get 429
+  bool runtime_adapters = true;        // clients may load and unload
+  std::filesystem::path adapter_root;  // relative adapter paths are relative to it
+};
+
+class Api {
+ public:
+  Api(ApiOptions options, ModelList& models, Generator& generator, const text::Tokenizer& tokenizer, Metrics& metrics,
+      const base::Clock& clock);
+  ~Api();
+
+  // Answers now, or later from the engine's thread. Any thread.
+  void handle(const std::shared_ptr<Exchange>& exchange);
+
+  // Choices that run or wait.
+  int64_t in_flight() const { return *in_flight_; }
+
+ private:
+  HttpResponse answer(const HttpRequest& request);
+  void check_key(const HttpRequest& request) const;
+
+  void chat(const std::shared_ptr<Exchange>& exchange);
+  void text(const std::shared_ptr<Exchange>& exchange);
+  void generate(const std::shared_ptr<Exchange>& exchange, ResponseKind kind, const CompletionOptions& options,
+                std::vector<std::vector<int32_t>> prompts, std::vector<std::string> echo,
+                const std::string& prompt_field);
+
+  HttpResponse list_models() const;
+  HttpResponse show_model(const std::string& name) const;
+  HttpResponse load_adapter(const HttpRequest& request);
+  HttpResponse unload_adapter(const HttpRequest& request);
+  HttpResponse tokenize(const HttpRequest& request) const;
+  HttpResponse detokenize(const HttpRequest& request) const;
+
+  std::string render(const ChatRequest& request) const;
+  std::vector<int32_t> encode(const std::string& text, bool add_special, const std::string& field) const;
+
+  const ApiOptions options_;
+  ModelList& models_;
+  Generator& generator_;
+  const text::Tokenizer& tokenizer_;
+  Metrics& metrics_;
+  const base::Clock& clock_;
+  std::unique_ptr<const text::ChatTemplate> template_;  // null: the model has none
+  const std::shared_ptr<std::atomic<int64_t>> in_flight_;
+};
+
+}  // namespace slipway::serve

@@ -1,0 +1,272 @@
+#include "agents/engine/serve/generation.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "agents/engine/serve/stop_matcher.h"
+#include "agents/engine/text/tokenizer.h"
+#include "backend/base/error.h"
+
+namespace slipway::serve {
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+
+double seconds_since(SteadyClock::time_point begin) {
+  return std::chrono::duration<double>(SteadyClock::now() - begin).count();
+}
+
+// Bytes of one token as text: what is no whole character becomes U+FFFD.
+std::string shown_token(const std::string& bytes) {
+  std::string text;
+  for (size_t i = 0; i < bytes.size();) {
+    const auto lead = static_cast<unsigned char>(bytes[i]);
+    const size_t length = lead < 0x80 ? 1 : lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : lead >= 0xC2 ? 2 : 0;
+    bool whole = length > 0 && i + length <= bytes.size();
+    for (size_t k = 1; whole && k < length; ++k) whole = (static_cast<unsigned char>(bytes[i + k]) & 0xC0U) == 0x80U;
+    text += whole ? bytes.substr(i, length) : "\xEF\xBF\xBD";
+    i += whole ? length : 1;
+  }
+  return text;
+}
+
+int64_t count_characters(const std::string& text) {
+  return std::count_if(text.begin(), text.end(),
+                       [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; });
+}
+
+}  // namespace
+
+struct Generation::Choice {
+  Choice(size_t choice_index, const text::Tokenizer& tokenizer, const CompletionOptions& options)
+      : index(choice_index),
+        decoder(tokenizer, options.skip_special_tokens),
+        matcher(options.stop, options.include_stop_str_in_output) {}
+
+  size_t index;
+  text::StreamDecoder decoder;
+  StopMatcher matcher;
+  uint64_t engine_id = 0;
+  bool queued = false;
+  bool finished = false;
+  bool role_sent = false;
+  int64_t tokens = 0;
+  int64_t decoded_characters = 0;  // of all tokens so far, for text_offset
+  ChoiceResult result;             // what is not sent yet: all of it when not streaming
+  SteadyClock::time_point last_token;
+};
+
+Generation::Generation(GenerationPlan plan, std::shared_ptr<Exchange> exchange, Generator& generator,
+                       const text::Tokenizer& tokenizer, Metrics& metrics, std::function<void()> done)
+    : plan_(std::move(plan)),
+      exchange_(std::move(exchange)),
+      generator_(generator),
+      tokenizer_(tokenizer),
+      metrics_(metrics),
+      done_(std::move(done)),
+      begin_(SteadyClock::now()) {
+  const auto n = static_cast<size_t>(plan_.options.n);
+  for (size_t i = 0; i < plan_.prompts.size() * n; ++i) {
+    auto choice = std::make_unique<Choice>(i, tokenizer_, plan_.options);
+    choice->result.index = static_cast<int64_t>(i);
+    choice->result.has_logprobs = plan_.options.logprobs;
+    if (!plan_.echo.empty()) choice->result.text = plan_.echo[i / n];
+    choices_.push_back(std::move(choice));
+  }
+  open_choices_ = choices_.size();
+}
+
+Generation::~Generation() = default;
+
+void Generation::start() {
+  const auto n = static_cast<size_t>(plan_.options.n);
+  for (size_t i = 0; i < choices_.size(); ++i) {
+    runtime::GenerationRequest request;
+    request.prompt = plan_.prompts[i / n];
+    request.adapter = plan_.adapter;
+    request.sampling = plan_.options.sampling;
+    request.sampling.seed = plan_.seed + i % n;
+    request.max_tokens = plan_.max_tokens[i / n];
+    request.min_tokens = plan_.options.min_tokens;
+    request.ignore_eos = plan_.options.ignore_eos;
+    request.stop_token_ids = plan_.options.stop_token_ids;
+    request.on_token = [self = shared_from_this(), i](const runtime::GeneratedToken& token) {
+      return self->take_token(i, token);
+    };
+    request.on_finish = [self = shared_from_this(), i](runtime::FinishReason reason, const std::string& message) {
+      self->take_end(i, reason, message);
+    };
+    std::optional<uint64_t> late;
+    try {
+      // Without the lock: the engine may call back from its own thread before it returns.
+      const uint64_t id = generator_.submit(std::move(request));
+      const std::lock_guard lock(mutex_);
+      choices_[i]->engine_id = id;
+      choices_[i]->queued = true;
+      if (ended_ && !choices_[i]->finished) late = id;
+    } catch (const base::Error& error) {
+      {
+        const std::lock_guard lock(mutex_);
+        fail(ApiError(error.code() == base::kNotFound ? 404 : 400, error.what(), "",
+                      error.code() == base::kNotFound ? "model_not_found" : "invalid_value"));
+      }
+      cancel();
+      return;
+    }
+    if (late) {
+      generator_.cancel(*late);
+      return;
+    }
+  }
+  exchange_->on_disconnect([weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->cancel();
+  });
+}
+
+bool Generation::take_token(size_t index, const runtime::GeneratedToken& token) {
+  const std::lock_guard lock(mutex_);
+  Choice& choice = *choices_[index];
+  if (ended_ || choice.finished) return false;
+  const auto now = SteadyClock::now();
+  if (choice.tokens == 0) {
+    metrics_.first_token(seconds_since(begin_));
+  } else {
+    metrics_.next_token(std::chrono::duration<double>(now - choice.last_token).count());
+  }
+  choice.last_token = now;
+  ++choice.tokens;
+  if (plan_.options.logprobs) choice.result.logprobs.push_back(describe(choice, token));
+  const std::string text = choice.decoder.push(token.id);
+  choice.decoded_characters += count_characters(text);
+  const bool look = choice.tokens > plan_.options.min_tokens;
+  emit(choice, look ? choice.matcher.push(text) : choice.matcher.pass(text), false);
+  if (!choice.matcher.stopped()) return true;
+  finish_choice(choice, "stop");
+  return false;
+}
+
+void Generation::take_end(size_t index, runtime::FinishReason reason, const std::string& message) {
+  const std::lock_guard lock(mutex_);
+  Choice& choice = *choices_[index];
+  if (ended_ || choice.finished) return;
+  if (reason == runtime::FinishReason::kError) {
+    fail(ApiError(500, "the engine failed: " + message));
+    return;
+  }
+  if (reason == runtime::FinishReason::kCancelled) {
+    fail(ApiError(503, "the server is stopping"));
+    return;
+  }
+  // An end token is not handed over, but it was generated: it counts, as it does for OpenAI.
+  if (reason == runtime::FinishReason::kStop) ++choice.tokens;
+  std::string rest = choice.matcher.push(choice.decoder.flush());
+  if (!choice.matcher.stopped()) rest += choice.matcher.flush();
+  emit(choice, std::move(rest), false);
+  finish_choice(choice, reason == runtime::FinishReason::kLength && !choice.matcher.stopped() ? "length" : "stop");
+}
+
+// The client has left, or one choice could not be queued: whatever runs shall end.
+void Generation::cancel() {
+  std::vector<uint64_t> running;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& choice : choices_) {
+      if (choice->queued && !choice->finished) running.push_back(choice->engine_id);
+    }
+    if (!ended_) {
+      ended_ = true;
+      metrics_.finished({"abort", 0, 0, seconds_since(begin_)});
+      exchange_->annotate(" finish=abort");
+      done_();
+    }
+  }
+  for (const uint64_t id : running) generator_.cancel(id);
+}
+
+void Generation::emit(Choice& choice, std::string text, bool last) {
+  choice.result.text += text;
+  if (!plan_.options.stream) return;
+  if (choice.result.text.empty() && !last) return;
+  begin_stream();
+  if (plan_.head.kind == ResponseKind::kChat && !choice.role_sent) {
+    ChoiceResult role;
+    role.index = choice.result.index;
+    exchange_->write(stream_chunk(plan_.head, role, true));
+    choice.role_sent = true;
+  }
+  exchange_->write(stream_chunk(plan_.head, choice.result, false));
+  choice.result.text.clear();
+  choice.result.logprobs.clear();
+}
+
+void Generation::finish_choice(Choice& choice, const std::string& reason) {
+  choice.finished = true;
+  choice.result.finish_reason = reason;
+  if (plan_.options.stream) emit(choice, "", true);
+  const auto n = static_cast<size_t>(plan_.options.n);
+  metrics_.finished(
+      {reason, static_cast<int64_t>(plan_.prompts[choice.index / n].size()), choice.tokens, seconds_since(begin_)});
+  if (--open_choices_ == 0) finish_all();
+}
+
+void Generation::finish_all() {
+  Usage usage;
+  for (const auto& prompt : plan_.prompts) usage.prompt_tokens += static_cast<int64_t>(prompt.size());
+  std::vector<ChoiceResult> results;
+  std::string reasons;
+  for (const auto& choice : choices_) {
+    usage.completion_tokens += choice->tokens;
+    if (results.size() < 4) reasons += (reasons.empty() ? "" : ",") + choice->result.finish_reason;
+    results.push_back(std::move(choice->result));
+  }
+  exchange_->annotate(" model=" + plan_.head.model + " prompt_tokens=" + std::to_string(usage.prompt_tokens) +
+                      " completion_tokens=" + std::to_string(usage.completion_tokens) + " finish=" + reasons);
+  ended_ = true;
+  if (plan_.options.stream) {
+    begin_stream();
+    if (plan_.head.include_usage) exchange_->write(stream_usage(plan_.head, usage));
+    exchange_->write(kStreamDone);
+    exchange_->end_stream();
+  } else {
+    HttpResponse response;
+    response.body = whole_body(plan_.head, results, usage);
+    exchange_->respond(std::move(response));
+  }
+  done_();
+}
+
+void Generation::fail(const ApiError& error) {
+  if (ended_) return;
+  ended_ = true;
+  metrics_.finished({"error", 0, 0, seconds_since(begin_)});
+  exchange_->annotate(" finish=error");
+  if (streaming_) {
+    exchange_->write(stream_error(error));
+    exchange_->write(kStreamDone);
+    exchange_->end_stream();
+  } else {
+    exchange_->respond(error_response(error));
+  }
+  done_();
+}
+
+void Generation::begin_stream() {
+  if (streaming_) return;
+  streaming_ = true;
+  exchange_->begin_stream("text/event-stream; charset=utf-8");
+}
+
+TokenLogprobs Generation::describe(const Choice& choice, const runtime::GeneratedToken& token) const {
+  const auto entry = [this](int32_t id, float logprob) {
+    const std::string bytes = tokenizer_.token_bytes(id);
+    return LogprobEntry{shown_token(bytes), bytes, logprob};
+  };
+  TokenLogprobs result;
+  result.chosen = entry(token.id, token.logprob);
+  for (const runtime::TokenLogprob& other : token.top_logprobs) result.top.push_back(entry(other.id, other.logprob));
+  result.text_offset = choice.decoded_characters;
+  return result;
+}
+
+}  // namespace slipway::serve

@@ -1,0 +1,162 @@
+#include "agents/engine/serve/http_server.h"
+
+#include <spdlog/spdlog.h>
+
+#include <atomic>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <set>
+#include <thread>
+
+#include "agents/engine/serve/http_connection.h"
+#include "backend/base/error.h"
+
+namespace slipway::serve {
+
+namespace asio = boost::asio;
+using tcp = asio::ip::tcp;
+
+namespace {
+
+std::pair<std::string, std::string> split_address(const std::string& listen) {
+  const size_t colon = listen.rfind(':');
+  std::string host = colon == std::string::npos ? "" : listen.substr(0, colon);
+  const std::string port = colon == std::string::npos ? "" : listen.substr(colon + 1);
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  const bool digits = !port.empty() && port.size() <= 5 && port.find_first_not_of("0123456789") == std::string::npos;
+  if (host.empty() || !digits || std::stoi(port) > 65535) {
+    throw base::Error(base::kInvalidSpec, "listen is \"" + listen + "\"; expected address:port, e.g. 127.0.0.1:8080",
+                      "port 0 takes any free port");
+  }
+  return {host, port};
+}
+
+}  // namespace
+
+class HttpServer::Impl : public ConnectionOwner, public std::enable_shared_from_this<HttpServer::Impl> {
+ public:
+  Impl(const HttpLimits& limits, HttpHandler handler, HttpRefusal refusal, std::function<void(const AccessRecord&)> log)
+      : limits_(limits), handler_(std::move(handler)), refusal_(std::move(refusal)), log_(std::move(log)) {}
+
+  void open(const std::string& listen) {
+    const auto [host, port] = split_address(listen);
+    boost::system::error_code failure;
+    tcp::resolver resolver(io_);
+    const auto found = resolver.resolve(host, port, tcp::resolver::passive, failure);
+    if (failure || found.empty()) {
+      throw base::Error(base::kNotFound, "cannot find the address " + host + ": " + failure.message(),
+                        "use an address of this machine, e.g. 127.0.0.1");
+    }
+    const tcp::endpoint endpoint = *found.begin();
+    acceptor_.open(endpoint.protocol(), failure);
+    if (!failure) acceptor_.set_option(asio::socket_base::reuse_address(true), failure);
+    if (!failure) acceptor_.bind(endpoint, failure);
+    if (!failure) acceptor_.listen(asio::socket_base::max_listen_connections, failure);
+    if (failure) {
+      throw base::Error(base::kIo, "cannot listen on " + listen + ": " + failure.message(),
+                        "choose another port, or port 0 for any free one");
+    }
+    const tcp::endpoint bound = acceptor_.local_endpoint();
+    const std::string address = bound.address().to_string();
+    url_ = "http://" + (bound.address().is_v6() ? "[" + address + "]" : address) + ":" + std::to_string(bound.port());
+    accept();
+    io_thread_ = std::thread([this] { io_.run(); });
+  }
+
+  void close() {
+    asio::post(io_, [this] {
+      draining_ = true;
+      close_acceptor();
+      const std::set<std::shared_ptr<Connection>> all = connections_;
+      for (const auto& connection : all) connection->close();
+      work_.reset();
+    });
+    workers_.join();  // handlers under way may still answer; their connections are gone
+    if (io_thread_.joinable()) io_thread_.join();
+  }
+
+  void drain() {
+    draining_ = true;
+    asio::post(io_, [self = shared_from_this()] {
+      self->close_acceptor();
+      const std::set<std::shared_ptr<Connection>> all = self->connections_;
+      for (const auto& connection : all) connection->close_when_idle();
+    });
+  }
+
+  const std::string& url() const { return url_; }
+  int64_t active() const { return active_; }
+
+  // ConnectionOwner
+  std::shared_ptr<void> self() override { return shared_from_this(); }
+  const HttpLimits& limits() const override { return limits_; }
+  bool draining() const override { return draining_; }
+  HttpResponse refuse(int status, const std::string& message) const override { return refusal_(status, message); }
+  void handle(std::shared_ptr<Exchange> exchange) override {
+    asio::post(workers_, [this, exchange = std::move(exchange)] { handler_(exchange); });
+  }
+  void began() override { ++active_; }
+  void ended(const AccessRecord& record) override {
+    --active_;
+    log_(record);
+  }
+  void closed(const std::shared_ptr<Connection>& connection) override { connections_.erase(connection); }
+
+ private:
+  void accept() {
+    acceptor_.async_accept([this](boost::system::error_code failure, tcp::socket socket) {
+      if (draining_) return;
+      if (failure) {
+        // Out of file descriptors and the like: wait for some to come back.
+        spdlog::warn("cannot accept a connection error=\"{}\"", failure.message());
+        retry_.expires_after(std::chrono::milliseconds(100));
+        retry_.async_wait([this](boost::system::error_code cancelled) {
+          if (!cancelled && !draining_) accept();
+        });
+        return;
+      }
+      auto connection = std::make_shared<Connection>(std::move(socket), *this);
+      connections_.insert(connection);
+      const bool room = static_cast<int64_t>(connections_.size()) <= limits_.max_connections;
+      connection->start(room);
+      accept();
+    });
+  }
+
+  void close_acceptor() {
+    boost::system::error_code ignored;
+    acceptor_.close(ignored);
+    retry_.cancel();
+  }
+
+  HttpLimits limits_;
+  HttpHandler handler_;
+  HttpRefusal refusal_;
+  std::function<void(const AccessRecord&)> log_;
+  std::string url_;
+  std::atomic<bool> draining_{false};
+  std::atomic<int64_t> active_{0};
+
+  asio::io_context io_{1};
+  asio::executor_work_guard<asio::io_context::executor_type> work_{io_.get_executor()};
+  tcp::acceptor acceptor_{io_};
+  asio::steady_timer retry_{io_};
+  std::set<std::shared_ptr<Connection>> connections_;  // the I/O thread's alone
+  asio::thread_pool workers_{2};
+  std::thread io_thread_;
+};
+
+HttpServer::HttpServer(const std::string& listen, const HttpLimits& limits, HttpHandler handler, HttpRefusal refusal,
+                       std::function<void(const AccessRecord&)> log)
+    : impl_(std::make_shared<Impl>(limits, std::move(handler), std::move(refusal), std::move(log))) {
+  impl_->open(listen);
+}
+
+HttpServer::~HttpServer() { impl_->close(); }
+
+std::string HttpServer::url() const { return impl_->url(); }
+void HttpServer::drain() { impl_->drain(); }
+int64_t HttpServer::active() const { return impl_->active(); }
+
+}  // namespace slipway::serve

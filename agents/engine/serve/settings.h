@@ -1,0 +1,42 @@
+// The settings of slipway-serve, from a spec or from flags: both go through the same schema.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "agents/engine/serve/http_server.h"
+
+namespace slipway::serve {
+
+struct ServeSettings {
+  std::filesystem::path model;
+  std::string served_model_name;
+  std::string dtype;
+  std::string fingerprint;  // of the tokenizer; empty: any
+  std::vector<std::pair<std::string, std::filesystem::path>> adapters;
+  std::string listen;
+  int64_t max_model_len = 0;
+  int64_t max_num_seqs = 64;
+  int64_t queue = 256;
+  int64_t kv_cache_tokens = 0;
+  int threads = 0;
+  HttpLimits http;
+  double drain_timeout_s = 30;
+  std::string api_key;  // empty: none
+  bool runtime_adapters = true;
+  std::filesystem::path base_folder;  // what relative paths of clients are relative to
+};
+
+// The flags as a spec. Returns nothing when `status` says that there is no more to do (help, version: 0; a wrong flag:
+// 2, after saying why on stderr).
+std::optional<nlohmann::json> spec_from_flags(int argc, char** argv, int& status);
+
+// From a checked spec; relative paths are taken from `folder`. Reads the key file, or SLIPWAY_API_KEY where the spec
+// names none. Throws base::Error.
+ServeSettings settings_from_spec(const nlohmann::json& spec, const std::filesystem::path& folder);
+
+}  // namespace slipway::serve

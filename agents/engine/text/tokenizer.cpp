@@ -1,0 +1,30 @@
+// Chooses the reader for a path, see tokenizer.h.
+#include "agents/engine/text/tokenizer.h"
+
+#include "agents/engine/text/definition.h"
+#include "backend/base/error.h"
+
+namespace slipway::text {
+
+const std::string& Tokenizer::stripped_prefix() const {
+  static const std::string nothing;
+  return nothing;
+}
+
+std::unique_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& path) {
+  if (!std::filesystem::exists(path)) {
+    throw base::Error(base::kNotFound, path.string() + ": no such file or folder", "give a Hugging Face folder, a tokenizer.json or a .gguf");
+  }
+  if (std::filesystem::is_directory(path)) {
+    if (!std::filesystem::exists(path / "tokenizer.json")) {
+      throw base::Error(base::kNotFound, path.string() + ": the folder has no tokenizer.json",
+                        "save the tokenizer with save_pretrained of a fast tokenizer, or use a .gguf");
+    }
+    return make_tokenizer(read_tokenizer_json(path));
+  }
+  if (path.extension() == ".gguf") return make_tokenizer(read_gguf_tokenizer(path));
+  if (path.extension() == ".json") return make_tokenizer(read_tokenizer_json(path));
+  throw base::Error(base::kUnsupported, path.string() + ": not a tokenizer that is known here", "known: a Hugging Face folder, tokenizer.json, .gguf");
+}
+
+}  // namespace slipway::text

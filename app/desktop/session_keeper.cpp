@@ -1,0 +1,64 @@
+#include "app/desktop/session_keeper.h"
+
+#include <QNetworkCookie>
+#include <QWebEngineCookieStore>
+#include <utility>
+
+#include "app/desktop/secret_store.h"
+
+namespace slipway::desktop {
+namespace {
+constexpr char kCookieName[] = "slipway_session";
+}  // namespace
+
+SessionKeeper::SessionKeeper(QWebEngineCookieStore* cookies, SecretStore& secrets, QObject* parent)
+    : QObject(parent), cookies_(cookies), secrets_(secrets) {
+  connect(cookies_, &QWebEngineCookieStore::cookieAdded, this, &SessionKeeper::on_added);
+  connect(cookies_, &QWebEngineCookieStore::cookieRemoved, this, &SessionKeeper::on_removed);
+}
+
+void SessionKeeper::open(const QUrl& url, std::function<void()> ready) {
+  // Cookies do not know ports: the session of another backend on this host must not be sent to this one.
+  cookies_->deleteAllCookies();
+  url_ = url;
+  value_.clear();
+  secrets_.read(key(), this, [this, url, ready = std::move(ready)](const QByteArray& secret) {
+    if (url != url_) return;  // another connection was chosen meanwhile
+    if (!secret.isEmpty()) {
+      value_ = secret;
+      QNetworkCookie cookie(kCookieName, secret);
+      cookie.setPath(QStringLiteral("/"));
+      cookie.setHttpOnly(true);
+      cookie.setSecure(url_.scheme() == QLatin1String("https"));
+      cookies_->setCookie(cookie, url_);
+    }
+    ready();
+    Q_EMIT session_changed();
+  });
+}
+
+QByteArray SessionKeeper::cookie_header() const {
+  return value_.isEmpty() ? QByteArray() : QByteArray(kCookieName) + '=' + value_;
+}
+
+void SessionKeeper::on_added(const QNetworkCookie& cookie) {
+  if (cookie.name() != kCookieName || cookie.value() == value_ || cookie.domain() != url_.host()) return;
+  value_ = cookie.value();
+  if (value_.isEmpty()) {
+    secrets_.remove(key());
+  } else {
+    secrets_.write(key(), value_);
+  }
+  Q_EMIT session_changed();
+}
+
+void SessionKeeper::on_removed(const QNetworkCookie& cookie) {
+  if (cookie.name() != kCookieName || cookie.value() != value_ || value_.isEmpty()) return;
+  value_.clear();
+  secrets_.remove(key());
+  Q_EMIT session_changed();
+}
+
+QString SessionKeeper::key() const { return QStringLiteral("session ") + url_.toString(QUrl::RemovePath); }
+
+}  // namespace slipway::desktop

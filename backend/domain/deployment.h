@@ -1,0 +1,38 @@
+// What happens next with a deployment, given its latest replica's attempt: a pure function.
+#pragma once
+
+#include <optional>
+
+#include "backend/domain/states.h"
+
+namespace slipway::domain {
+
+// What its owner asked for last.
+enum class Wanted { kRunning, kStopped };
+
+struct ReplicaFacts {
+  AttemptState state = AttemptState::kPending;
+  bool stop_asked = false;
+  bool ready = false;  // the engine said `ready`, and has not been started again since
+};
+
+struct DeploymentFacts {
+  Wanted wanted = Wanted::kRunning;
+  std::optional<ReplicaFacts> replica;  // none: there has been none since the last start
+  int losses = 0;                       // replicas lost since the last start
+};
+
+struct DeploymentDecision {
+  DeploymentState state;
+  bool new_replica = false;   // queue another attempt
+  bool stop_replica = false;  // ask the running one to drain and leave
+  bool drop_replica = false;  // it has not begun: it is stopped at once
+
+  bool operator==(const DeploymentDecision&) const = default;
+};
+
+inline constexpr int kReplicasAfterLoss = 5;
+
+DeploymentDecision advance_deployment(const DeploymentFacts& deployment);
+
+}  // namespace slipway::domain

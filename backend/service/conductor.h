@@ -1,0 +1,82 @@
+// Moves runs and deployments on: carries out what domain/ decides, inside the transaction that changed a state. Called by
+// the services of runs, deployments and agents on the writer's thread; holds no state of its own.
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "backend/service/agent_link.h"
+#include "backend/service/model_registry.h"
+#include "backend/store/deployments.h"
+#include "backend/store/runs.h"
+#include "workflows/workflow.h"
+
+namespace slipway::service {
+
+class Conductor {
+ public:
+  explicit Conductor(ModelRegistry& registry) : registry_(registry) {}
+
+  // Does everything that follows from the states of the run's tasks.
+  absl::Status advance_run(store::Transaction& transaction, const std::string& run_id);
+
+  // An agent says how an attempt stands. Saying it again changes nothing.
+  absl::Status report(store::Transaction& transaction, const store::Attempt& attempt, const AttemptReport& report);
+  // The attempt is given up: its node no longer knows it, or is gone.
+  absl::Status lose(store::Transaction& transaction, const store::Attempt& attempt, const std::string& why);
+  // A line of the attempt's events file.
+  absl::Status take_event(store::Transaction& transaction, const std::string& attempt_id, const std::string& line,
+                          int64_t received_ms);
+
+  struct DeploymentRequest {
+    std::string name;
+    std::string model_version_id;
+    std::string dtype;   // empty: auto
+    std::string run_id;  // of the run that deploys; empty by hand
+  };
+  // Makes the deployment, or, with replace, moves the one of this name over to the version. Its id.
+  absl::StatusOr<std::string> deploy(store::Transaction& transaction, const DeploymentRequest& request, bool replace);
+  absl::Status start_deployment(store::Transaction& transaction, const std::string& id);
+  absl::Status stop_deployment(store::Transaction& transaction, const std::string& id);
+  absl::Status advance_deployment(store::Transaction& transaction, const std::string& id);
+
+  // An event of the backend's own, for the run's page.
+  static void note(store::Transaction& transaction, const std::string& run_id, const std::string& task_id,
+                   const std::string& attempt_id, const std::string& type, const std::string& message);
+
+ private:
+  // conductor_tasks.cpp
+  absl::Status queue_task(store::Transaction& transaction, const store::Run& run, store::Task task);
+  absl::Status do_task(store::Transaction& transaction, store::Run& run, store::Task task);
+  absl::StatusOr<bool> gate(const workflows::Json& with, store::Task& task);
+  absl::Status register_model(store::Transaction& transaction, store::Run& run, const workflows::Json& with,
+                              store::Task& task);
+  absl::Status deploy_model(store::Transaction& transaction, store::Run& run, const workflows::Json& with,
+                            store::Task& task);
+  void fail_task(store::Transaction& transaction, store::Task& task, const domain::Failure& failure);
+  bool stop_task(store::Transaction& transaction, store::Task& task);
+  void cancel_task(store::Transaction& transaction, store::Task& task);
+  void end_run(store::Transaction& transaction, store::Run& run, domain::RunState state);
+  void refresh_results(store::Transaction& transaction, store::Run& run);
+
+  // conductor_attempts.cpp
+  absl::Status end_attempt(store::Transaction& transaction, store::Attempt attempt, domain::AttemptState state,
+                           const AttemptReport& report);
+  absl::Status end_task_attempt(store::Transaction& transaction, const store::Attempt& attempt,
+                                const AttemptReport& report);
+  absl::Status replica_event(store::Transaction& transaction, store::Attempt attempt, const std::string& type,
+                             const std::string& url);
+
+  // conductor_deployments.cpp
+  absl::Status queue_replica(store::Transaction& transaction, const store::Deployment& deployment);
+  absl::Status settle_deploy_task(store::Transaction& transaction, const store::Deployment& deployment);
+  absl::Status describe(store::Transaction& transaction, store::Deployment& deployment);
+
+  ModelRegistry& registry_;
+};
+
+// What templates of the run's tasks see: parameters, run, and the outputs of the tasks so far.
+workflows::Json template_scope(const store::Run& run, const std::vector<store::Task>& tasks);
+
+}  // namespace slipway::service

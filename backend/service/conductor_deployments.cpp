@@ -1,0 +1,226 @@
+// Deployments and their replicas. See conductor.h.
+#include "backend/base/ids.h"
+#include "backend/base/status.h"
+#include "backend/service/conductor.h"
+
+namespace slipway::service {
+namespace {
+
+using domain::AttemptState;
+using domain::DeploymentState;
+using domain::TaskState;
+using workflows::Json;
+
+constexpr int kReplicaRestarts = 20;
+constexpr int kReplicaGraceSeconds = 35;  // slipway-serve drains for 30
+
+domain::ReplicaFacts facts_of(const store::Attempt& attempt) {
+  return {attempt.state, attempt.stop_asked, !attempt.ready_url.empty()};
+}
+
+std::string folder_of(const std::string& folder, const std::string& path) {
+  return path.empty() ? folder : folder + "/" + path;
+}
+
+}  // namespace
+
+absl::Status Conductor::describe(store::Transaction& transaction, store::Deployment& deployment) {
+  const auto version = registry_.find_model_version(transaction.connection(), deployment.model_version_id);
+  if (!version.ok()) return version.status();
+  deployment.model_version_id = version->id;
+  deployment.model_label = version->label;
+  deployment.served_names = {deployment.name};
+  deployment.base_version_id.clear();
+  deployment.base_label.clear();
+  if (!version->adapter) return absl::OkStatus();
+  const auto base = registry_.find_model_version(transaction.connection(), version->base_version_id);
+  if (!base.ok()) return base.status();
+  deployment.base_version_id = base->id;
+  deployment.base_label = base->label;
+  deployment.served_names.push_back(deployment.name + "-base");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> Conductor::deploy(store::Transaction& transaction, const DeploymentRequest& request,
+                                              bool replace) {
+  store::Connection& connection = transaction.connection();
+  auto existing = store::find_deployment_by_reference(connection, request.name);
+  if (existing && !replace) {
+    return base::already_exists("deployment", request.name, "choose another name, or start and stop that one");
+  }
+  store::Deployment deployment = existing.value_or(store::Deployment());
+  deployment.name = existing ? existing->name : request.name;
+  deployment.model_version_id = request.model_version_id;
+  deployment.dtype = request.dtype.empty() ? "auto" : request.dtype;
+  deployment.run_id = request.run_id;
+  deployment.wanted = domain::Wanted::kRunning;
+  deployment.losses = 0;
+  deployment.error = {};
+  const absl::Status described = describe(transaction, deployment);
+  if (!described.ok()) return described;
+  for (const store::Deployment& other : store::all_deployments(connection)) {
+    if (other.id == deployment.id) continue;
+    for (const std::string& name : other.served_names) {
+      for (const std::string& own : deployment.served_names) {
+        if (name != own) continue;
+        return base::error(absl::StatusCode::kAlreadyExists,
+                           "the name " + own + " is served by deployment " + other.name + " already",
+                           {"ALREADY_EXISTS", "name", "choose another name"});
+      }
+    }
+  }
+  if (!existing) {
+    deployment.id = base::new_id("deployment", transaction.now_ms());
+    deployment.created_at_ms = transaction.now_ms();
+    store::insert_deployment(connection, deployment);
+  } else {
+    deployment.url.clear();
+    deployment.state = DeploymentState::kQueued;
+    store::update_deployment(connection, deployment);
+    // What it served until now leaves, and the new one follows.
+    if (auto replica = store::latest_attempt_of_deployment(connection, deployment.id);
+        replica && !is_final(replica->state)) {
+      replica->stop_asked = true;
+      if (replica->state == AttemptState::kPending) {
+        replica->state = AttemptState::kStopped;
+        replica->finished_at_ms = transaction.now_ms();
+      }
+      store::update_attempt(connection, *replica);
+    }
+  }
+  const absl::Status status = start_deployment(transaction, deployment.id);
+  if (!status.ok()) return status;
+  return deployment.id;
+}
+
+absl::Status Conductor::start_deployment(store::Transaction& transaction, const std::string& id) {
+  auto deployment = store::find_deployment(transaction.connection(), id);
+  if (!deployment) return base::not_found("deployment", id);
+  deployment->wanted = domain::Wanted::kRunning;
+  deployment->losses = 0;
+  deployment->error = {};
+  store::update_deployment(transaction.connection(), *deployment);
+  const auto replica = store::latest_attempt_of_deployment(transaction.connection(), id);
+  if (replica && is_final(replica->state)) {
+    const absl::Status status = queue_replica(transaction, *deployment);
+    if (!status.ok()) return status;
+  }
+  return advance_deployment(transaction, id);
+}
+
+absl::Status Conductor::stop_deployment(store::Transaction& transaction, const std::string& id) {
+  auto deployment = store::find_deployment(transaction.connection(), id);
+  if (!deployment) return base::not_found("deployment", id);
+  deployment->wanted = domain::Wanted::kStopped;
+  deployment->error = {};
+  store::update_deployment(transaction.connection(), *deployment);
+  return advance_deployment(transaction, id);
+}
+
+absl::Status Conductor::queue_replica(store::Transaction& transaction, const store::Deployment& deployment) {
+  store::Connection& connection = transaction.connection();
+  const auto version = registry_.find_model_version(connection, deployment.model_version_id);
+  if (!version.ok()) return version.status();
+  ModelVersionFacts base = *version;
+  if (version->adapter) {
+    auto found = registry_.find_model_version(connection, version->base_version_id);
+    if (!found.ok()) return found.status();
+    base = *std::move(found);
+  }
+  Json spec = {{"version", 1},
+               {"kind", "serve"},
+               {"model",
+                {{"path", folder_of("inputs/model", base.path)},
+                 {"served_model_name", deployment.served_names.back()},
+                 {"dtype", deployment.dtype}}},
+               {"adapters", Json::array()},
+               {"listen", "127.0.0.1:0"},
+               {"limits", {{"max_num_seqs", 64}, {"queue", 256}}}};
+  Json inputs = {{{"artifact_id", base.artifact_id}, {"path", "inputs/model"}}};
+  if (version->adapter) {
+    spec["adapters"].push_back(
+        {{"name", deployment.served_names.front()}, {"path", folder_of("inputs/adapter", version->path)}});
+    inputs.push_back({{"artifact_id", version->artifact_id}, {"path", "inputs/adapter"}});
+  }
+  const auto before = store::latest_attempt_of_deployment(connection, deployment.id);
+  store::Attempt attempt;
+  attempt.id = base::new_id("attempt", transaction.now_ms());
+  attempt.deployment_id = deployment.id;
+  attempt.number = before ? before->number + 1 : 1;
+  attempt.engine = "serve";
+  attempt.order_json = Json{{"spec", spec},
+                            {"inputs", inputs},
+                            {"upload_artifacts", Json::array()},
+                            {"return_files", Json::array()},
+                            {"restarts", kReplicaRestarts},
+                            {"grace_seconds", kReplicaGraceSeconds}}
+                           .dump();
+  attempt.work_key = attempt.id;
+  attempt.created_at_ms = transaction.now_ms();
+  store::insert_attempt(connection, attempt);
+  return absl::OkStatus();
+}
+
+absl::Status Conductor::advance_deployment(store::Transaction& transaction, const std::string& id) {
+  store::Connection& connection = transaction.connection();
+  auto deployment = store::find_deployment(connection, id);
+  if (!deployment) return absl::OkStatus();  // deleted while its replica left
+  // A decision may ask for a new replica, whose state then counts: at most two rounds.
+  for (int round = 0; round < 3; ++round) {
+    auto replica = store::latest_attempt_of_deployment(connection, id);
+    domain::DeploymentFacts facts{deployment->wanted, std::nullopt, deployment->losses};
+    if (replica) facts.replica = facts_of(*replica);
+    const domain::DeploymentDecision decision = domain::advance_deployment(facts);
+    if (decision.new_replica) {
+      const absl::Status queued = queue_replica(transaction, *deployment);
+      if (queued.ok()) continue;
+      deployment->state = DeploymentState::kFailed;
+      deployment->error = {base::detail_of(queued).reason, std::string(queued.message()), base::detail_of(queued).advice};
+      break;
+    }
+    if (replica && (decision.stop_replica || decision.drop_replica)) {
+      replica->stop_asked = true;
+      if (decision.drop_replica) {
+        replica->state = AttemptState::kStopped;
+        replica->finished_at_ms = transaction.now_ms();
+      }
+      store::update_attempt(connection, *replica);
+    }
+    if (decision.state == DeploymentState::kReady && deployment->state != DeploymentState::kReady) {
+      deployment->ready_at_ms = transaction.now_ms();
+    }
+    deployment->state = decision.state;
+    if (decision.state == DeploymentState::kFailed && replica) deployment->error = replica->error;
+    deployment->url = decision.state == DeploymentState::kReady && replica ? replica->ready_url : "";
+    break;
+  }
+  if (deployment->state != DeploymentState::kQueued) deployment->waiting_reason.clear();
+  store::update_deployment(connection, *deployment);
+  transaction.changed("deployment", id, deployment->run_id);
+  return settle_deploy_task(transaction, *deployment);
+}
+
+absl::Status Conductor::settle_deploy_task(store::Transaction& transaction, const store::Deployment& deployment) {
+  if (deployment.run_id.empty()) return absl::OkStatus();
+  for (store::Task& task : store::tasks_of_run(transaction.connection(), deployment.run_id)) {
+    if (task.kind != "deploy" || task.state != TaskState::kRunning) continue;
+    if (deployment.state == DeploymentState::kReady) {
+      task.state = TaskState::kSucceeded;
+      task.finished_at_ms = transaction.now_ms();
+      task.waiting_reason.clear();
+      store::update_task(transaction.connection(), task);
+      note(transaction, task.run_id, task.id, "", "task", "deployment " + deployment.name + " is ready");
+    } else if (deployment.state == DeploymentState::kFailed) {
+      fail_task(transaction, task, deployment.error);
+    } else if (deployment.state == DeploymentState::kStopped) {
+      cancel_task(transaction, task);
+    } else {
+      continue;
+    }
+    transaction.changed("run", task.run_id, task.run_id);
+    return advance_run(transaction, task.run_id);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace slipway::service

@@ -1,0 +1,121 @@
+// Queries of attempts; declared in runs.h.
+#include "backend/store/row.h"
+#include "backend/store/runs.h"
+
+namespace slipway::store {
+namespace {
+
+constexpr char kColumns[] =
+    "id, run_id, task_id, deployment_id, number, engine, state, order_json, work_key, node_id, device, stop_asked, "
+    "ready_url, created_at_ms, started_at_ms, finished_at_ms, exit_code, error_code, error_message, error_advice, released";
+
+Attempt read_attempt(SQLite::Statement& statement) {
+  RowReader row(statement);
+  Attempt attempt;
+  attempt.id = row.text();
+  attempt.run_id = row.text();
+  attempt.task_id = row.text();
+  attempt.deployment_id = row.text();
+  attempt.number = static_cast<int>(row.integer());
+  attempt.engine = row.text();
+  attempt.state = domain::attempt_state_of(row.text()).value();
+  attempt.order_json = row.text();
+  attempt.work_key = row.text();
+  attempt.node_id = row.text();
+  attempt.device = row.text();
+  attempt.stop_asked = row.boolean();
+  attempt.ready_url = row.text();
+  attempt.created_at_ms = row.integer();
+  attempt.started_at_ms = row.maybe_integer();
+  attempt.finished_at_ms = row.maybe_integer();
+  if (const auto exit_code = row.maybe_integer()) attempt.exit_code = static_cast<int32_t>(*exit_code);
+  attempt.error = row.failure();
+  attempt.released = row.boolean();
+  return attempt;
+}
+
+std::string select(const std::string& rest) { return std::string("SELECT ") + kColumns + " FROM attempts " + rest; }
+
+}  // namespace
+
+void insert_attempt(Connection& connection, const Attempt& attempt) {
+  SQLite::Statement insert(connection,
+                           "INSERT INTO attempts (id, run_id, task_id, deployment_id, number, engine, state, order_json, "
+                           "work_key, created_at_ms) VALUES (?,?,?,?,?,?,?,?,?,?)");
+  RowWriter(insert) << attempt.id << attempt.run_id << attempt.task_id << attempt.deployment_id << attempt.number
+                    << attempt.engine << name_of(attempt.state) << attempt.order_json << attempt.work_key
+                    << attempt.created_at_ms;
+  insert.exec();
+}
+
+void update_attempt(Connection& connection, const Attempt& attempt) {
+  SQLite::Statement update(connection,
+                           "UPDATE attempts SET state = ?, node_id = ?, device = ?, stop_asked = ?, ready_url = ?, "
+                           "started_at_ms = ?, finished_at_ms = ?, exit_code = ?, error_code = ?, error_message = ?, "
+                           "error_advice = ?, released = ? WHERE id = ?");
+  RowWriter(update) << name_of(attempt.state) << attempt.node_id << attempt.device << attempt.stop_asked
+                    << attempt.ready_url << attempt.started_at_ms << attempt.finished_at_ms << attempt.exit_code
+                    << attempt.error << attempt.released << attempt.id;
+  update.exec();
+}
+
+std::optional<Attempt> find_attempt(Connection& connection, const std::string& id) {
+  return query_one(connection, select("WHERE id = ?"), read_attempt, id);
+}
+
+std::vector<Attempt> attempts_of_run(Connection& connection, const std::string& run_id) {
+  return query_all(connection,
+                   select("WHERE task_id IN (SELECT id FROM tasks WHERE run_id = ?) ORDER BY task_id, number"),
+                   read_attempt, run_id);
+}
+
+std::vector<Attempt> attempts_of_task(Connection& connection, const std::string& task_id) {
+  return query_all(connection, select("WHERE task_id = ? ORDER BY number"), read_attempt, task_id);
+}
+
+std::optional<Attempt> latest_attempt_of_task(Connection& connection, const std::string& task_id) {
+  return query_one(connection, select("WHERE task_id = ? ORDER BY number DESC LIMIT 1"), read_attempt, task_id);
+}
+
+std::optional<Attempt> latest_attempt_of_deployment(Connection& connection, const std::string& deployment_id) {
+  return query_one(connection, select("WHERE deployment_id = ? ORDER BY number DESC LIMIT 1"), read_attempt,
+                   deployment_id);
+}
+
+std::vector<Attempt> pending_attempts(Connection& connection) {
+  // Ids sort by time; a retry's attempt has a new id and so goes to the end of the queue.
+  return query_all(connection, select("WHERE state = 'pending' ORDER BY created_at_ms, id"), read_attempt);
+}
+
+std::vector<Attempt> active_attempts(Connection& connection, const std::string& node_id) {
+  return query_all(connection, select("WHERE state IN ('starting', 'running') AND (?1 = '' OR node_id = ?1) ORDER BY id"),
+                   read_attempt, node_id);
+}
+
+void release_work(Connection& connection, const std::string& work_key) {
+  execute(connection, "UPDATE attempts SET released = 1 WHERE work_key = ?", work_key);
+}
+
+int64_t release_old_work(Connection& connection, int64_t before_ms) {
+  execute(connection,
+          "UPDATE attempts SET released = 1 WHERE released = 0 AND task_id IN (SELECT tasks.id FROM tasks JOIN runs "
+          "ON runs.id = tasks.run_id WHERE runs.finished_at_ms < ?)",
+          before_ms);
+  return connection.getChanges();
+}
+
+int64_t file_end(Connection& connection, const std::string& attempt_id, const std::string& file) {
+  return query_one(
+             connection, "SELECT end_offset FROM attempt_files WHERE attempt_id = ? AND file = ?",
+             [](SQLite::Statement& row) { return row.getColumn(0).getInt64(); }, attempt_id, file)
+      .value_or(0);
+}
+
+void set_file_end(Connection& connection, const std::string& attempt_id, const std::string& file, int64_t end_offset) {
+  execute(connection,
+          "INSERT INTO attempt_files (attempt_id, file, end_offset) VALUES (?, ?, ?) "
+          "ON CONFLICT (attempt_id, file) DO UPDATE SET end_offset = excluded.end_offset",
+          attempt_id, file, end_offset);
+}
+
+}  // namespace slipway::store

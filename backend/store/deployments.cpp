@@ -1,0 +1,104 @@
+#include "backend/store/deployments.h"
+
+#include <nlohmann/json.hpp>
+
+#include "backend/store/row.h"
+
+namespace slipway::store {
+namespace {
+
+constexpr char kColumns[] =
+    "id, name, state, wanted, model_version_id, model_label, base_version_id, base_label, dtype, served_names, run_id, "
+    "url, losses, created_at_ms, ready_at_ms, error_code, error_message, error_advice, waiting_reason";
+
+Deployment read_deployment(SQLite::Statement& statement) {
+  RowReader row(statement);
+  Deployment deployment;
+  deployment.id = row.text();
+  deployment.name = row.text();
+  deployment.state = domain::deployment_state_of(row.text()).value();
+  deployment.wanted = row.text() == "running" ? domain::Wanted::kRunning : domain::Wanted::kStopped;
+  deployment.model_version_id = row.text();
+  deployment.model_label = row.text();
+  deployment.base_version_id = row.text();
+  deployment.base_label = row.text();
+  deployment.dtype = row.text();
+  deployment.served_names = nlohmann::json::parse(row.text()).get<std::vector<std::string>>();
+  deployment.run_id = row.text();
+  deployment.url = row.text();
+  deployment.losses = static_cast<int>(row.integer());
+  deployment.created_at_ms = row.integer();
+  deployment.ready_at_ms = row.maybe_integer();
+  deployment.error = row.failure();
+  deployment.waiting_reason = row.text();
+  return deployment;
+}
+
+RowWriter& operator<<(RowWriter& writer, const Deployment& d) {
+  return writer << d.id << d.name << name_of(d.state) << (d.wanted == domain::Wanted::kRunning ? "running" : "stopped")
+                << d.model_version_id << d.model_label << d.base_version_id << d.base_label << d.dtype
+                << nlohmann::json(d.served_names).dump() << d.run_id << d.url << d.losses << d.created_at_ms
+                << d.ready_at_ms << d.error << d.waiting_reason;
+}
+
+std::string select(const std::string& rest) { return std::string("SELECT ") + kColumns + " FROM deployments " + rest; }
+
+void put(Connection& connection, const char* verb, const Deployment& deployment) {
+  SQLite::Statement statement(connection, std::string(verb) + " INTO deployments (" + kColumns +
+                                              ") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)");
+  RowWriter writer(statement);
+  writer << deployment;
+  statement.exec();
+}
+
+}  // namespace
+
+void insert_deployment(Connection& connection, const Deployment& deployment) { put(connection, "INSERT", deployment); }
+
+void update_deployment(Connection& connection, const Deployment& deployment) {
+  SQLite::Statement update(connection,
+                           "UPDATE deployments SET state = ?, wanted = ?, model_version_id = ?, model_label = ?, "
+                           "base_version_id = ?, base_label = ?, dtype = ?, served_names = ?, run_id = ?, url = ?, "
+                           "losses = ?, ready_at_ms = ?, error_code = ?, error_message = ?, error_advice = ?, "
+                           "waiting_reason = ? WHERE id = ?");
+  RowWriter(update) << name_of(deployment.state)
+                    << (deployment.wanted == domain::Wanted::kRunning ? "running" : "stopped")
+                    << deployment.model_version_id << deployment.model_label << deployment.base_version_id
+                    << deployment.base_label << deployment.dtype << nlohmann::json(deployment.served_names).dump()
+                    << deployment.run_id << deployment.url << deployment.losses << deployment.ready_at_ms
+                    << deployment.error << deployment.waiting_reason << deployment.id;
+  update.exec();
+}
+
+void delete_deployment(Connection& connection, const std::string& id) {
+  execute(connection, "DELETE FROM deployments WHERE id = ?", id);
+}
+
+std::optional<Deployment> find_deployment(Connection& connection, const std::string& id) {
+  return query_one(connection, select("WHERE id = ?"), read_deployment, id);
+}
+
+std::optional<Deployment> find_deployment_by_reference(Connection& connection, const std::string& reference) {
+  return query_one(connection, select("WHERE id = ?1 OR name = ?1"), read_deployment, reference);
+}
+
+std::vector<Deployment> all_deployments(Connection& connection) {
+  return query_all(connection, select("ORDER BY name"), read_deployment);
+}
+
+std::vector<Deployment> deployments_of_version(Connection& connection, const std::string& model_version_id) {
+  return query_all(connection, select("WHERE model_version_id = ?1 OR base_version_id = ?1 ORDER BY name"),
+                   read_deployment, model_version_id);
+}
+
+absl::StatusOr<Page<Deployment>> list_deployments(Connection& connection, const PageRequest& request) {
+  ListQuery query;
+  query.columns = kColumns;
+  query.from = "deployments";
+  query.key = "name";
+  query.searched = {"name", "id"};
+  query.filters = {{"state", "state"}};
+  return list_page(connection, query, request, read_deployment);
+}
+
+}  // namespace slipway::store

@@ -1,0 +1,132 @@
+// The desktop shell around a real backend: slipwayd is started by the shell, the page is really loaded, a person signs in.
+#include <QDir>
+#include <QHash>
+#include <QSettings>
+#include <QSignalSpy>
+#include <QTemporaryDir>
+#include <QTest>
+#include <QWebEnginePage>
+#include <memory>
+
+#include "app/desktop/console_page.h"
+#include "app/desktop/main_window.h"
+#include "app/desktop/run_watcher.h"
+#include "app/desktop/secret_store.h"
+
+namespace slipway::desktop {
+namespace {
+
+constexpr int kPatienceMs = 60'000;
+
+class FakeSecrets : public SecretStore {
+ public:
+  void read(const QString& key, QObject*, std::function<void(const QByteArray&)> done) override {
+    done(kept.value(key));
+  }
+  void write(const QString& key, const QByteArray& secret) override { kept[key] = secret; }
+  void remove(const QString& key) override { kept.remove(key); }
+
+  QHash<QString, QByteArray> kept;
+};
+
+}  // namespace
+
+class DesktopTest : public QObject {
+  Q_OBJECT
+
+ private Q_SLOTS:
+  void initTestCase() {
+    settings_ = std::make_unique<QSettings>(folder_.filePath(QStringLiteral("settings.ini")), QSettings::IniFormat);
+    open_window();
+  }
+
+  // One window over the whole life, as a person would have it; each slot below goes on from the one before.
+  void the_first_start_runs_the_backend_and_shows_the_setup_page() {
+    window_->open_last();
+    QTRY_VERIFY_WITH_TIMEOUT(window_->page()->url().path() == QLatin1String("/setup"), kPatienceMs);
+    QTRY_VERIFY_WITH_TIMEOUT(evaluate(QStringLiteral("document.querySelectorAll('input[type=password]').length")).toInt() > 0,
+                             kPatienceMs);
+  }
+
+  void signing_in_keeps_the_session_in_the_keychain() {
+    evaluate(QStringLiteral(R"(
+      fetch('/api/slipway.v1.AuthService/CompleteSetup', {method: 'POST', headers: {'Content-Type': 'application/json'},
+        body: JSON.stringify({setupToken: new URLSearchParams(location.search).get('token'),
+                              userName: 'ada', password: 'correct horse battery'})}); 1)"));
+    QTRY_COMPARE_WITH_TIMEOUT(secrets_.kept.size(), 1, kPatienceMs);
+  }
+
+  void another_window_is_signed_in_at_once() {
+    window_.reset();  // stops the backend that it had started
+    open_window();
+    window_->open_last();
+    QTRY_COMPARE_WITH_TIMEOUT(window_->page()->url().path(), QStringLiteral("/"), kPatienceMs);
+    QTRY_VERIFY_WITH_TIMEOUT(text().contains(QLatin1String("Deployments")), kPatienceMs);
+  }
+
+  void the_menus_go_to_places() {
+    window_->go(QStringLiteral("/nodes"));
+    QTRY_VERIFY_WITH_TIMEOUT(window_->page()->url().path() == QLatin1String("/nodes"), kPatienceMs);
+    QTRY_VERIFY_WITH_TIMEOUT(text().contains(QLatin1String("Nodes")), kPatienceMs);
+  }
+
+  void foreign_links_open_outside() {
+    const QString here = window_->page()->url().path();
+    evaluate(QStringLiteral("location.href = 'https://example.com/elsewhere'; 1"));
+    QTRY_COMPARE(opened_outside_, QList<QUrl>{QUrl(QStringLiteral("https://example.com/elsewhere"))});
+    evaluate(QStringLiteral("window.open('https://example.com/new'); 1"));
+    QTRY_COMPARE(opened_outside_.size(), 2);
+    QCOMPARE(window_->page()->url().path(), here);
+  }
+
+  void the_watch_stream_is_open_and_resumes() {
+    // The stream of the watcher answers its first cursor; a run that ends is told by its own test in the end-to-end suite.
+    QVERIFY(!window_->run_watcher().watched_url().isEmpty());
+    QTRY_VERIFY_WITH_TIMEOUT(!window_->run_watcher().cursor().isEmpty(), kPatienceMs);
+  }
+
+  void signing_out_forgets_the_session() {
+    evaluate(QStringLiteral(R"(
+      fetch('/api/slipway.v1.AuthService/SignOut', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: '{}'}); 1)"));
+    QTRY_COMPARE_WITH_TIMEOUT(secrets_.kept.size(), 0, kPatienceMs);
+  }
+
+  void cleanupTestCase() { window_.reset(); }
+
+ private:
+  void open_window() {
+    MainWindowOptions options;
+    options.slipway_program = QStringLiteral(SLIPWAY_BIN "/slipway");
+    options.data = folder_.filePath(QStringLiteral("data"));
+    options.up_arguments = {QStringLiteral("--web-listen"), QStringLiteral("127.0.0.1:0"), QStringLiteral("--grpc-listen"),
+                            QStringLiteral("127.0.0.1:0")};
+    options.open_outside = [this](const QUrl& url) { opened_outside_.append(url); };
+    options.notify = [](const QString&, const QString&) {};
+    window_ = std::make_unique<MainWindow>(*settings_, secrets_, options);
+    window_->show();
+  }
+
+  QVariant evaluate(const QString& script) {
+    QVariant result;
+    bool done = false;
+    window_->page()->runJavaScript(script, [&](const QVariant& value) {
+      result = value;
+      done = true;
+    });
+    if (!QTest::qWaitFor([&] { return done; }, kPatienceMs)) qWarning("no answer to %s", qPrintable(script));
+    return result;
+  }
+
+  QString text() { return evaluate(QStringLiteral("document.body ? document.body.innerText : ''")).toString(); }
+
+  QTemporaryDir folder_;
+  std::unique_ptr<QSettings> settings_;
+  FakeSecrets secrets_;
+  QList<QUrl> opened_outside_;
+  std::unique_ptr<MainWindow> window_;
+};
+
+}  // namespace slipway::desktop
+
+QTEST_MAIN(slipway::desktop::DesktopTest)
+#include "desktop_test.moc"

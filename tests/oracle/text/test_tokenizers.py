@@ -1,0 +1,91 @@
+"""The tokenizer against Hugging Face `tokenizers` and AutoTokenizer: the same ids, the same text back."""
+import json
+import os
+import shutil
+
+import pytest
+from tokenizers import Tokenizer as HuggingFace
+
+from paths import DEEPSEEK, SMOLLM2, VOCABULARIES
+from samples import texts
+from tool import Tool, ToolError
+
+
+@pytest.fixture()
+def tool():
+    instance = Tool()
+    yield instance
+    instance.close()
+
+
+def assert_same(tool, reference, samples):
+    for text in samples:
+        for parse_special in (True, False):
+            reference.encode_special_tokens = not parse_special
+            for add_special in (True, False):
+                expected = reference.encode(text, add_special_tokens=add_special).ids
+                got = tool("encode", text=text, add_special=add_special, parse_special=parse_special)
+                assert got == expected, (text, add_special, parse_special)
+        for skip in (True, False):
+            ids = reference.encode(text).ids
+            expected = reference.decode(ids, skip_special_tokens=skip)
+            assert tool("decode", ids=ids, skip_special=skip) == expected, text
+            assert "".join(tool("stream", ids=ids, skip_special=skip)) == expected, text
+
+
+def exported(tool, source, folder):
+    info = tool("load", path=source)
+    tool("save", path=str(folder), model_max_length=2048)
+    return info
+
+
+def test_deepseek_tokenizer_json(tool):
+    tool("load", path=DEEPSEEK)
+    assert_same(tool, HuggingFace.from_file(os.path.join(DEEPSEEK, "tokenizer.json")), texts(250))
+
+
+GGUF = ["llama-bpe", "qwen2", "gpt-2", "falcon", "deepseek-llm", "deepseek-coder", "starcoder", "command-r", "llama-spm", "phi-3"]
+
+
+@pytest.mark.parametrize("name", ["smollm2"] + GGUF)
+def test_gguf_exported_to_hugging_face(tool, tmp_path, name):
+    source = SMOLLM2 if name == "smollm2" else os.path.join(VOCABULARIES, f"ggml-vocab-{name}.gguf")
+    exported(tool, source, tmp_path)
+    reference = HuggingFace.from_file(str(tmp_path / "tokenizer.json"))
+    assert_same(tool, reference, texts(250 if name == "smollm2" else 90))
+
+
+def test_export_is_loaded_by_auto_tokenizer_and_read_back(tool, tmp_path):
+    from transformers import AutoTokenizer
+    info = exported(tool, SMOLLM2, tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}))
+    auto = AutoTokenizer.from_pretrained(str(tmp_path))
+    assert auto.chat_template == info["chat_template"] != ""
+    assert (auto.bos_token_id, auto.eos_token_id, auto.pad_token_id) == (info["bos"], info["eos"], info["pad"]) == (1, 2, 2)
+    assert auto.model_max_length == 2048
+    for text in texts(120):
+        assert auto(text)["input_ids"] == tool("encode", text=text, add_special=True), text
+    # Loading what was saved changes nothing, not even through AutoTokenizer's own save.
+    auto.save_pretrained(str(tmp_path / "again"))
+    assert tool("load", path=str(tmp_path))["fingerprint"] == info["fingerprint"]
+    assert tool("load", path=str(tmp_path / "again"))["fingerprint"] == info["fingerprint"]
+
+
+def test_invalid_bytes_are_read_as_the_replacement_character(tool):
+    tool("load", path=SMOLLM2)
+    assert tool("decode", ids=tool("encode", text="a\ufffdb")) == "a\ufffdb"
+
+
+@pytest.mark.parametrize("path", ["model.vocab", "model.merges", "model.type", "pre_tokenizer.type", "added_tokens"])
+def test_a_damaged_file_is_refused_with_its_key(tool, tmp_path, path):
+    shutil.copy(os.path.join(DEEPSEEK, "tokenizer_config.json"), tmp_path)
+    root = {"added_tokens": [], "pre_tokenizer": {"type": "ByteLevel"}, "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}
+    section = root
+    *parents, key = path.split(".")
+    for parent in parents:
+        section = section[parent]
+    section[key] = 17
+    (tmp_path / "tokenizer.json").write_text(json.dumps(root))
+    with pytest.raises(ToolError) as caught:
+        tool("load", path=str(tmp_path))
+    assert caught.value.code == "INVALID_MODEL" and "tokenizer.json" in str(caught.value) and path in str(caught.value)

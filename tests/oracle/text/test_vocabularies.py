@@ -1,0 +1,32 @@
+"""Every byte-level vocabulary that llama.cpp ships encodes its test strings to the expected ids."""
+import glob
+import os
+
+import pytest
+
+from paths import VOCABULARIES
+from tool import Tool
+
+FILES = sorted(path for path in glob.glob(os.path.join(VOCABULARIES, "ggml-vocab-*.gguf")) if os.path.exists(path + ".inp"))
+UNSUPPORTED = {"bert-bge"}
+
+
+def name_of(path):
+    return os.path.basename(path)[len("ggml-vocab-"):-len(".gguf")]
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if name_of(path) not in UNSUPPORTED], ids=name_of)
+def test_expected_ids(path):
+    with open(path + ".inp", encoding="utf-8", newline="") as file:
+        texts = file.read().split("\n__ggml_vocab_test__\n")
+    with open(path + ".out", encoding="utf-8") as file:
+        expected = [[int(token) for token in line.split()] for line in file.read().split("\n")]
+    tool = Tool()
+    tool("load", path=path)
+    wrong = []
+    for text, ids in zip(texts, expected):
+        got = tool("encode", text=text, parse_special=False)
+        if got != ids:
+            wrong.append((text, ids, got))
+    tool.close()
+    assert len(texts) > 40 and not wrong, f"{len(wrong)} of {len(texts)}: {wrong[:3]}"

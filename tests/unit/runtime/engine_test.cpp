@@ -1,0 +1,345 @@
+#include "agents/engine/runtime/engine.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <future>
+#include <map>
+#include <thread>
+
+#include "agents/engine/runtime/thread_pool.h"
+#include "backend/base/error.h"
+#include "backend/base/files.h"
+#include "tests/unit/runtime/tiny_model.h"
+
+namespace slipway::runtime {
+namespace {
+
+using testing::HasSubstr;
+
+struct Outcome {
+  std::vector<int32_t> tokens;
+  std::vector<float> logprobs;
+  FinishReason reason = FinishReason::kError;
+  std::string message;
+
+  bool operator==(const Outcome&) const = default;
+};
+
+// Submits and returns what will come of it.
+std::future<Outcome> start(Engine& engine, GenerationRequest request, uint64_t* id = nullptr) {
+  auto outcome = std::make_shared<Outcome>();
+  auto done = std::make_shared<std::promise<Outcome>>();
+  const auto given = request.on_token;
+  request.on_token = [outcome, given](const GeneratedToken& token) {
+    outcome->tokens.push_back(token.id);
+    outcome->logprobs.push_back(token.logprob);
+    return given ? given(token) : true;
+  };
+  request.on_finish = [outcome, done](FinishReason reason, const std::string& message) {
+    outcome->reason = reason;
+    outcome->message = message;
+    done->set_value(*outcome);
+  };
+  auto future = done->get_future();
+  const uint64_t given_id = engine.submit(std::move(request));
+  if (id != nullptr) *id = given_id;
+  return future;
+}
+
+GenerationRequest request_of(int number, int64_t length = 0) {
+  GenerationRequest request;
+  for (int i = 0; i < (length > 0 ? length : 3 + number * 7 % 40); ++i) request.prompt.push_back(3 + (number * 31 + i * 17) % 120);
+  request.sampling.temperature = number % 3 == 0 ? 0.0 : 0.8;
+  request.sampling.seed = static_cast<uint64_t>(number);
+  request.max_tokens = 8 + number % 20;
+  request.ignore_eos = true;
+  return request;
+}
+
+class EngineTest : public testing::Test {
+ protected:
+  EngineTest() {
+    write_tiny_model(folder_.path() / "model");
+    write_tiny_adapter(folder_.path() / "a", 1);
+    write_tiny_adapter(folder_.path() / "b", 2);
+  }
+  std::unique_ptr<Engine> engine(EngineOptions options = {}) const {
+    if (options.threads == 0) options.threads = 2;
+    auto made = std::make_unique<Engine>(folder_.path() / "model", options);
+    made->load_adapter("a", folder_.path() / "a");
+    made->load_adapter("b", folder_.path() / "b");
+    return made;
+  }
+  base::TemporaryFolder folder_;
+};
+
+std::vector<Outcome> all_at_once(Engine& engine, const std::vector<GenerationRequest>& requests) {
+  std::vector<std::future<Outcome>> futures;
+  for (const auto& request : requests) futures.push_back(start(engine, request));
+  std::vector<Outcome> outcomes;
+  for (auto& future : futures) outcomes.push_back(future.get());
+  return outcomes;
+}
+
+std::vector<GenerationRequest> mixed_requests() {
+  std::vector<GenerationRequest> requests;
+  for (int i = 0; i < 24; ++i) {
+    requests.push_back(request_of(i));
+    requests.back().adapter = i % 4 == 1 ? "a" : i % 4 == 2 ? "b" : "";
+  }
+  return requests;
+}
+
+TEST_F(EngineTest, ARequestGivesTheSameBitsAloneAndInABatch) {
+  for (const auto type : {WeightType::kF32, WeightType::kBF16}) {
+    EngineOptions options;
+    options.weight_type = type;
+    const auto one = engine(options);
+    const auto requests = mixed_requests();
+    std::vector<Outcome> alone;
+    for (const auto& request : requests) {
+      alone.push_back(start(*one, request).get());
+      EXPECT_EQ(alone.back().reason, FinishReason::kLength);
+      EXPECT_EQ(alone.back().tokens.size(), static_cast<size_t>(request.max_tokens));
+    }
+    EXPECT_EQ(all_at_once(*one, requests), alone);
+    EXPECT_NE(alone[0].tokens, alone[3].tokens);
+    // Other numbers of threads and of places change nothing either.
+    options.threads = 1;
+    options.max_num_seqs = 3;
+    EXPECT_EQ(all_at_once(*engine(options), requests), alone);
+  }
+}
+
+TEST_F(EngineTest, RequestsThatOutgrowTheCacheWaitAndEndTheSame) {
+  const auto requests = mixed_requests();
+  const auto roomy = all_at_once(*engine(), requests);
+  EngineOptions options;
+  options.max_model_len = 80;
+  options.kv_cache_tokens = 96;  // six pages for up to 24 sequences of two to five
+  const auto tight = engine(options);
+  EXPECT_EQ(all_at_once(*tight, requests), roomy);
+  EXPECT_EQ(tight->stats().kv_cache_usage, 0);
+  EXPECT_EQ(tight->stats().running + tight->stats().waiting, 0);
+}
+
+TEST_F(EngineTest, ALongPromptInChunksGivesTheSameScoresAsAlone) {
+  const auto one = engine();
+  const auto prompt = request_of(5, 250).prompt;
+  const auto scores = one->score(prompt, "a");
+  ASSERT_EQ(scores.size(), prompt.size() - 1);
+  auto background = request_of(7);
+  background.max_tokens = 200;  // keeps the chunks of the others small
+  auto running = start(*one, background);
+  EXPECT_EQ(one->score(prompt, "a"), scores);
+  running.get();
+  const auto logits = one->logits(prompt, "a", true);
+  const auto last = one->logits(prompt, "a", false);
+  ASSERT_EQ(logits.size(), prompt.size() * 131);
+  EXPECT_TRUE(std::equal(last.begin(), last.end(), logits.end() - 131));
+  for (size_t i = 0; i + 1 < prompt.size(); ++i) {
+    double total = 0;
+    for (size_t j = 0; j < 131; ++j) total += std::exp(static_cast<double>(logits[i * 131 + j]));
+    ASSERT_NEAR(scores[i], logits[i * 131 + static_cast<size_t>(prompt[i + 1])] - std::log(total), 1e-4);
+  }
+}
+
+TEST_F(EngineTest, EndTokensAndStopTokensFinishWithoutBeingGiven) {
+  const auto one = engine();
+  auto request = request_of(0);
+  const auto tokens = start(*one, request).get().tokens;
+  request.stop_token_ids = {tokens[3]};
+  const auto first = static_cast<size_t>(std::find(tokens.begin(), tokens.end(), tokens[3]) - tokens.begin());
+  auto outcome = start(*one, request).get();
+  EXPECT_EQ(outcome.reason, FinishReason::kStop);
+  EXPECT_EQ(outcome.tokens, std::vector<int32_t>(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(first)));
+  request.min_tokens = 6;
+  outcome = start(*one, request).get();
+  EXPECT_GE(outcome.tokens.size(), 6U);
+}
+
+TEST_F(EngineTest, StopsWhenTheReceiverSaysSoAndWhenItIsCancelled) {
+  const auto one = engine();
+  auto request = request_of(3);
+  int left = 4;
+  request.on_token = [&](const GeneratedToken&) { return --left > 0; };
+  auto outcome = start(*one, request).get();
+  EXPECT_EQ(outcome.reason, FinishReason::kStop);
+  EXPECT_EQ(outcome.tokens.size(), 4U);
+
+  request = request_of(4);
+  request.max_tokens = 0;
+  std::promise<uint64_t> id;
+  auto known = id.get_future().share();
+  bool sent = false;
+  request.on_token = [&](const GeneratedToken&) {
+    if (!sent) one->cancel(known.get());
+    sent = true;
+    return true;
+  };
+  uint64_t number = 0;
+  auto future = start(*one, request, &number);
+  id.set_value(number);
+  outcome = future.get();
+  EXPECT_EQ(outcome.reason, FinishReason::kCancelled);
+  EXPECT_EQ(outcome.tokens.size(), 1U);
+  EXPECT_EQ(one->stats().kv_cache_usage, 0);
+  one->cancel(number);  // gone already
+  one->cancel(12345);
+
+  request = request_of(4);
+  request.on_token = [](const GeneratedToken&) -> bool { throw std::runtime_error("the receiver broke"); };
+  outcome = start(*one, request).get();
+  EXPECT_EQ(outcome.reason, FinishReason::kError);
+  EXPECT_EQ(outcome.message, "the receiver broke");
+}
+
+TEST_F(EngineTest, RunsUpToTheModelsLength) {
+  EngineOptions options;
+  options.max_model_len = 50;
+  const auto one = engine(options);
+  auto request = request_of(1, 20);
+  request.max_tokens = 0;
+  EXPECT_EQ(start(*one, request).get().tokens.size(), 30U);
+  request.max_tokens = 1000;
+  EXPECT_EQ(start(*one, request).get().tokens.size(), 30U);
+  EXPECT_EQ(start(*one, request_of(1, 49)).get().tokens.size(), 1U);
+  options.max_model_len = 257;
+  EXPECT_THROW(engine(options), base::Error);
+}
+
+TEST_F(EngineTest, RefusesBadRequestsAndGoesOn) {
+  const auto one = engine();
+  const auto failure = [&](auto change) {
+    auto request = request_of(1);
+    change(request);
+    try {
+      one->submit(request);
+      return std::string();
+    } catch (const base::Error& error) {
+      return error.code() + " " + error.what();
+    }
+  };
+  EXPECT_THAT(failure([](auto& r) { r.prompt.clear(); }), HasSubstr("INVALID_REQUEST the prompt is empty"));
+  EXPECT_THAT(failure([](auto& r) { r.prompt.assign(256, 3); }), HasSubstr("256 tokens"));
+  EXPECT_THAT(failure([](auto& r) { r.prompt[1] = 131; }), HasSubstr("token 131"));
+  EXPECT_THAT(failure([](auto& r) { r.prompt[1] = -1; }), HasSubstr("token -1"));
+  EXPECT_THAT(failure([](auto& r) { r.adapter = "missing"; }), HasSubstr("NOT_FOUND the adapter 'missing'"));
+  EXPECT_THAT(failure([](auto& r) { r.sampling.top_p = 2; }), HasSubstr("top_p"));
+  EXPECT_THAT(failure([](auto& r) { r.max_tokens = -1; }), HasSubstr("max_tokens"));
+  EXPECT_EQ(start(*one, request_of(2)).get().reason, FinishReason::kLength);
+}
+
+TEST_F(EngineTest, AdaptersComeAndGoWhileRequestsRun) {
+  const auto one = engine();
+  EXPECT_THAT(one->adapters(), testing::ElementsAre("a", "b"));
+  auto request = request_of(6);
+  const auto base = start(*one, request).get();
+  request.adapter = "a";
+  const auto expected = start(*one, request).get();
+  EXPECT_NE(expected.logprobs, base.logprobs);
+  request.on_token = [&](const GeneratedToken&) {
+    one->unload_adapter("a");
+    return true;
+  };
+  EXPECT_EQ(start(*one, request).get(), expected);  // what runs keeps it
+  EXPECT_THROW(one->submit(request), base::Error);
+  EXPECT_THROW(one->load_adapter("c", folder_.path() / "nowhere"), base::Error);
+  write_tiny_adapter(folder_.path() / "wrong", 3, 47);
+  try {
+    one->load_adapter("wrong", folder_.path() / "wrong");
+    FAIL();
+  } catch (const base::Error& error) {
+    EXPECT_EQ(error.code(), base::kInvalidModel);
+    EXPECT_THAT(error.what(), HasSubstr("is adapted as 72 × 47, the base model has 72 × 48"));
+  }
+}
+
+TEST_F(EngineTest, WeightsThatDoNotFitTheConfigurationAreNamed) {
+  auto architecture = tiny_architecture();
+  architecture.intermediate_size = 80;
+  std::ofstream(folder_.path() / "model" / "config.json") << model::config_from_architecture(architecture, "float32");
+  try {
+    engine();
+    FAIL();
+  } catch (const base::Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("mlp.gate_proj.weight is 72 × 48, the configuration says 80 × 48"));
+  }
+}
+
+TEST_F(EngineTest, DamagedWeightsEndTheRequestNotTheEngine) {
+  const auto one = engine();
+  model::Adapter adapter = model::load_adapter(folder_.path() / "a");
+  adapter.tensors[0].a[0] = NAN;
+  model::save_adapter(folder_.path() / "nan", adapter);
+  one->load_adapter("nan", folder_.path() / "nan");
+  auto request = request_of(1);
+  request.adapter = "nan";
+  const auto outcome = start(*one, request).get();
+  EXPECT_EQ(outcome.reason, FinishReason::kError);
+  EXPECT_THAT(outcome.message, HasSubstr("not a number"));
+  EXPECT_THROW(one->score(request.prompt, "nan"), base::Error);
+  EXPECT_EQ(start(*one, request_of(1)).get().reason, FinishReason::kLength);
+}
+
+TEST_F(EngineTest, EndingTheEngineFinishesWhatRunsAndWaits) {
+  EngineOptions options;
+  options.max_num_seqs = 2;
+  auto one = engine(options);
+  std::vector<std::future<Outcome>> futures;
+  for (int i = 0; i < 6; ++i) {
+    auto request = request_of(i);
+    request.max_tokens = 0;
+    futures.push_back(start(*one, request));
+  }
+  one.reset();
+  for (auto& future : futures) {
+    const auto outcome = future.get();
+    EXPECT_TRUE(outcome.reason == FinishReason::kCancelled || outcome.reason == FinishReason::kLength);
+  }
+}
+
+TEST_F(EngineTest, ManyThreadsSubmitCancelAndScore) {
+  const auto one = engine();
+  const auto scores = one->score(request_of(1).prompt, "b");
+  const auto expected = start(*one, request_of(9)).get();
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 6; ++i) {
+        auto kept = start(*one, request_of(9));
+        uint64_t id = 0;
+        auto dropped = start(*one, request_of(t + i), &id);
+        one->cancel(id);
+        EXPECT_EQ(one->score(request_of(1).prompt, "b"), scores);
+        EXPECT_EQ(kept.get(), expected);
+        dropped.get();
+        one->stats();
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  const auto stats = one->stats();
+  EXPECT_GE(stats.generated_tokens, 25 * request_of(9).max_tokens);
+}
+
+TEST(ThreadPool, EveryIndexRunsOnce) {
+  for (const int threads : {1, 2, 5}) {
+    ThreadPool pool(threads);
+    EXPECT_EQ(pool.threads(), threads);
+    for (int round = 0; round < 300; ++round) {
+      const int64_t count = round % 40;
+      std::vector<std::atomic<int>> seen(static_cast<size_t>(count));
+      pool.run(count, [&](int64_t index, int worker) {
+        EXPECT_LT(worker, threads);
+        ++seen[static_cast<size_t>(index)];
+      });
+      for (const auto& value : seen) ASSERT_EQ(value, 1);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace slipway::runtime

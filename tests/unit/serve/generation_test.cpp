@@ -1,0 +1,267 @@
+#include "agents/engine/serve/generation.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "agents/engine/text/tokenizer.h"
+#include "backend/base/error.h"
+
+namespace slipway::serve {
+namespace {
+
+using nlohmann::json;
+using runtime::FinishReason;
+
+// One token per byte.
+class ByteTokenizer : public text::Tokenizer {
+ public:
+  std::vector<text::TokenId> encode(std::string_view text, bool, bool) const override {
+    std::vector<text::TokenId> ids;
+    for (const char c : text) ids.push_back(static_cast<unsigned char>(c));
+    return ids;
+  }
+  std::string decode(std::span<const text::TokenId> ids, bool) const override {
+    std::string text;
+    for (const auto id : ids) text += static_cast<char>(id);
+    return text;
+  }
+  std::string token_bytes(text::TokenId id) const override { return std::string(1, static_cast<char>(id)); }
+  std::string id_to_token(text::TokenId id) const override { return token_bytes(id); }
+  std::optional<text::TokenId> token_to_id(std::string_view) const override { return std::nullopt; }
+  int32_t vocab_size() const override { return 256; }
+  bool is_special(text::TokenId) const override { return false; }
+  std::optional<text::TokenId> bos_id() const override { return std::nullopt; }
+  std::optional<text::TokenId> eos_id() const override { return std::nullopt; }
+  std::optional<text::TokenId> pad_id() const override { return std::nullopt; }
+  const std::string& chat_template() const override { return empty_; }
+  std::string fingerprint() const override { return "f"; }
+  const std::string& stripped_prefix() const override { return empty_; }
+
+ private:
+  std::string empty_;
+};
+
+// Keeps the requests; the test plays the engine.
+class FakeGenerator : public Generator {
+ public:
+  int64_t max_model_len() const override { return 100; }
+  int64_t vocab_size() const override { return 256; }
+  void load_adapter(const std::string&, const std::filesystem::path&) override {}
+  void unload_adapter(const std::string&) override {}
+  uint64_t submit(runtime::GenerationRequest request) override {
+    if (refuse) throw base::Error("NOT_FOUND", "the adapter is gone");
+    requests.push_back(std::move(request));
+    return requests.size();
+  }
+  void cancel(uint64_t id) override { cancelled.push_back(id); }
+  runtime::EngineStats stats() const override { return {}; }
+
+  // Says `text` for request `i`; false when told to stop.
+  bool say(size_t i, const std::string& text) {
+    for (const char c : text) {
+      runtime::GeneratedToken token;
+      token.id = static_cast<unsigned char>(c);
+      token.logprob = -0.5F;
+      token.top_logprobs = {{token.id, -0.5F}};
+      if (!requests[i].on_token(token)) {
+        requests[i].on_finish(FinishReason::kStop, "");
+        return false;
+      }
+    }
+    return true;
+  }
+
+  std::vector<runtime::GenerationRequest> requests;
+  std::vector<uint64_t> cancelled;
+  bool refuse = false;
+};
+
+class FakeExchange : public Exchange {
+ public:
+  const HttpRequest& request() const override { return request_; }
+  void respond(HttpResponse response) override {
+    ++answers;
+    answer = std::move(response);
+  }
+  void begin_stream(const std::string&) override { ++answers; }
+  void write(std::string data) override { stream.push_back(std::move(data)); }
+  void end_stream() override { ended = true; }
+  void on_disconnect(std::function<void()> callback) override { leave = std::move(callback); }
+  void annotate(const std::string&) override {}
+
+  // The parsed "data:" lines.
+  std::vector<json> events() const {
+    std::vector<json> result;
+    for (const std::string& piece : stream) {
+      EXPECT_TRUE(piece.starts_with("data: ") && piece.ends_with("\n\n")) << piece;
+      if (piece != kStreamDone) result.push_back(json::parse(piece.substr(6)));
+    }
+    return result;
+  }
+  std::string streamed_text() const {
+    std::string text;
+    for (const json& event : events()) {
+      if (!event["choices"].empty()) text += event["choices"][0]["delta"].value("content", "");
+    }
+    return text;
+  }
+
+  HttpResponse answer;
+  std::vector<std::string> stream;
+  std::function<void()> leave;
+  int answers = 0;
+  bool ended = false;
+
+ private:
+  HttpRequest request_;
+};
+
+class GenerationTest : public ::testing::Test {
+ protected:
+  GenerationTest() {
+    plan_.head = {ResponseKind::kChat, "chatcmpl-1", 1700000000, "m", false};
+    plan_.prompts = {{1, 2, 3}};
+    plan_.max_tokens = {50};
+  }
+  void start() {
+    std::make_shared<Generation>(plan_, exchange_, generator_, tokenizer_, metrics_, [this] { ++done_; })->start();
+  }
+  json answer() const { return json::parse(exchange_->answer.body); }
+
+  GenerationPlan plan_;
+  ByteTokenizer tokenizer_;
+  FakeGenerator generator_;
+  Metrics metrics_{"m"};
+  std::shared_ptr<FakeExchange> exchange_ = std::make_shared<FakeExchange>();
+  int done_ = 0;
+};
+
+TEST_F(GenerationTest, AnswersWholeWithUsage) {
+  start();
+  generator_.say(0, "hello");
+  generator_.requests[0].on_finish(FinishReason::kLength, "");
+  EXPECT_EQ(answer()["choices"][0]["message"]["content"], "hello");
+  EXPECT_EQ(answer()["choices"][0]["finish_reason"], "length");
+  EXPECT_EQ(answer()["usage"], json::parse(R"({"prompt_tokens":3,"completion_tokens":5,"total_tokens":8})"));
+  EXPECT_EQ(answer()["object"], "chat.completion");
+  EXPECT_EQ(done_, 1);
+}
+
+TEST_F(GenerationTest, StreamsRoleTextReasonUsageAndDone) {
+  plan_.options.stream = true;
+  plan_.head.include_usage = true;
+  start();
+  EXPECT_EQ(exchange_->answers, 0);
+  generator_.say(0, "hi");
+  generator_.requests[0].on_finish(FinishReason::kStop, "");
+  const auto events = exchange_->events();
+  EXPECT_EQ(events[0]["choices"][0]["delta"], json::parse(R"({"role":"assistant","content":""})"));
+  EXPECT_TRUE(events[0]["usage"].is_null());
+  EXPECT_EQ(exchange_->streamed_text(), "hi");
+  EXPECT_EQ(events[events.size() - 2]["choices"][0]["finish_reason"], "stop");
+  EXPECT_EQ(events.back()["usage"]["completion_tokens"], 3);  // two and the end token
+  EXPECT_TRUE(events.back()["choices"].empty());
+  EXPECT_EQ(exchange_->stream.back(), kStreamDone);
+  EXPECT_TRUE(exchange_->ended);
+}
+
+TEST_F(GenerationTest, NeverSplitsACharacterNorLeaksAStopString) {
+  plan_.options.stream = true;
+  plan_.options.stop = {"STOP"};
+  start();
+  EXPECT_FALSE(generator_.say(0, "n\xC3\xA4\xF0\x9F\x98\x80ST STOP more"));
+  EXPECT_EQ(exchange_->streamed_text(), "n\xC3\xA4\xF0\x9F\x98\x80ST ");
+  for (const json& event : exchange_->events()) {
+    EXPECT_EQ(event.dump().find("\xEF\xBF\xBD"), std::string::npos);
+  }
+  EXPECT_EQ(exchange_->events().back()["choices"][0]["finish_reason"], "stop");
+  EXPECT_EQ(done_, 1);
+}
+
+TEST_F(GenerationTest, StopStringsWaitForTheLeastNumberOfTokens) {
+  plan_.options.stop = {"x"};
+  plan_.options.min_tokens = 3;
+  start();
+  EXPECT_FALSE(generator_.say(0, "xxaxb"));
+  EXPECT_EQ(answer()["choices"][0]["message"]["content"], "xxa");
+}
+
+TEST_F(GenerationTest, HeldTextComesOutWhenTheEngineStops) {
+  plan_.options.stop = {"ab"};
+  start();
+  generator_.say(0, "xa");
+  generator_.requests[0].on_finish(FinishReason::kStop, "");
+  EXPECT_EQ(answer()["choices"][0]["message"]["content"], "xa");
+}
+
+TEST_F(GenerationTest, SeveralChoicesHaveTheirOwnSeeds) {
+  plan_.options.n = 2;
+  plan_.seed = 7;
+  start();
+  EXPECT_EQ(generator_.requests[0].sampling.seed, 7U);
+  EXPECT_EQ(generator_.requests[1].sampling.seed, 8U);
+  generator_.say(1, "b");
+  generator_.requests[1].on_finish(FinishReason::kStop, "");
+  EXPECT_EQ(exchange_->answers, 0);
+  generator_.say(0, "a");
+  generator_.requests[0].on_finish(FinishReason::kStop, "");
+  EXPECT_EQ(answer()["choices"][0]["message"]["content"], "a");
+  EXPECT_EQ(answer()["choices"][1]["message"]["content"], "b");
+}
+
+TEST_F(GenerationTest, TheClientsLeavingCancels) {
+  plan_.options.stream = true;
+  start();
+  generator_.say(0, "a");
+  exchange_->leave();
+  EXPECT_EQ(generator_.cancelled, std::vector<uint64_t>{1});
+  EXPECT_FALSE(generator_.requests[0].on_token({}));
+  generator_.requests[0].on_finish(FinishReason::kCancelled, "");
+  EXPECT_EQ(done_, 1);
+}
+
+TEST_F(GenerationTest, AnEngineFailureIsAnErrorBeforeAndInsideAStream) {
+  start();
+  generator_.requests[0].on_finish(FinishReason::kError, "numbers went wrong");
+  EXPECT_EQ(exchange_->answer.status, 500);
+  exchange_ = std::make_shared<FakeExchange>();
+  plan_.options.stream = true;
+  start();
+  generator_.say(1, "a");
+  generator_.requests[1].on_finish(FinishReason::kError, "numbers went wrong");
+  EXPECT_TRUE(exchange_->events().back().contains("error"));
+  EXPECT_EQ(exchange_->stream.back(), kStreamDone);
+  EXPECT_EQ(done_, 2);
+}
+
+TEST_F(GenerationTest, ARefusedRequestIsAnswered) {
+  generator_.refuse = true;
+  start();
+  EXPECT_EQ(exchange_->answer.status, 404);
+  EXPECT_EQ(done_, 1);
+}
+
+TEST_F(GenerationTest, LogprobsHaveBothShapes) {
+  plan_.options.logprobs = true;
+  start();
+  generator_.say(0, "h\xC3\xA4");
+  generator_.requests[0].on_finish(FinishReason::kStop, "");
+  const json content = answer()["choices"][0]["logprobs"]["content"];
+  ASSERT_EQ(content.size(), 3U);
+  EXPECT_EQ(content[0]["token"], "h");
+  EXPECT_EQ(content[1]["bytes"], json::array({0xC3}));
+  EXPECT_EQ(content[0]["top_logprobs"][0]["logprob"], -0.5);
+  plan_.head.kind = ResponseKind::kText;
+  start();
+  generator_.say(1, "h\xC3\xA4x");
+  generator_.requests[1].on_finish(FinishReason::kStop, "");
+  const json text = answer()["choices"][0]["logprobs"];
+  EXPECT_EQ(text["text_offset"], json::parse("[0,1,1,2]"));
+  EXPECT_EQ(text["tokens"].size(), 4U);
+  EXPECT_EQ(answer()["object"], "text_completion");
+}
+
+}  // namespace
+}  // namespace slipway::serve

@@ -1,0 +1,141 @@
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "agents/engine/serve/api_error.h"
+#include "agents/engine/serve/metrics.h"
+#include "agents/engine/serve/openai_request.h"
+#include "agents/engine/serve/openai_response.h"
+
+namespace slipway::serve {
+namespace {
+
+using nlohmann::json;
+
+ApiError chat_refusal(const std::string& body) {
+  try {
+    parse_chat_request(body);
+  } catch (const ApiError& error) {
+    return error;
+  }
+  return ApiError(0, "accepted");
+}
+
+std::string chat_with(const std::string& fields) {
+  return R"({"messages":[{"role":"user","content":"hi"}])" + (fields.empty() ? "" : "," + fields) + "}";
+}
+
+TEST(ChatRequest, HasOpenAisDefaults) {
+  const ChatRequest request = parse_chat_request(chat_with(""));
+  EXPECT_EQ(request.options.n, 1);
+  EXPECT_EQ(request.options.sampling.temperature, 1.0);
+  EXPECT_EQ(request.options.sampling.top_logprobs, -1);
+  EXPECT_FALSE(request.options.max_tokens);
+  EXPECT_FALSE(request.options.stream);
+  EXPECT_TRUE(request.add_generation_prompt);
+}
+
+TEST(ChatRequest, TakesEveryField) {
+  const ChatRequest request = parse_chat_request(chat_with(
+      R"("model":"m","n":2,"max_completion_tokens":7,"max_tokens":9,"temperature":0,"top_p":0.5,"top_k":-1,"min_p":0.1,"seed":-3,"stop":"x",
+         "presence_penalty":1,"frequency_penalty":-1,"repetition_penalty":1.1,"ignore_eos":true,"min_tokens":2,"stream":true,
+         "stream_options":{"include_usage":true},"logprobs":true,"top_logprobs":3,"user":"u","metadata":{},"response_format":{"type":"text"})"));
+  EXPECT_EQ(request.options.max_tokens, 7);
+  EXPECT_EQ(request.options.stop, std::vector<std::string>{"x"});
+  EXPECT_EQ(request.options.sampling.top_k, 0);
+  EXPECT_EQ(request.options.sampling.top_logprobs, 3);
+  EXPECT_TRUE(request.options.include_usage);
+  EXPECT_TRUE(request.options.ignore_eos);
+}
+
+TEST(ChatRequest, NullMeansNotGiven) {
+  const ChatRequest request = parse_chat_request(
+      chat_with(R"("temperature":null,"stop":null,"max_tokens":null,"tools":null,"stream_options":null)"));
+  EXPECT_EQ(request.options.sampling.temperature, 1.0);
+}
+
+TEST(ChatRequest, NamesTheFieldAtFault) {
+  EXPECT_EQ(chat_refusal(chat_with(R"("temperature":"hot")")).param, "temperature");
+  EXPECT_EQ(chat_refusal(chat_with(R"("temperature":2.5)")).param, "temperature");
+  EXPECT_EQ(chat_refusal(chat_with(R"("max_tokens":0)")).param, "max_tokens");
+  EXPECT_EQ(chat_refusal(chat_with(R"("max_tokens":1e300)")).param, "max_tokens");
+  EXPECT_EQ(chat_refusal(chat_with(R"("seed":1.5)")).param, "seed");
+  EXPECT_EQ(chat_refusal(chat_with(R"("seed":99999999999999999999)")).param, "seed");
+  EXPECT_EQ(chat_refusal(chat_with(R"("stop":[""])")).param, "stop");
+  EXPECT_EQ(chat_refusal(chat_with(R"("top_logprobs":2)")).param, "top_logprobs");
+  EXPECT_EQ(chat_refusal(chat_with(R"("stream_options":{"include_usage":true})")).param, "stream_options");
+  EXPECT_EQ(chat_refusal("{}").param, "messages");
+  EXPECT_EQ(chat_refusal(R"({"messages":[]})").param, "messages");
+  EXPECT_EQ(chat_refusal(R"({"messages":[{"content":"x"}]})").param, "messages[0].role");
+  EXPECT_EQ(chat_refusal(R"({"messages":[{"role":"user","content":[{"type":"image_url"}]}]})").param,
+            "messages[0].content");
+}
+
+TEST(ChatRequest, RefusesWhatItCannotDoRatherThanIgnoreIt) {
+  for (const char* field : {R"("response_format":{"type":"json_object"})", R"("logit_bias":{"5":1})",
+                            R"("tool_choice":"required")", R"("guided_regex":"a")"}) {
+    const ApiError error = chat_refusal(chat_with(field));
+    EXPECT_EQ(error.status, 400) << field;
+    EXPECT_EQ(error.code, "unsupported_parameter");
+  }
+}
+
+TEST(ChatRequest, JoinsTextParts) {
+  const ChatRequest request = parse_chat_request(
+      R"({"messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}]})");
+  EXPECT_EQ(request.messages[0]["content"], "ab");
+}
+
+TEST(ChatRequest, HostileBodiesAreRefused) {
+  EXPECT_EQ(chat_refusal("").code, "invalid_json");
+  EXPECT_EQ(chat_refusal("{\"messages\":").code, "invalid_json");
+  EXPECT_EQ(chat_refusal("[]").code, "invalid_json");
+  EXPECT_EQ(chat_refusal("{\"a\":\"\xff\"}").code, "invalid_json");
+  EXPECT_EQ(chat_refusal(std::string(100000, '[')).status, 400);
+  EXPECT_EQ(chat_refusal("{\"a\":" + std::string(100000, '{')).status, 400);
+}
+
+TEST(TextRequest, TakesAllFourFormsOfPrompt) {
+  EXPECT_EQ(parse_text_request(R"({"prompt":"a"})").prompts.size(), 1U);
+  EXPECT_EQ(parse_text_request(R"({"prompt":["a","b"]})").prompts.size(), 2U);
+  EXPECT_EQ(std::get<std::vector<int32_t>>(parse_text_request(R"({"prompt":[1,2]})").prompts[0]),
+            (std::vector<int32_t>{1, 2}));
+  EXPECT_EQ(parse_text_request(R"({"prompt":[[1],[2]]})").prompts.size(), 2U);
+  for (const char* bad : {R"({"prompt":[]})", R"({"prompt":[[-1]]})", R"({"prompt":[1.5]})", R"({"prompt":{}})",
+                          R"({})", R"({"prompt":[99999999999]})"}) {
+    EXPECT_THROW(parse_text_request(bad), ApiError) << bad;
+  }
+}
+
+TEST(Responses, ErrorsHaveOpenAisShape) {
+  const HttpResponse response = error_response(ApiError(404, "no such model", "model", "model_not_found"));
+  EXPECT_EQ(
+      json::parse(response.body),
+      json::parse(
+          R"({"error":{"message":"no such model","type":"invalid_request_error","param":"model","code":"model_not_found"}})"));
+  const HttpResponse busy = error_response(ApiError(429, "full"));
+  EXPECT_EQ(busy.headers[0], (std::pair<std::string, std::string>{"Retry-After", "1"}));
+  EXPECT_TRUE(json::parse(busy.body)["error"]["param"].is_null());
+}
+
+TEST(MetricsText, CountsUnderVllmsNames) {
+  Metrics metrics("a\"b");
+  metrics.first_token(0.03);
+  metrics.finished({"stop", 10, 5, 0.4});
+  metrics.http("/v1/models", "GET", 200);
+  runtime::EngineStats stats;
+  stats.running = 2;
+  const std::string text = metrics.text(stats);
+  EXPECT_NE(text.find("vllm:num_requests_running{model_name=\"a\\\"b\"} 2\n"), std::string::npos);
+  EXPECT_NE(text.find("vllm:time_to_first_token_seconds_bucket{model_name=\"a\\\"b\",le=\"0.02\"} 0\n"),
+            std::string::npos);
+  EXPECT_NE(text.find("vllm:time_to_first_token_seconds_bucket{model_name=\"a\\\"b\",le=\"0.04\"} 1\n"),
+            std::string::npos);
+  EXPECT_NE(text.find("le=\"+Inf\"} 1\n"), std::string::npos);
+  EXPECT_NE(text.find("finished_reason=\"stop\"} 1\n"), std::string::npos);
+  EXPECT_NE(text.find("http_requests_total{handler=\"/v1/models\",method=\"GET\",status=\"200\"} 1\n"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace slipway::serve

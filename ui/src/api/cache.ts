@@ -1,0 +1,103 @@
+// Keys of the query cache, and how a change from the watch stream is written into it.
+import { create } from "@bufbuild/protobuf";
+import { type InfiniteData, type QueryClient } from "@tanstack/react-query";
+import { type Change } from "@/api/watch";
+import { type NodeSample } from "@/gen/slipway/v1/node_pb";
+import { type Progress, type Run, RunSchema } from "@/gen/slipway/v1/run_pb";
+
+export const keys = {
+  setup: ["setup"] as const,
+  user: ["user"] as const,
+  apiTokens: ["api-tokens"] as const,
+  workflows: ["workflows"] as const,
+  plan: (workflow: string, texts: Record<string, string>, name: string) => ["plan", workflow, texts, name] as const,
+  list: (kind: ListKind, filter: string) => [kind, "list", filter] as const,
+  one: (kind: ListKind, id: string) => [kind, "one", id] as const,
+  versions: (kind: ListKind, id: string) => [kind, "versions", id] as const,
+  version: (kind: ListKind, id: string) => [kind, "version", id] as const,
+  lineage: (id: string) => ["lineage", id] as const,
+  preview: (request: unknown) => ["preview", request] as const,
+  deploymentKeys: (id: string) => ["deployment-keys", id] as const,
+  samples: (nodeId: string) => ["samples", nodeId] as const,
+  metrics: (runId: string) => ["metrics", runId] as const,
+  events: (runId: string) => ["events", runId] as const,
+  spec: (runId: string, task: string, attempts: number) => ["spec", runId, task, attempts] as const,
+};
+export type ListKind = "run" | "model" | "dataset" | "deployment" | "node";
+
+/** One page of any list, made alike so that one function can update them all. */
+export interface ListPage<T> {
+  items: T[];
+  total: number;
+  nextPageToken: string;
+}
+
+/** Samples kept in the page: ten minutes and a bit, at one every two seconds. */
+export const samplesKept = 330;
+
+export function applyChange(cache: QueryClient, change: Change): void {
+  switch (change.case) {
+    case "run":
+      writeOne(cache, "run", change.value);
+      break;
+    case "deployment":
+      writeOne(cache, "deployment", change.value);
+      break;
+    case "node":
+      writeOne(cache, "node", change.value);
+      break;
+    case "progress": {
+      const { runId, task, progress } = change.value;
+      const patch = (run: Run) => (run.id === runId ? withProgress(run, task, progress) : run);
+      cache.setQueryData<Run>(keys.one("run", runId), (run) => run && patch(run));
+      patchLists<Run>(cache, "run", patch);
+      break;
+    }
+    case "sample": {
+      const { nodeId, sample } = change.value;
+      if (!sample) break;
+      cache.setQueryData<NodeSample[]>(keys.samples(nodeId), (old) => old && [...old, sample].slice(-samplesKept));
+      break;
+    }
+    case "list":
+      void cache.invalidateQueries({ queryKey: [change.value.kind] });
+      void cache.invalidateQueries({ queryKey: ["lineage"] });
+      break;
+    default:
+      break; // metrics, events and log lines are the run page's own
+  }
+}
+
+function writeOne<K extends { id: string; state: number }>(cache: QueryClient, kind: ListKind, value: K): void {
+  cache.setQueryData<K>(keys.one(kind, value.id), (old) => (old === undefined ? undefined : value));
+  let former: number | undefined;
+  patchLists<K>(cache, kind, (old) => {
+    if (old.id !== value.id) return old;
+    former = old.state;
+    return value;
+  });
+  // New in the list, or a state that lists filter by: which lists hold it is the server's to say.
+  if (former === undefined) void cache.invalidateQueries({ queryKey: [kind, "list"] });
+  else if (former !== value.state) {
+    void cache.invalidateQueries({ predicate: ({ queryKey: [one, list, filter] }) => one === kind && list === "list" && filter !== "" });
+  }
+}
+
+function patchLists<T>(cache: QueryClient, kind: ListKind, patch: (old: T) => T): void {
+  cache.setQueriesData<InfiniteData<ListPage<T>>>({ queryKey: [kind, "list"] }, (data) => {
+    if (!data) return data;
+    let changed = false;
+    const pages = data.pages.map((page) => {
+      const items = page.items.map(patch);
+      if (items.every((item, index) => item === page.items[index])) return page;
+      changed = true;
+      return { ...page, items };
+    });
+    return changed ? { ...data, pages } : data;
+  });
+}
+
+function withProgress(run: Run, taskName: string, progress: Progress | undefined): Run {
+  const tasks = run.tasks.map((task) => (task.name === taskName ? { ...task, progress } : task));
+  return create(RunSchema, { ...run, tasks });
+}

@@ -1,0 +1,40 @@
+// Values of a workflow's parameters between what a form shows and the JSON texts that the API takes.
+
+/** JSON texts by parameter name: {"epochs": "1", "scheduler": "\"cosine\""}. */
+export type ParameterTexts = Record<string, string>;
+
+/** What a form field holds: text, a number, a switch, or nothing yet. */
+export type FieldValue = string | number | boolean | null;
+
+export function decodeText(text: string | undefined): FieldValue {
+  if (text === undefined || text === "") return null;
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === "string" || typeof value === "number" || typeof value === "boolean") return value;
+    return value === null ? null : text;
+  } catch {
+    return text; // models and datasets also travel as bare ids
+  }
+}
+
+/** Undefined when there is nothing to send: the server then takes the default. */
+export function encodeValue(value: FieldValue): string | undefined {
+  if (value === null || value === "") return undefined;
+  return JSON.stringify(value);
+}
+
+/** Only what differs from nothing, in the order of names: equal drafts give equal texts. */
+export function encodeAll(values: Record<string, FieldValue>): ParameterTexts {
+  const texts: ParameterTexts = {};
+  for (const name of Object.keys(values).sort()) {
+    const text = encodeValue(values[name] ?? null);
+    if (text !== undefined) texts[name] = text;
+  }
+  return texts;
+}
+
+/** "parameters.learning_rate" -> "learning_rate"; anything else -> "". */
+export function parameterOfField(field: string): string {
+  const match = /^parameters(?:\.|\[")([^"\]]+)(?:"\])?$/.exec(field);
+  return match?.[1] ?? "";
+}
