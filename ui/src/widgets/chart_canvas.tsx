@@ -62,6 +62,7 @@ export default function ChartCanvas(props: CanvasProps) {
     };
   }, [group]);
 
+  const [from, to] = zoom ?? [undefined, undefined];
   // Axes and looks.
   useEffect(() => {
     const { xKind, logarithmic, fromZero, most, writeX, format, xName } = latest.current;
@@ -70,8 +71,8 @@ export default function ChartCanvas(props: CanvasProps) {
       grid: { left: 8, right: 16, top: 12, bottom: 8, containLabel: true },
       xAxis: {
         type: xKind,
-        min: zoom ? zoom[0] : "dataMin",
-        max: zoom ? zoom[1] : "dataMax",
+        min: from ?? "dataMin",
+        max: to ?? "dataMax",
         axisLine: { lineStyle: { color: palette.line } },
         axisLabel: { color: palette.muted, hideOverlap: true, ...(xKind === "value" ? { formatter: writeX } : {}) },
         splitLine: { show: false },
@@ -107,7 +108,7 @@ export default function ChartCanvas(props: CanvasProps) {
         },
       },
     });
-  }, [palette, zoom?.[0], zoom?.[1], props.logarithmic, props.fromZero, props.most, props.xKind, props.xName]);
+  }, [palette, from, to, props.logarithmic, props.fromZero, props.most, props.xKind, props.xName]);
 
   // Points. The raw line stays, paler, behind the smoothed one.
   useEffect(() => {
