@@ -12,6 +12,7 @@ import { type Problem } from "@/base/problem";
 import { type Deployment, DeploymentState } from "@/gen/slipway/v1/deployment_pb";
 import { DeploymentChat } from "@/pages/deployment_chat";
 import { DeploymentKeys } from "@/pages/deployment_keys";
+import { LogPanel } from "@/pages/log_panel";
 import { ModelVersionLink } from "@/pages/pickers";
 import { ConfirmButton } from "@/widgets/confirm";
 import { CodeBlock } from "@/widgets/copy";
@@ -54,6 +55,7 @@ function DeploymentView({ deployment }: { deployment: Deployment }) {
         <div className="stack">
           <DeploymentChat deployment={deployment} ready={ready} />
           <HowToCall deployment={deployment} />
+          <Log deployment={deployment} />
         </div>
         <div className="stack">
           <Section title="Facts">
@@ -131,6 +133,33 @@ function Actions({ deployment }: { deployment: Deployment }) {
         />
       )}
     </>
+  );
+}
+
+/** What its replicas wrote. Read when opened and at each change of state; the page's stream carries states. */
+function Log({ deployment }: { deployment: Deployment }) {
+  const [shown, setShown] = useUrlState("log", deployment.state === DeploymentState.FAILED ? "1" : "");
+  const open = shown === "1";
+  return (
+    <Section
+      title="Log"
+      flush
+      extra={
+        <Button size="small" aria-expanded={open} onClick={() => setShown(open ? "0" : "1")}>
+          {open ? "Hide" : "Show"}
+        </Button>
+      }
+    >
+      {open && (
+        <LogPanel
+          key={deployment.state}
+          scopeId={deployment.id}
+          name={deployment.name}
+          ended={deployment.state === DeploymentState.STOPPED}
+          height={320}
+        />
+      )}
+    </Section>
   );
 }
 

@@ -10,11 +10,11 @@ import { formatNumber } from "@/base/format";
 import { decodeText } from "@/base/parameters";
 import { type Problem } from "@/base/problem";
 import { type Run, RunState } from "@/gen/slipway/v1/run_pb";
+import { LogPanel } from "@/pages/log_panel";
 import { DatasetVersionLink, ModelVersionLink } from "@/pages/pickers";
 import { RunCharts } from "@/pages/run_charts";
 import { nowLine, resultName } from "@/pages/run_columns";
 import { RunEvents } from "@/pages/run_events";
-import { RunLog } from "@/pages/run_log";
 import { useRunMetrics } from "@/pages/run_metrics";
 import { RunSpec } from "@/pages/run_spec";
 import { RunProgress, TaskDetails, TaskGraph } from "@/pages/run_tasks";
@@ -85,6 +85,19 @@ function RunView({ run }: { run: Run }) {
         </div>
       </div>
     </Page>
+  );
+}
+
+function RunLog({ run, task, setTask }: { run: Run; task: string; setTask: (task: string) => void }) {
+  return (
+    <LogPanel
+      scopeId={run.id}
+      name={run.name || run.id}
+      ended={runEnded(run.state)}
+      tasks={run.tasks.map((one) => ({ value: one.name, label: one.title || one.name }))}
+      task={task}
+      setTask={setTask}
+    />
   );
 }
 
