@@ -58,7 +58,7 @@ std::optional<Perplexity> measure_perplexity(const Examples& examples, runtime::
   Shared shared;
   const auto work = [&] {
     try {
-      for (size_t i = shared.next++; i < order.size() && !shared.abandon; i = shared.next++) {
+      for (size_t i = shared.next++; i < order.size() && !shared.abandon && !stop; i = shared.next++) {
         losses[order[i]] = row_loss(rows[order[i]], engine, adapter);
         const std::lock_guard lock(shared.mutex);
         shared.done += static_cast<int64_t>(rows[order[i]].tokens.size());
@@ -99,7 +99,7 @@ std::optional<Perplexity> measure_perplexity(const Examples& examples, runtime::
   }
   for (std::thread& thread : threads) thread.join();
   if (shared.failure != nullptr) std::rethrow_exception(shared.failure);
-  if (shared.abandon) return std::nullopt;
+  if (stop) return std::nullopt;
   on_progress(total, total);
 
   Perplexity result;
