@@ -5,7 +5,6 @@
 #include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
-#include <boost/asio/thread_pool.hpp>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
@@ -13,10 +12,12 @@
 #include <string>
 #include <vector>
 
+#include "backend/artifacts/artifact_store.h"
 #include "backend/base/clock.h"
 #include "backend/base/error.h"
 #include "backend/base/files.h"
 #include "backend/base/status.h"
+#include "backend/rpc/artifact_adapter.h"
 #include "backend/rpc/auth_adapter.h"
 #include "backend/rpc/authenticator.h"
 #include "backend/rpc/gate.h"
@@ -25,10 +26,12 @@
 #include "backend/service/auth.h"
 #include "backend/service/data_folder.h"
 #include "backend/store/database.h"
+#include "backend/web/artifact_routes.h"
 #include "backend/web/console_files.h"
 #include "backend/web/json_gateway.h"
 #include "backend/web/server.h"
 #include "backend/web/site.h"
+#include "backend/web/workers.h"
 
 namespace slipway {
 namespace {
@@ -146,6 +149,7 @@ absl::Status serve(const Flags& flags) {
   auto database = store::Database::open(data.store_file(), clock);
   if (!database.ok()) return database.status();
 
+  artifacts::ArtifactStore artifact_store(data.artifacts(), clock);
   service::Auth auth(**database, clock, nullptr, service::moderate_password_cost());
 
   auto web_server = web::WebServer::listen({flags.web_listen, certificate, key});
@@ -160,14 +164,17 @@ absl::Status serve(const Flags& flags) {
                                                std::error_code ignored;
                                                std::filesystem::remove(data.setup_link_file(), ignored);
                                              }});
-  auto grpc_server = rpc::Server::start({flags.grpc_listen, certificate, key}, {&auth_adapter});
+  rpc::ArtifactAdapter artifact_adapter(gate, artifact_store);
+  auto grpc_server = rpc::Server::start({flags.grpc_listen, certificate, key}, {&auth_adapter, &artifact_adapter});
   if (!grpc_server.ok()) return grpc_server.status();
   const std::string grpc_address = with_port(flags.grpc_listen, (*grpc_server)->port());
 
-  boost::asio::thread_pool file_workers(kFileWorkers);
+  web::Workers file_workers(kFileWorkers);
   web::JsonGateway json_gateway((*grpc_server)->in_process_channel());
   web::ConsoleFiles console(flags.web_root, file_workers);
+  web::ArtifactRoutes artifact_routes(auth, artifact_store, file_workers);
   web::SiteParts parts;
+  parts.artifacts = &artifact_routes;
   parts.api = &json_gateway;
   parts.console = &console;
   web::Site site(parts, tls, flags.allowed_hosts);

@@ -1,17 +1,17 @@
 // The web console's files: built by Vite, served as they are. handle() is on the I/O thread; files are read on a worker.
 #pragma once
 
-#include <boost/asio/thread_pool.hpp>
 #include <filesystem>
 
 #include "backend/web/exchange.h"
+#include "backend/web/workers.h"
 
 namespace slipway::web {
 
 class ConsoleFiles final : public Handler {
  public:
   // `root` holds index.html and assets/. It may be missing: then every page says how to build it.
-  ConsoleFiles(std::filesystem::path root, boost::asio::thread_pool& workers)
+  ConsoleFiles(std::filesystem::path root, Workers& workers)
       : root_(std::move(root)), workers_(workers) {}
 
   void handle(const ExchangePointer& exchange) override;
@@ -20,7 +20,7 @@ class ConsoleFiles final : public Handler {
   Response find(const RequestHead& head) const;
 
   std::filesystem::path root_;
-  boost::asio::thread_pool& workers_;
+  Workers& workers_;
 };
 
 // Media type by a file's extension.

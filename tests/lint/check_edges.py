@@ -13,7 +13,8 @@ ALLOWED = {
     "backend/service": {"backend/domain", "workflows", "backend/store", "backend/artifacts", "backend/base",
                         # Imports are checked, and previews rendered, by the engines' own readers.
                         "agents/engine/model", "agents/engine/text"},
-    "backend/rpc": {"backend/service", "backend/domain", "backend/base"},
+    # Bytes of artifacts go straight from the store to the stream.
+    "backend/rpc": {"backend/service", "backend/domain", "backend/artifacts", "backend/base"},
     "backend/web": {"backend/artifacts", "backend/service", "backend/base"},
     "backend/main.cpp": {"*"},
     "workflows": {"backend/domain", "backend/base"},

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 
 const budgetKib = 350;
-const firstViews = ["src/pages/shell.tsx", "src/pages/home.tsx"];
+const firstViews = ["shell", "home"];
 
 const dist = resolve(dirname(fileURLToPath(import.meta.url)), "../dist");
 const manifest = JSON.parse(readFileSync(join(dist, ".vite/manifest.json"), "utf8"));
@@ -18,8 +18,9 @@ const visit = (key) => {
 };
 visit(entry);
 for (const view of firstViews) {
-  if (!manifest[view]) throw new Error(`budget: ${view} is not a chunk of the build`);
-  visit(view);
+  const key = Object.keys(manifest).find((one) => manifest[one].isDynamicEntry && manifest[one].name === view);
+  if (!key) throw new Error(`budget: ${view} is not a chunk of the build`);
+  visit(key);
 }
 let total = 0;
 for (const key of seen) {

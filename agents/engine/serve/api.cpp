@@ -20,6 +20,8 @@ using nlohmann::ordered_json;
 
 constexpr int64_t kDefaultTextTokens = 16;  // OpenAI's default of max_tokens for /v1/completions
 
+constexpr int64_t kMostBytesPerToken = 256;  // no vocabulary in use has longer tokens in any number
+
 struct Route {
   const char* method;
   const char* path;
@@ -288,11 +290,23 @@ HttpResponse Api::detokenize(const HttpRequest& request) const {
   return json_response({{"prompt", tokenizer_.decode(wanted.tokens, false)}});
 }
 
+std::vector<int32_t> Api::encode(const std::string& text, bool add_special, const std::string& field) const {
+  // Far too long is said before the work of tokenising, not after.
+  const int64_t limit = generator_.max_model_len();
+  if (static_cast<int64_t>(text.size()) > limit * kMostBytesPerToken) {
+    throw ApiError(400,
+                   "this model's context holds " + std::to_string(limit) + " tokens; the " + field + " has " +
+                       std::to_string(text.size()) + " bytes; shorten it",
+                   field, "context_length_exceeded");
+  }
+  return tokenizer_.encode(text, add_special);
+}
+
 void Api::chat(const std::shared_ptr<Exchange>& exchange) {
   const ChatRequest request = parse_chat_request(exchange->request().body);
   models_.adapter_of(request.options.model);  // an unknown model is said before anything else is looked at
   // The template writes the special tokens itself.
-  std::vector<std::vector<int32_t>> prompts = {tokenizer_.encode(render(request), false)};
+  std::vector<std::vector<int32_t>> prompts = {encode(render(request), false, "messages")};
   generate(exchange, ResponseKind::kChat, request.options, std::move(prompts), {}, "messages");
 }
 
@@ -304,7 +318,7 @@ void Api::text(const std::shared_ptr<Exchange>& exchange) {
   for (const Prompt& prompt : request.prompts) {
     if (std::holds_alternative<std::string>(prompt)) {
       const std::string& text = std::get<std::string>(prompt);
-      prompts.push_back(tokenizer_.encode(text, request.add_special_tokens));
+      prompts.push_back(encode(text, request.add_special_tokens, "prompt"));
       if (request.echo) echo.push_back(text);
       continue;
     }

@@ -57,6 +57,7 @@ class Api {
   HttpResponse detokenize(const HttpRequest& request) const;
 
   std::string render(const ChatRequest& request) const;
+  std::vector<int32_t> encode(const std::string& text, bool add_special, const std::string& field) const;
 
   const ApiOptions options_;
   ModelList& models_;

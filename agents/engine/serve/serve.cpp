@@ -5,7 +5,6 @@
 #include <chrono>
 #include <thread>
 
-#include "agents/engine/model/weights.h"
 #include "agents/engine/serve/api.h"
 #include "agents/engine/serve/generator.h"
 #include "agents/engine/serve/http_server.h"
@@ -22,19 +21,6 @@ using SteadyClock = std::chrono::steady_clock;
 constexpr auto kPoll = std::chrono::milliseconds(50);
 constexpr auto kTick = std::chrono::seconds(30);
 constexpr auto kCancelTime = std::chrono::seconds(5);
-
-// auto: as the weights lie on disk, where that is bf16; else f32, which loses nothing.
-runtime::WeightType weight_type(const ServeSettings& settings) {
-  if (settings.dtype == "bf16") return runtime::WeightType::kBF16;
-  if (settings.dtype == "f32") return runtime::WeightType::kF32;
-  if (settings.dtype != "auto") {
-    throw base::Error(base::kUnsupported, "dtype " + settings.dtype + " is not built in yet", "known: auto, f32, bf16");
-  }
-  const auto weights = model::open_weights(settings.model);
-  constexpr char kSample[] = "model.layers.0.mlp.down_proj.weight";
-  const bool bf16 = weights->contains(kSample) && weights->get(kSample).dtype == model::DType::kBF16;
-  return bf16 ? runtime::WeightType::kBF16 : runtime::WeightType::kF32;
-}
 
 void check_fingerprint(const ServeSettings& settings, const text::Tokenizer& tokenizer) {
   if (settings.fingerprint.empty() || settings.fingerprint == tokenizer.fingerprint()) return;
@@ -67,7 +53,7 @@ void run_server(const ServeSettings& settings, const std::atomic<bool>& stop,
   check_fingerprint(settings, *tokenizer);
 
   runtime::EngineOptions options;
-  options.weight_type = weight_type(settings);
+  options.weight_type = runtime::choose_weight_type(settings.dtype, settings.model);
   options.threads = settings.threads;
   options.max_model_len = settings.max_model_len;
   options.max_num_seqs = settings.max_num_seqs;

@@ -2,6 +2,7 @@
 
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
 #include "agents/engine/text/conversation.h"
@@ -78,11 +79,11 @@ void check_messages(const ordered_json& row) {
   }
 }
 
-Example encode_messages(const ordered_json& row, const text::Tokenizer& tokenizer, bool assistant_only) {
+Example encode_messages(const ordered_json& row, const text::ConversationTokenizer& tokenizer, bool assistant_only) {
   check_messages(row);
   const auto tools = row.find("tools");
-  text::EncodedConversation conversation =
-      text::encode_conversation(tokenizer, row.at("messages"), tools == row.end() ? ordered_json() : *tools);
+  text::TokenizedConversation conversation =
+      tokenizer.tokenize(row.at("messages"), tools == row.end() ? ordered_json() : *tools);
   Example example{std::move(conversation.ids), std::move(conversation.assistant_mask)};
   if (!assistant_only) example.trained.assign(example.tokens.size(), 1);
   return example;
@@ -115,6 +116,8 @@ void read_file(const DataFile& file, const text::Tokenizer& tokenizer, const Tok
     throw base::Error(base::kNotFound, "the data file " + file.path.string() + " cannot be read",
                       "check data.train and data.validation; relative paths are relative to the workdir");
   }
+  std::optional<text::ConversationTokenizer> conversations;
+  if (file.format == DataFormat::kMessages) conversations.emplace(tokenizer);
   int64_t number = 0;
   for (std::string line; !stop.load() && std::getline(stream, line);) {
     ++number;
@@ -126,7 +129,7 @@ void read_file(const DataFile& file, const text::Tokenizer& tokenizer, const Tok
       if (!row.is_object()) throw bad_row("the line is not a JSON object");
       Example example;
       switch (file.format) {
-        case DataFormat::kMessages: example = encode_messages(row, tokenizer, options.assistant_only_loss); break;
+        case DataFormat::kMessages: example = encode_messages(row, *conversations, options.assistant_only_loss); break;
         case DataFormat::kText: example = encode_text(row, tokenizer); break;
         case DataFormat::kPromptCompletion:
           example = encode_prompt_completion(row, tokenizer, options.completion_only_loss);

@@ -29,8 +29,7 @@ double output_loss(const at::Tensor& hidden, const at::Tensor& weight, const at:
     dlogits.scatter_add_(1, target, at::full({size, 1}, -1.0, dlogits.options()));
     dlogits.mul_(scale);
     const at::Tensor typed = dlogits.to(hidden.scalar_type());
-    at::Tensor out = gradient->narrow(0, begin, size);
-    at::mm_out(out, typed, weight);
+    gradient->narrow(0, begin, size).copy_(linear_input_gradient(typed, weight));
     if (weight_gradient.defined()) add_product(weight_gradient, typed.t(), part, 1.0);
   }
   return total.item<double>();

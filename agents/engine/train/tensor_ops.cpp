@@ -2,16 +2,62 @@
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <cpuid.h>
+
+#include <cstring>
+#include <optional>
+#include <string_view>
 
 namespace slipway::train {
 
+namespace {
+
+// x·Wᵀ through oneDNN, which libtorch uses for bf16 but not for f32.
+using OneDnnLinear = at::Tensor(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
+                                std::string_view post_operation, c10::List<std::optional<at::Scalar>> scalars,
+                                std::optional<std::string_view> algorithm);
+
+bool cpu_is_amd() {
+  unsigned int eax = 0, vendor[3] = {};
+  return __get_cpuid(0, &eax, &vendor[0], &vendor[2], &vendor[1]) != 0 && std::memcmp(vendor, "AuthenticAMD", 12) == 0;
+}
+
+// Only where MKL, libtorch's choice for f32, does not use the CPU's AVX-512: on AMD's. Measured on a Zen 5 pair: 10 to 15 %
+// faster, and half as fast again for the output projection.
+std::optional<c10::TypedOperatorHandle<OneDnnLinear>> find_onednn_linear() {
+  if (!cpu_is_amd()) return std::nullopt;
+  const auto schema = c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
+  if (!schema) return std::nullopt;
+  try {
+    return schema->typed<OneDnnLinear>();
+  } catch (const c10::Error&) {  // another version of libtorch, with other arguments
+    return std::nullopt;
+  }
+}
+
+bool through_onednn(const at::Tensor& x, const at::Tensor& weight, at::Tensor& y) {
+  static const auto handle = find_onednn_linear();
+  // It adds up long rows (a whole vocabulary) less exactly than MKL does.
+  constexpr int64_t kLongestSum = 16384;
+  if (!handle || !x.is_cpu() || x.scalar_type() != at::kFloat || x.size(0) < 16 || x.size(1) > kLongestSum) return false;
+  y = handle->call(x, weight, std::nullopt, "none", c10::List<std::optional<at::Scalar>>(), "");
+  return true;
+}
+
+}  // namespace
+
 at::Tensor linear_forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  at::Tensor y = at::linear(x, weight);
+  at::Tensor y;
+  if (!through_onednn(x, weight, y)) y = at::linear(x, weight);
   if (bias.defined()) y.add_(bias);
   return y;
 }
 
-at::Tensor linear_input_gradient(const at::Tensor& dy, const at::Tensor& weight) { return dy.mm(weight); }
+at::Tensor linear_input_gradient(const at::Tensor& dy, const at::Tensor& weight) {
+  at::Tensor dx;
+  return through_onednn(dy, weight.t(), dx) ? dx : dy.mm(weight);
+}
 
 void add_product(at::Tensor target, const at::Tensor& left, const at::Tensor& right, double scale) {
   if (left.scalar_type() == at::kFloat) {

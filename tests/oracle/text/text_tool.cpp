@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "agents/engine/text/chat_template.h"
+#include "agents/engine/text/conversation.h"
 #include "agents/engine/text/tokenizer.h"
 #include "backend/base/error.h"
 
@@ -38,6 +40,14 @@ class Tool {
     if (op == "save") {
       slipway::text::save_tokenizer(*tokenizer_, request.at("path").get<std::string>(), request.value("model_max_length", 0));
       return true;
+    }
+    if (op == "render") return slipway::text::ChatTemplate(request.at("template").get<std::string>()).render(request.at("variables"));
+    if (op == "render_chat") {
+      return slipway::text::render_chat(*tokenizer_, request.at("messages"), request.at("add_generation_prompt"), request.value("tools", json()));
+    }
+    if (op == "conversation") {
+      const auto out = slipway::text::ConversationTokenizer(*tokenizer_).tokenize(request.at("messages"), request.value("tools", json()));
+      return {{"ids", out.ids}, {"mask", out.assistant_mask}};
     }
     throw slipway::base::Error("UNKNOWN_OP", op);
   }

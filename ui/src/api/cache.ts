@@ -68,30 +68,33 @@ export function applyChange(cache: QueryClient, change: Change): void {
   }
 }
 
-function writeOne<T extends { id: string }>(cache: QueryClient, kind: ListKind, value: T): void {
-  cache.setQueryData<T>(keys.one(kind, value.id), (old) => (old === undefined ? undefined : value));
-  const found = patchLists<T>(cache, kind, (old) => (old.id === value.id ? value : old));
-  if (!found) void cache.invalidateQueries({ queryKey: [kind, "list"] });
+function writeOne<K extends { id: string; state: number }>(cache: QueryClient, kind: ListKind, value: K): void {
+  cache.setQueryData<K>(keys.one(kind, value.id), (old) => (old === undefined ? undefined : value));
+  let former: number | undefined;
+  patchLists<K>(cache, kind, (old) => {
+    if (old.id !== value.id) return old;
+    former = old.state;
+    return value;
+  });
+  // New in the list, or a state that lists filter by: which lists hold it is the server's to say.
+  if (former === undefined) void cache.invalidateQueries({ queryKey: [kind, "list"] });
+  else if (former !== value.state) {
+    void cache.invalidateQueries({ predicate: ({ queryKey: [one, list, filter] }) => one === kind && list === "list" && filter !== "" });
+  }
 }
 
-/** True when some list changed by it. */
-function patchLists<T>(cache: QueryClient, kind: ListKind, patch: (old: T) => T): boolean {
-  let changed = false;
+function patchLists<T>(cache: QueryClient, kind: ListKind, patch: (old: T) => T): void {
   cache.setQueriesData<InfiniteData<ListPage<T>>>({ queryKey: [kind, "list"] }, (data) => {
     if (!data) return data;
-    let own = false;
+    let changed = false;
     const pages = data.pages.map((page) => {
-      const items = page.items.map((old) => {
-        const next = patch(old);
-        if (next !== old) own = true;
-        return next;
-      });
-      return own ? { ...page, items } : page;
+      const items = page.items.map(patch);
+      if (items.every((item, index) => item === page.items[index])) return page;
+      changed = true;
+      return { ...page, items };
     });
-    changed ||= own;
-    return own ? { ...data, pages } : data;
+    return changed ? { ...data, pages } : data;
   });
-  return changed;
 }
 
 function withProgress(run: Run, taskName: string, progress: Progress | undefined): Run {

@@ -163,6 +163,13 @@ export const useDatasetVersions = (datasetId: string) =>
     enabled: datasetId !== "",
   });
 
+export const useDatasetVersion = (id: string) =>
+  useQuery({
+    queryKey: keys.version("dataset", id),
+    queryFn: () => clients.datasets.getDatasetVersion({ id }),
+    enabled: id !== "",
+  });
+
 export interface PreviewQuery {
   artifactId?: string;
   datasetVersionId?: string;

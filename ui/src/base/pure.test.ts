@@ -1,0 +1,92 @@
+// The small pure helpers: ANSI, curves, graph layout, parameters, ranking, event streams.
+import { describe, expect, it } from "vitest";
+import { parseAnsi, stripAnsi } from "@/base/ansi";
+import { fuzzyScore, rank } from "@/base/fuzzy";
+import { layOut } from "@/base/graph_layout";
+import { decodeText, encodeAll, parameterOfField } from "@/base/parameters";
+import { type Point, smooth, thin, toCsv, upsertPoint } from "@/base/series";
+import { SseParser } from "@/base/sse";
+
+describe("ANSI", () => {
+  it("cuts a line by its colours", () => {
+    expect(parseAnsi("a \u001b[1;31mred\u001b[0m b")).toEqual([
+      { text: "a " },
+      { text: "red", bold: true, color: 1 },
+      { text: " b" },
+    ]);
+  });
+  it("drops what is not a colour", () => expect(stripAnsi("\u001b[2K\u001b[1Gdone\u001b[38;5;200m!")).toBe("done!"));
+});
+
+describe("curves", () => {
+  it("stay sorted, and a step said again replaces its point", () => {
+    const points: Point[] = [];
+    for (const [x, y] of [[1, 5], [3, 4], [2, 6], [3, 1]] as const) upsertPoint(points, x, y);
+    expect(points).toEqual([[1, 5], [2, 6], [3, 1]]);
+  });
+  it("smooth without a bias to zero, and leave gaps", () => {
+    const flat: Point[] = [[1, 2], [2, 2], [3, Number.NaN], [4, 2]];
+    const smoothed = smooth(flat, 0.9);
+    expect(smoothed[0]![1]).toBeCloseTo(2);
+    expect(smoothed[2]![1]).toBeNaN();
+    expect(smoothed[3]![1]).toBeCloseTo(2);
+  });
+  it("thin to a bound and keep the last", () => {
+    const thinned = thin(Array.from({ length: 1001 }, (_, index) => index), 100);
+    expect(thinned.length).toBeLessThanOrEqual(101);
+    expect(thinned[thinned.length - 1]).toBe(1000);
+  });
+  it("write CSV with gaps and quotes", () => {
+    expect(toCsv("Step", [{ name: "a,b", points: [[1, 2]] }, { name: "c", points: [[2, 3]] }])).toBe(
+      'Step,"a,b",c\n1,2,\n2,,3\n',
+    );
+  });
+});
+
+describe("graph layout", () => {
+  it("puts each node after all that it needs", () => {
+    const placed = new Map(
+      layOut(["a", "b", "c", "d"], [
+        { from: "a", to: "b" },
+        { from: "a", to: "c" },
+        { from: "b", to: "d" },
+        { from: "c", to: "d" },
+        { from: "a", to: "d" },
+      ]).map((one) => [one.id, one]),
+    );
+    expect([placed.get("a")!.layer, placed.get("b")!.layer, placed.get("d")!.layer]).toEqual([0, 1, 2]);
+    expect(new Set([placed.get("b")!.row, placed.get("c")!.row]).size).toBe(2);
+  });
+  it("ends on cycles and unknown ids", () => {
+    expect(layOut(["a", "b"], [{ from: "a", to: "b" }, { from: "b", to: "a" }, { from: "x", to: "a" }])).toHaveLength(2);
+  });
+});
+
+describe("parameters", () => {
+  it("travel as JSON texts, and nothing travels not at all", () => {
+    expect(encodeAll({ b: 3, a: "cosine", c: null, d: "", e: false })).toEqual({ a: '"cosine"', b: "3", e: "false" });
+    expect(decodeText('"cosine"')).toBe("cosine");
+    expect(decodeText("perlfaq@1")).toBe("perlfaq@1");
+    expect(decodeText("")).toBeNull();
+  });
+  it("are found in violations", () => {
+    expect(parameterOfField("parameters.learning_rate")).toBe("learning_rate");
+    expect(parameterOfField("name")).toBe("");
+  });
+});
+
+describe("ranking", () => {
+  it("wants all letters in order and prefers starts of words", () => {
+    expect(fuzzyScore("dpl", "Models")).toBe(Number.NEGATIVE_INFINITY);
+    expect(rank("dep", ["Add a pipeline", "Deployments"], (one) => one)[0]).toBe("Deployments");
+  });
+});
+
+describe("event streams", () => {
+  it("are cut into events wherever the chunks break", () => {
+    const parser = new SseParser();
+    expect(parser.feed('data: {"a":1}\n')).toEqual([]);
+    expect(parser.feed("\ndata: x\r\n\r\n: comment\n\nda")).toEqual(['{"a":1}', "x"]);
+    expect(parser.feed("ta: y\n\n")).toEqual(["y"]);
+  });
+});

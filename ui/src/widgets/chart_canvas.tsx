@@ -1,0 +1,170 @@
+// The drawn part of a chart, with ECharts. Loaded by chart.tsx when a chart is first seen.
+import { LineChart } from "echarts/charts";
+import { AxisPointerComponent, GridComponent, TooltipComponent } from "echarts/components";
+import * as echarts from "echarts/core";
+import { CanvasRenderer } from "echarts/renderers";
+import { useEffect, useRef, useState } from "react";
+import { type Point } from "@/base/series";
+
+echarts.use([LineChart, GridComponent, TooltipComponent, AxisPointerComponent, CanvasRenderer]);
+
+interface CanvasLine {
+  name: string;
+  raw: readonly Point[];
+  shown: readonly Point[];
+}
+interface CanvasProps {
+  lines: CanvasLine[];
+  smoothed: boolean;
+  focused: string | null;
+  xName: string;
+  xKind: "value" | "time";
+  writeX: (x: number) => string;
+  format: (value: number) => string;
+  logarithmic: boolean;
+  fromZero: boolean;
+  most: number | undefined;
+  zoom: [number, number] | null;
+  onZoom: (range: [number, number] | null) => void;
+  group: string;
+  palette: { text: string; muted: string; line: string; surface: string; series: readonly string[] };
+  height: number;
+  onReady: (png: (() => string) | null) => void;
+}
+
+const escapeHtml = (text: string) => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
+
+export default function ChartCanvas(props: CanvasProps) {
+  const { lines, palette, zoom, group, height } = props;
+  const box = useRef<HTMLDivElement>(null);
+  const chart = useRef<echarts.ECharts | null>(null);
+  const latest = useRef(props);
+  latest.current = props;
+  const [drag, setDrag] = useState<{ from: number; to: number } | null>(null);
+
+  useEffect(() => {
+    const element = box.current;
+    if (!element) return;
+    const made = echarts.init(element, null, { renderer: "canvas" });
+    chart.current = made;
+    made.group = group;
+    echarts.connect(group);
+    latest.current.onReady(() =>
+      made.getDataURL({ type: "png", pixelRatio: 2, backgroundColor: latest.current.palette.surface }),
+    );
+    const resize = new ResizeObserver(() => made.resize());
+    resize.observe(element);
+    return () => {
+      latest.current.onReady(null);
+      resize.disconnect();
+      made.dispose();
+      chart.current = null;
+    };
+  }, [group]);
+
+  const [from, to] = zoom ?? [undefined, undefined];
+  // Axes and looks.
+  useEffect(() => {
+    const { xKind, logarithmic, fromZero, most, writeX, format, xName } = latest.current;
+    chart.current?.setOption({
+      animation: false,
+      grid: { left: 8, right: 16, top: 12, bottom: 8, containLabel: true },
+      xAxis: {
+        type: xKind,
+        min: from ?? "dataMin",
+        max: to ?? "dataMax",
+        axisLine: { lineStyle: { color: palette.line } },
+        axisLabel: { color: palette.muted, hideOverlap: true, ...(xKind === "value" ? { formatter: writeX } : {}) },
+        splitLine: { show: false },
+        axisPointer: { label: { show: false } },
+      },
+      yAxis: {
+        type: logarithmic ? "log" : "value",
+        scale: !fromZero,
+        ...(fromZero && !logarithmic ? { min: 0 } : { min: null }),
+        max: most ?? null,
+        axisLabel: { color: palette.muted, formatter: format, hideOverlap: true },
+        splitLine: { lineStyle: { color: palette.line } },
+        splitNumber: 4,
+      },
+      tooltip: {
+        trigger: "axis",
+        confine: true,
+        transitionDuration: 0,
+        className: "chart-tip",
+        backgroundColor: palette.surface,
+        borderColor: palette.line,
+        textStyle: { color: palette.text, fontSize: 12 },
+        axisPointer: { type: "line", lineStyle: { color: palette.muted } },
+        formatter: (parts: { seriesName: string; value: Point; color: string; seriesId: string }[]) => {
+          const own = parts.filter((part) => !part.seriesId.startsWith("raw:") && part.value);
+          const first = own[0];
+          if (!first) return "";
+          const rows = own.map(
+            (part) =>
+              `<div><span style="color:${part.color}">●</span> ${escapeHtml(part.seriesName)} <b>${escapeHtml(format(part.value[1]))}</b></div>`,
+          );
+          return `<div>${escapeHtml(xName)} ${escapeHtml(writeX(first.value[0]))}</div>${rows.join("")}`;
+        },
+      },
+    });
+  }, [palette, from, to, props.logarithmic, props.fromZero, props.most, props.xKind, props.xName]);
+
+  // Points. The raw line stays, paler, behind the smoothed one.
+  useEffect(() => {
+    const { focused, smoothed, logarithmic } = latest.current;
+    const data = (points: readonly Point[]) =>
+      logarithmic ? points.map(([x, y]) => [x, y > 0 ? y : null]) : (points as Point[]);
+    const series = lines.flatMap((line, index) => {
+      const grey = index >= palette.series.length && focused !== line.name;
+      const color = grey ? palette.muted : (palette.series[index % palette.series.length] ?? palette.muted);
+      const opacity = focused !== null && focused !== line.name ? 0.25 : 1;
+      const look = {
+        type: "line",
+        name: line.name,
+        showSymbol: false,
+        connectNulls: false,
+        emphasis: { disabled: true },
+        itemStyle: { color },
+      };
+      const shown = { ...look, id: `line:${line.name}`, z: 3, data: data(line.shown), lineStyle: { color, width: 1.75, opacity } };
+      // One point alone would draw nothing.
+      const single = line.shown.length === 1 ? { showSymbol: true, symbolSize: 5 } : {};
+      if (!smoothed) return [{ ...shown, ...single }];
+      const raw = { ...look, id: `raw:${line.name}`, z: 2, silent: true, data: data(line.raw), lineStyle: { color, width: 1, opacity: 0.3 * opacity } };
+      return [raw, { ...shown, ...single }];
+    });
+    chart.current?.setOption({ series }, { replaceMerge: ["series"] });
+  }, [lines, palette, props.smoothed, props.focused, props.logarithmic]);
+
+  const offset = (event: React.PointerEvent) => event.clientX - (box.current?.getBoundingClientRect().left ?? 0);
+  const toX = (pixel: number) => chart.current?.convertFromPixel({ xAxisIndex: 0 }, pixel) as number | undefined;
+
+  return (
+    <div
+      style={{ height, touchAction: "pan-y" }}
+      onPointerDown={(event) => {
+        if (event.button !== 0 || event.pointerType === "touch") return;
+        setDrag({ from: offset(event), to: offset(event) });
+      }}
+      onPointerMove={(event) => drag && setDrag({ ...drag, to: offset(event) })}
+      onPointerUp={() => {
+        if (!drag) return;
+        setDrag(null);
+        if (Math.abs(drag.to - drag.from) < 6) return;
+        const [a, b] = [toX(drag.from), toX(drag.to)];
+        if (a !== undefined && b !== undefined && a !== b) props.onZoom([Math.min(a, b), Math.max(a, b)]);
+      }}
+      onPointerLeave={() => setDrag(null)}
+      onDoubleClick={() => props.onZoom(null)}
+    >
+      <div ref={box} style={{ height }} aria-hidden="true" />
+      {drag && Math.abs(drag.to - drag.from) >= 6 && (
+        <div
+          className="selection"
+          style={{ left: Math.min(drag.from, drag.to), width: Math.abs(drag.to - drag.from) }}
+        />
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,123 @@
+// One field of a wizard's form, made from the workflow's description of the parameter alone.
+import { Input, InputNumber, Select, Switch } from "antd";
+import { type ReactNode } from "react";
+import { formatNumber } from "@/base/format";
+import { decodeText, type FieldValue } from "@/base/parameters";
+import { type WorkflowParameter } from "@/gen/slipway/v1/workflow_pb";
+import { Field } from "@/widgets/field";
+
+export interface Option {
+  value: string;
+  label: string;
+  /** Said beside it: family and size, number of rows. */
+  note: string;
+}
+
+interface ParameterFieldProps {
+  parameter: WorkflowParameter;
+  value: FieldValue;
+  onChange: (value: FieldValue) => void;
+  wrong?: ReactNode;
+  /** Of the types model and dataset. */
+  options?: Option[];
+  optionsLoading?: boolean;
+  /** Said when there is nothing to choose: how to get something. */
+  noOptions?: ReactNode;
+}
+
+export function ParameterField(props: ParameterFieldProps) {
+  const { parameter, value, onChange, wrong } = props;
+  const otherwise = decodeText(parameter.defaultJson);
+  return (
+    <Field
+      label={
+        <>
+          {parameter.label || parameter.name}
+          {!parameter.required && parameter.defaultJson === "" && <span className="muted"> (optional)</span>}
+        </>
+      }
+      help={<HelpText parameter={parameter} otherwise={otherwise} />}
+      wrong={wrong}
+    >
+      {input(props, value ?? otherwise, onChange)}
+    </Field>
+  );
+}
+
+function HelpText({ parameter, otherwise }: { parameter: WorkflowParameter; otherwise: FieldValue }) {
+  const facts: string[] = [];
+  const { minimum, maximum } = parameter;
+  if (minimum !== undefined && maximum !== undefined) facts.push(`${formatNumber(minimum)} to ${formatNumber(maximum)}`);
+  else if (minimum !== undefined) facts.push(`at least ${formatNumber(minimum)}`);
+  else if (maximum !== undefined) facts.push(`at most ${formatNumber(maximum)}`);
+  if (typeof otherwise === "number") facts.push(`default ${formatNumber(otherwise)}`);
+  return (
+    <>
+      {parameter.help} {facts.length > 0 && <span className="num">({facts.join(", ")})</span>}
+    </>
+  );
+}
+
+function input(props: ParameterFieldProps, value: FieldValue, onChange: (value: FieldValue) => void) {
+  const { parameter } = props;
+  switch (parameter.type) {
+    case "integer":
+    case "number":
+      // Text, so that half-typed numbers (1e-) live; the server says what is wrong with them.
+      return (
+        <InputNumber<string | number>
+          value={typeof value === "number" || typeof value === "string" ? value : null}
+          onChange={(next) => onChange(next === null || next === "" ? null : next)}
+          style={{ width: 220 }}
+          keyboard
+          changeOnWheel={false}
+          {...(parameter.type === "integer" ? { precision: 0, step: 1 } : { step: stepOf(value) })}
+          {...(parameter.unit ? { addonAfter: parameter.unit } : {})}
+        />
+      );
+    case "boolean":
+      return <Switch checked={value === true} onChange={onChange} style={{ alignSelf: "flex-start" }} />;
+    case "choice":
+      return (
+        <Select
+          value={value === null ? null : String(value)}
+          onChange={(next: string) => onChange(next)}
+          style={{ width: "100%" }}
+          options={parameter.choices.map((choice) => ({
+            value: choice.value,
+            label: choice.label || choice.value,
+            title: choice.help,
+          }))}
+        />
+      );
+    case "model":
+    case "dataset":
+      return (
+        <Select
+          showSearch
+          optionFilterProp="label"
+          loading={props.optionsLoading ?? false}
+          value={value === null ? null : String(value)}
+          onChange={(next: string) => onChange(next)}
+          placeholder={`Choose a ${parameter.type}`}
+          style={{ width: "100%" }}
+          notFoundContent={props.noOptions}
+          options={(props.options ?? []).map(({ value: id, label, note }) => ({ value: id, label, note }))}
+          optionRender={(option) => (
+            <div className="row spread nowrap">
+              <span className="cut">{option.label}</span>
+              <span className="muted small">{(option.data as unknown as Option).note}</span>
+            </div>
+          )}
+        />
+      );
+    default:
+      return <Input value={value === null ? "" : String(value)} onChange={(event) => onChange(event.target.value)} />;
+  }
+}
+
+/** A step of the arrow keys that suits the size of the number: a tenth of its leading digit's place. */
+function stepOf(value: FieldValue): number {
+  const size = Math.abs(Number(value)) || 1;
+  return Number((10 ** (Math.floor(Math.log10(size)) - (size < 1 ? 1 : 0))).toPrecision(1));
+}
