@@ -32,7 +32,7 @@ export default function Home() {
     <Page
       title="Home"
       summary={
-        loading
+        loading || error
           ? " "
           : going.length > 0
             ? `${running} running, ${going.length - running} waiting`
@@ -52,7 +52,7 @@ export default function Home() {
         <Skeleton />
       ) : (
         <>
-          {runs.items.length === 0 && (
+          {runs.items.length === 0 && !error && (
             <FirstSteps
               node={nodes.items.some((node) => node.state === NodeState.ONLINE)}
               model={models.items.length > 0}
