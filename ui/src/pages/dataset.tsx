@@ -7,7 +7,7 @@ import { useDataset, useDatasetVersions, useList, usePreview, useWorkflows } fro
 import { formatBytes, formatCount, plural } from "@/base/format";
 import { type DatasetVersion } from "@/gen/slipway/v1/dataset_pb";
 import { LineageView } from "@/pages/lineage_view";
-import { ModelVersionSelect, versionName } from "@/pages/pickers";
+import { ModelVersionSelect, RunLink, versionName } from "@/pages/pickers";
 import { PreviewRows } from "@/pages/preview_rows";
 import { ConfirmButton } from "@/widgets/confirm";
 import { Empty, ProblemBox, Skeleton } from "@/widgets/feedback";
@@ -125,7 +125,7 @@ function VersionFacts({ version, description }: { version: DatasetVersion; descr
         ["Format", version.mapping?.format],
         ...Object.entries(version.mapping?.roles ?? {}).map(([role, column]): [string, string] => [`Role ${role}`, column]),
         ["Created", <Ago key="created" time={version.createdAt} />],
-        version.runId ? ["Made by", <Link key="run" to={`/runs/${version.runId}`}>Run</Link>] : null,
+        version.runId ? ["Made by", <RunLink key="run" id={version.runId} />] : null,
         ["Description", description],
         ["Version id", <code key="id">{version.id}</code>],
         ["Artifact", <code key="artifact" title={version.artifact?.id}>{version.artifact?.id.slice(0, 16)}</code>],
