@@ -113,7 +113,7 @@ async function startRun() {
   const { page } = stage;
   say("wizard");
   await page.goto(`${stage.web}/train`);
-  await page.getByRole("button", { name: "Fine-tune and deploy" }).click();
+  await page.getByRole("link", { name: "Fine-tune and deploy" }).click();
   const next = page.getByRole("button", { name: "Next" });
   await choose(page.getByLabel(/^Base model/), "smollm2@1");
   await screenshot("light-wizard-model");
@@ -209,7 +209,7 @@ async function useDeployment() {
   const { page } = stage;
   say("deployment and chat, base and tuned side by side");
   await page.goto(stage.runUrl);
-  await page.getByRole("button", { name: "Open the deployment" }).click();
+  await page.getByRole("link", { name: "Open the deployment" }).click();
   const state = page.locator(".page-header [data-state]").first();
   await until("the deployment to be ready", async () => (await state.getAttribute("data-state")) === "Ready", 180_000);
   stage.deploymentUrl = page.url().split("?")[0];

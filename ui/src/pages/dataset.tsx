@@ -1,6 +1,6 @@
 // One dataset: its rows as a model sees them, its versions, where it was used.
-import { Button, Select } from "antd";
-import { Link, useNavigate, useParams } from "react-router-dom";
+import { Select } from "antd";
+import { useNavigate, useParams } from "react-router-dom";
 import { clients } from "@/api/clients";
 import { toProblem } from "@/api/problems";
 import { useDataset, useDatasetVersions, useList, usePreview, useWorkflows } from "@/api/queries";
@@ -11,6 +11,7 @@ import { ModelVersionSelect, RunLink, versionName } from "@/pages/pickers";
 import { PreviewRows } from "@/pages/preview_rows";
 import { ConfirmButton } from "@/widgets/confirm";
 import { Empty, ProblemBox, Skeleton } from "@/widgets/feedback";
+import { LinkButton } from "@/widgets/link_button";
 import { Facts, Page, Section } from "@/widgets/page";
 import { Table } from "@/widgets/table";
 import { UrlTabs } from "@/widgets/tabs";
@@ -58,9 +59,7 @@ export default function DatasetPage() {
             }}
           />
           {workflow && version && (
-            <Link to={`/train/new/${workflow.name}?dataset=${encodeURIComponent(versionName(name, version.version))}`}>
-              <Button type="primary">{workflow.title}</Button>
-            </Link>
+            <LinkButton to={`/train/new/${workflow.name}?dataset=${encodeURIComponent(versionName(name, version.version))}`} type="primary">{workflow.title}</LinkButton>
           )}
         </>
       }

@@ -14,6 +14,7 @@ import { ModelVersionLink, RunLink, versionName } from "@/pages/pickers";
 import { resultName } from "@/pages/run_columns";
 import { ConfirmButton } from "@/widgets/confirm";
 import { Empty, ProblemBox, Skeleton } from "@/widgets/feedback";
+import { LinkButton } from "@/widgets/link_button";
 import { Facts, Page, Section } from "@/widgets/page";
 import { Table } from "@/widgets/table";
 import { UrlTabs } from "@/widgets/tabs";
@@ -60,9 +61,7 @@ export default function ModelPage() {
             }}
           />
           {workflow && version?.kind === ModelKind.BASE && (
-            <Link to={`/train/new/${workflow.name}?model=${encodeURIComponent(versionName(name, version.version))}`}>
-              <Button>{workflow.title}</Button>
-            </Link>
+            <LinkButton to={`/train/new/${workflow.name}?model=${encodeURIComponent(versionName(name, version.version))}`}>{workflow.title}</LinkButton>
           )}
           <Button type="primary" disabled={!version} onClick={() => setDeploying(true)}>
             Deploy

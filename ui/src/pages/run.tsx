@@ -21,6 +21,7 @@ import { RunSpec } from "@/pages/run_spec";
 import { RunProgress, TaskDetails, TaskGraph } from "@/pages/run_tasks";
 import { ConfirmButton } from "@/widgets/confirm";
 import { ProblemBox, Skeleton } from "@/widgets/feedback";
+import { LinkButton } from "@/widgets/link_button";
 import { Facts, Page, Section } from "@/widgets/page";
 import { runEnded, runLook, StateLabel } from "@/widgets/state";
 import { UrlTabs } from "@/widgets/tabs";
@@ -139,9 +140,7 @@ function RunActions({ run }: { run: Run }) {
         </Button>
       )}
       {run.deploymentId && (
-        <Link to={`/deployments/${run.deploymentId}`}>
-          <Button type="primary">Open the deployment</Button>
-        </Link>
+        <LinkButton to={`/deployments/${run.deploymentId}`} type="primary">Open the deployment</LinkButton>
       )}
     </>
   );
