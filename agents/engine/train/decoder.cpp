@@ -65,7 +65,7 @@ Decoder::Decoder(const model::Architecture& architecture, const model::Weights& 
   output_weight_ = output.defined() ? output.to(options_.device, options_.compute_type) : embedding_;
   final_norm_ = norm.to(options_.device);
   layers_ = make_layers(weights, method);
-  parameters_.allocate(options_.device);
+  parameters_.allocate(options_.device, options_.trainable);
   if (full_) {
     for (size_t i = 0; i < parameters_.list().size(); ++i) {
       const Parameter& p = parameters_.list()[i];
@@ -152,6 +152,11 @@ void Decoder::initialize_lora(uint64_t seed) {
     for (int64_t k = 0; k < p.size; ++k) data[k] = (2.0F * random.uniform() - 1.0F) * bound;
     parameters_.value(i).copy_(values);
   }
+  refresh();
+}
+
+void Decoder::copy_parameters(const Decoder& other) {
+  parameters_.values.copy_(other.parameters_.values);
   refresh();
 }
 

@@ -118,8 +118,9 @@ void load_adapter_into(Decoder& decoder, const model::Adapter& adapter, const st
   decoder.refresh();
 }
 
-void write_merged_model(const fs::path& folder, const Decoder& decoder, const MethodSettings& method,
-                        const model::Weights& base, const fs::path& base_path, const text::Tokenizer& tokenizer) {
+model::DType write_merged_model(const fs::path& folder, const Decoder& decoder, const MethodSettings& method,
+                                const model::Weights& base, const fs::path& base_path,
+                                const text::Tokenizer& tokenizer) {
   try {
     fs::remove_all(folder);
     fs::create_directories(folder);
@@ -168,6 +169,7 @@ void write_merged_model(const fs::path& folder, const Decoder& decoder, const Me
   const char* const torch_type = type == model::DType::kBF16 ? "bfloat16" : type == model::DType::kF16 ? "float16" : "float32";
   base::write_file_atomically(folder / "config.json",
                               model::config_from_architecture(decoder.architecture(), torch_type).dump(2) + "\n");
+  return type;
 }
 
 void publish_folder(const fs::path& finished, const fs::path& target) {

@@ -22,7 +22,8 @@ class Parameters {
  public:
   // Before allocate(); parameters added one after the other lie one after the other. Returns the index.
   size_t add(std::string name, std::vector<int64_t> shape, bool decayed);
-  void allocate(at::Device device);
+  // Zeroed; without gradients and moments for a decoder that only computes logits.
+  void allocate(at::Device device, bool trainable);
 
   const std::vector<Parameter>& list() const { return list_; }
   int64_t element_count() const { return size_; }

@@ -22,6 +22,7 @@
 #include "agents/engine/train/export.h"
 #include "agents/engine/train/history.h"
 #include "agents/engine/train/packing.h"
+#include "agents/engine/train/parity.h"
 #include "agents/engine/train/random.h"
 #include "agents/engine/train/settings.h"
 #include "backend/base/error.h"
@@ -418,24 +419,41 @@ int Trainer::stop() {
 
 void Trainer::publish() {
   context_.events.phase("export", "begin");
-  const auto announce = [&](const std::string& name, const std::string& path) {
-    if (history_.artifacts.insert(name).second) context_.events.artifact(name, path);
+  struct Result {
+    std::string name, output;
+    fs::path writing, target;
   };
+  std::vector<Result> results;
+  results.reserve(2);
+  const auto add = [&](const std::string& name, const std::string& output) -> const fs::path& {
+    const fs::path target = context_.resolve(output + "/.").parent_path();
+    results.push_back({name, output, target.parent_path() / ("." + target.filename().string() + ".writing"), target});
+    return results.back().writing;
+  };
+  const std::vector<std::vector<int64_t>> prompts = parity_prompts(train_.documents, 3, 64);
+  // What was trained in bf16 is compared in f32, so that the comparison can be strict.
+  std::optional<Decoder> exact;
+  if (compute_type_ != at::kFloat || !device_.is_cpu()) {
+    exact.emplace(architecture_, *weights_, settings_.method, DecoderOptions{at::kCPU, at::kFloat, false, false});
+    exact->copy_parameters(*decoder_);
+  }
+  Decoder& trained = exact ? *exact : *decoder_;
   if (!settings_.adapter_output.empty()) {
-    const fs::path target = context_.resolve(settings_.adapter_output + "/.").parent_path();
-    const fs::path writing = target.parent_path() / ("." + target.filename().string() + ".writing");
+    const fs::path& writing = add("adapter", settings_.adapter_output);
     std::error_code ignored;
     fs::remove_all(writing, ignored);
     model::save_adapter(writing, adapter_of(*decoder_, settings_.method, settings_.model_path));
-    publish_folder(writing, target);
-    announce("adapter", settings_.adapter_output);
+    require_parity(logit_difference(trained, prompts, model_path_, writing, usable_threads()), false, "the adapter");
   }
   if (!settings_.merged_output.empty()) {
-    const fs::path target = context_.resolve(settings_.merged_output + "/.").parent_path();
-    const fs::path writing = target.parent_path() / ("." + target.filename().string() + ".writing");
-    write_merged_model(writing, *decoder_, settings_.method, *weights_, model_path_, *tokenizer_);
-    publish_folder(writing, target);
-    announce("merged", settings_.merged_output);
+    const fs::path& writing = add("merged", settings_.merged_output);
+    const model::DType stored = write_merged_model(writing, *decoder_, settings_.method, *weights_, model_path_, *tokenizer_);
+    require_parity(logit_difference(trained, prompts, writing, {}, usable_threads()), stored != model::DType::kF32,
+                   "the merged model");
+  }
+  for (const Result& result : results) {
+    publish_folder(result.writing, result.target);
+    if (history_.artifacts.insert(result.name).second) context_.events.artifact(result.name, result.output);
   }
   context_.events.phase("export", "end");
 }
