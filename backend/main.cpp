@@ -16,15 +16,35 @@
 #include "backend/base/clock.h"
 #include "backend/base/error.h"
 #include "backend/base/files.h"
+#include "backend/base/ids.h"
 #include "backend/base/status.h"
+#include "backend/rpc/agent_adapter.h"
 #include "backend/rpc/artifact_adapter.h"
 #include "backend/rpc/auth_adapter.h"
 #include "backend/rpc/authenticator.h"
+#include "backend/rpc/dataset_adapter.h"
+#include "backend/rpc/deployment_adapter.h"
+#include "backend/rpc/event_adapter.h"
 #include "backend/rpc/gate.h"
+#include "backend/rpc/model_adapter.h"
+#include "backend/rpc/node_adapter.h"
+#include "backend/rpc/run_adapter.h"
 #include "backend/rpc/server.h"
 #include "backend/rpc/worker_pool.h"
+#include "backend/rpc/workflow_adapter.h"
 #include "backend/service/auth.h"
+#include "backend/service/conductor.h"
 #include "backend/service/data_folder.h"
+#include "backend/service/datasets.h"
+#include "backend/service/deployment_keys.h"
+#include "backend/service/deployments.h"
+#include "backend/service/models.h"
+#include "backend/service/nodes.h"
+#include "backend/service/registry.h"
+#include "backend/service/runs.h"
+#include "backend/service/tokenizers.h"
+#include "backend/service/watch.h"
+#include "backend/service/workflow_plans.h"
 #include "backend/store/database.h"
 #include "backend/web/artifact_routes.h"
 #include "backend/web/console_files.h"
@@ -32,12 +52,13 @@
 #include "backend/web/server.h"
 #include "backend/web/site.h"
 #include "backend/web/workers.h"
+#include "workflows/catalogue.h"
 
 namespace slipway {
 namespace {
 
 constexpr int kWorkers = 8;
-constexpr int kFileWorkers = 4;
+constexpr int kWebWorkers = 4;
 constexpr int kShutdownGraceMs = 2000;
 
 struct Flags {
@@ -133,6 +154,86 @@ void raise_file_limit() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+// What an agent of this machine joins with; the same over restarts.
+absl::StatusOr<std::string> local_join_token(service::DataFolder& data) {
+  const std::filesystem::path file = data.local_join_token_file();
+  if (std::filesystem::exists(file)) {
+    std::string token = base::read_file(file, 1000);
+    while (!token.empty() && token.back() == '\n') token.pop_back();
+    if (!token.empty()) return token;
+  }
+  const std::string token = base::random_secret();
+  if (absl::Status status = data.write_secret(file, token); !status.ok()) return status;
+  return token;
+}
+
+// The use cases, in the order in which they stand on each other.
+struct Services {
+  Services(store::Database& database, const base::Clock& clock, artifacts::ArtifactStore& store,
+           const workflows::Catalogue& catalogue)
+      : registry(store, clock),
+        models(database, store, registry),
+        tokenizers(database, registry),
+        datasets(database, store, registry, tokenizers),
+        conductor(registry),
+        nodes(database, clock, conductor),
+        plans(database, catalogue, registry),
+        runs(database, clock, catalogue, registry, conductor, [this] { nodes.wake(); }),
+        deployments(database, conductor, [this] { nodes.wake(); }),
+        keys(database, clock),
+        watches(database),
+        auth(database, clock, &nodes, service::moderate_password_cost()) {}
+
+  service::Registry registry;
+  service::Models models;
+  service::Tokenizers tokenizers;
+  service::Datasets datasets;
+  service::Conductor conductor;
+  service::Nodes nodes;
+  service::WorkflowPlans plans;
+  service::Runs runs;
+  service::Deployments deployments;
+  service::DeploymentKeys keys;
+  service::Watches watches;
+  service::Auth auth;
+};
+
+// Their gRPC faces.
+struct Adapters {
+  Adapters(Services& services, artifacts::ArtifactStore& store, rpc::AuthAdapter::Options auth_options)
+      : workers(kWorkers),
+        authenticator(services.auth),
+        gate{workers, authenticator},
+        auth(gate, services.auth, std::move(auth_options)),
+        artifacts(gate, store),
+        models(gate, services.models, store),
+        datasets(gate, services.datasets, store),
+        workflows(gate, services.plans),
+        runs(gate, services.runs),
+        deployments(gate, services.deployments, services.keys),
+        nodes(gate, services.nodes),
+        agents(gate, services.nodes),
+        events(gate, services.watches) {}
+
+  std::vector<grpc::Service*> all() {
+    return {&auth, &artifacts, &models, &datasets, &workflows, &runs, &deployments, &nodes, &agents, &events};
+  }
+
+  rpc::WorkerPool workers;
+  rpc::Authenticator authenticator;
+  rpc::Gate gate;
+  rpc::AuthAdapter auth;
+  rpc::ArtifactAdapter artifacts;
+  rpc::ModelAdapter models;
+  rpc::DatasetAdapter datasets;
+  rpc::WorkflowAdapter workflows;
+  rpc::RunAdapter runs;
+  rpc::DeploymentAdapter deployments;
+  rpc::NodeAdapter nodes;
+  rpc::AgentAdapter agents;
+  rpc::EventAdapter events;
+};
+
 absl::Status serve(const Flags& flags) {
   const sigset_t signals = block_signals();
   raise_file_limit();
@@ -150,42 +251,44 @@ absl::Status serve(const Flags& flags) {
   if (!database.ok()) return database.status();
 
   artifacts::ArtifactStore artifact_store(data.artifacts(), clock);
-  service::Auth auth(**database, clock, nullptr, service::moderate_password_cost());
+  auto catalogue = workflows::Catalogue::load(flags.workflows);
+  if (!catalogue.ok()) return catalogue.status();
+  Services services(**database, clock, artifact_store, *catalogue);
+  const auto join_token = local_join_token(data);
+  if (!join_token.ok()) return join_token.status();
+  services.nodes.allow_join_token(*join_token);
+  if (absl::Status status = services.runs.recover(); !status.ok()) return status;
 
   auto web_server = web::WebServer::listen({flags.web_listen, certificate, key});
   if (!web_server.ok()) return web_server.status();
   const std::string web_address = with_port(flags.web_listen, (*web_server)->port());
   const std::string web_url = (tls ? "https://" : "http://") + web_address;
 
-  rpc::WorkerPool workers(kWorkers);
-  rpc::Authenticator authenticator(auth);
-  const rpc::Gate gate{workers, authenticator};
-  rpc::AuthAdapter auth_adapter(gate, auth, {SLIPWAY_VERSION, web_url, tls, [&] {
-                                               std::error_code ignored;
-                                               std::filesystem::remove(data.setup_link_file(), ignored);
-                                             }});
-  rpc::ArtifactAdapter artifact_adapter(gate, artifact_store);
-  auto grpc_server = rpc::Server::start({flags.grpc_listen, certificate, key}, {&auth_adapter, &artifact_adapter});
+  Adapters adapters(services, artifact_store, {SLIPWAY_VERSION, web_url, tls, [&] {
+                                                 std::error_code ignored;
+                                                 std::filesystem::remove(data.setup_link_file(), ignored);
+                                               }});
+  auto grpc_server = rpc::Server::start({flags.grpc_listen, certificate, key}, adapters.all());
   if (!grpc_server.ok()) return grpc_server.status();
   const std::string grpc_address = with_port(flags.grpc_listen, (*grpc_server)->port());
 
-  web::Workers file_workers(kFileWorkers);
+  web::Workers web_workers(kWebWorkers);
   web::JsonGateway json_gateway((*grpc_server)->in_process_channel());
-  web::ConsoleFiles console(flags.web_root, file_workers);
-  web::ArtifactRoutes artifact_routes(auth, artifact_store, file_workers);
+  web::ConsoleFiles console(flags.web_root, web_workers);
+  web::ArtifactRoutes artifact_routes(services.auth, artifact_store, web_workers);
   web::SiteParts parts;
-  parts.artifacts = &artifact_routes;
   parts.api = &json_gateway;
+  parts.artifacts = &artifact_routes;
   parts.console = &console;
   web::Site site(parts, tls, flags.allowed_hosts);
   (*web_server)->start(site, [](const web::RequestHead& head, int status, int64_t milliseconds) {
     spdlog::debug("http method={} path={} status={} ms={}", head.method, head.path, status, milliseconds);
   });
 
-  const auto needs_administrator = auth.needs_administrator();
+  const auto needs_administrator = services.auth.needs_administrator();
   if (!needs_administrator.ok()) return needs_administrator.status();
   if (*needs_administrator) {
-    const std::string link = web_url + "/setup?token=" + auth.start_setup();
+    const std::string link = web_url + "/setup?token=" + services.auth.start_setup();
     if (absl::Status status = data.write_secret(data.setup_link_file(), link); !status.ok()) return status;
     std::printf("Make the first administrator: %s\n", link.c_str());
   }
@@ -199,7 +302,7 @@ absl::Status serve(const Flags& flags) {
   spdlog::info("stopping signal={}", signal);
   (*web_server)->stop();
   (*grpc_server)->shut_down(kShutdownGraceMs);
-  file_workers.join();
+  web_workers.join();
   return absl::OkStatus();
 }
 

@@ -27,7 +27,7 @@ class FileTail {
   // The next lines to send, or nothing: no whole line has come, or kMostInFlight batches wait for their answer.
   std::optional<LineBatch> next();
 
-  // The backend has everything before `end_offset`.
+  // The backend's answer to a batch: it has everything before `end_offset`.
   void acknowledge(int64_t end_offset);
   // A new connection: goes on from what the backend says it has.
   void resume_at(int64_t acknowledged);

@@ -110,6 +110,9 @@ absl::Status Session::run(Attempts& attempts, const std::function<v1::NodeSample
 absl::Status Session::join(Cancellation& cancellation) {
   v1::JoinRequest request;
   request.set_join_token(options_.join_token());
+  if (request.join_token().empty() && options_.join_token_may_change) {
+    return absl::UnavailableError("the file with the join token is not there yet");
+  }
   if (request.join_token().empty()) {
     return absl::FailedPreconditionError(
         "this node has no token of its own and no join token; get one from the console (Nodes, Add a node) or, on the "

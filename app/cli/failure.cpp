@@ -49,6 +49,12 @@ Failure Failure::from(const grpc::Status& status, const std::string& address) {
   }
   std::string message = status.error_message();
   std::string advice = detail.advice();
+  if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED) {
+    message = "the backend at " + address + " does not know this call" + (message.empty() ? "" : " (" + message + ")");
+    if (advice.empty()) advice = "use a slipway of the backend's version";
+  } else if (message.empty()) {
+    message = "the backend at " + address + " answered an error without a message (code " + std::to_string(status.error_code()) + ")";
+  }
   if (advice.empty()) {
     if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
       message = "no backend answers at " + address + " (" + message + ")";

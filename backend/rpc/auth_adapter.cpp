@@ -22,11 +22,6 @@ void fill_token(const store::ApiTokenRecord& token, v1::ApiToken* message) {
 
 }  // namespace
 
-void AuthAdapter::set_web_url(const std::string& web_url) {
-  const std::lock_guard lock(mutex_);
-  options_.web_url = web_url;
-}
-
 void AuthAdapter::set_cookie(grpc::CallbackServerContext* context, const std::string& secret) const {
   const int64_t lifetime_s = secret.empty() ? 0 : service::Auth::kSessionLifetimeMs / 1000;
   std::string cookie = std::string(service::kSessionCookie) + "=" + secret + "; Path=/; HttpOnly; SameSite=Strict; Max-Age=" +
@@ -43,7 +38,6 @@ grpc::ServerUnaryReactor* AuthAdapter::GetSetupState(grpc::CallbackServerContext
     if (!needs.ok()) return needs.status();
     response->set_needs_administrator(*needs);
     response->set_version(options_.version);
-    const std::lock_guard lock(mutex_);
     response->set_web_url(options_.web_url);
     return absl::OkStatus();
   });

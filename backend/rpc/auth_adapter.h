@@ -13,16 +13,13 @@ class AuthAdapter final : public v1::AuthService::CallbackService {
  public:
   struct Options {
     std::string version;
-    std::string web_url;  // filled in by main.cpp once the web address is known, before calls are served to users
+    std::string web_url;  // http://127.0.0.1:7878
     bool secure_cookie = false;
     // The first administrator was made: the link is of no use any more.
     std::function<void()> on_setup_done;
   };
   AuthAdapter(Gate gate, service::Auth& auth, Options options)
       : gate_(gate), auth_(auth), options_(std::move(options)) {}
-
-  // Before the address is printed or written anywhere.
-  void set_web_url(const std::string& web_url);
 
   grpc::ServerUnaryReactor* GetSetupState(grpc::CallbackServerContext* context, const v1::GetSetupStateRequest* request,
                                           v1::GetSetupStateResponse* response) override;
@@ -51,8 +48,7 @@ class AuthAdapter final : public v1::AuthService::CallbackService {
 
   Gate gate_;
   service::Auth& auth_;
-  Options options_;
-  std::mutex mutex_;  // guards options_.web_url
+  const Options options_;
 };
 
 }  // namespace slipway::rpc

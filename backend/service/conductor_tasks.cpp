@@ -140,7 +140,11 @@ absl::Status Conductor::queue_task(store::Transaction& transaction, const store:
   task.state = TaskState::kQueued;
   task.error = {};
   task.finished_at_ms.reset();
+  task.progress_phase.clear();
+  task.progress_done = task.progress_total = 0;
+  task.progress_eta_s = -1;
   store::update_task(connection, task);
+  store::update_task_progress(connection, task);
   note(transaction, run.id, task.id, attempt.id, "task", "task " + task.name + " queued, attempt " +
                                                              std::to_string(attempt.number));
   return absl::OkStatus();
@@ -206,7 +210,8 @@ absl::Status Conductor::register_model(store::Transaction& transaction, store::R
   version.adapter = !version.base_version_id.empty();
   version.run_id = run.id;
   version.description = with.value("description", "");
-  for (const auto& [name, value] : with.value("metrics", Json::object()).items()) {
+  const Json metrics = with.value("metrics", Json::object());
+  for (const auto& [name, value] : metrics.items()) {
     if (value.is_number()) version.metrics[name] = value.get<double>();
   }
   const auto id = registry_.register_version(transaction, version);
@@ -283,7 +288,8 @@ void Conductor::end_run(store::Transaction& transaction, store::Run& run, RunSta
 void Conductor::refresh_results(store::Transaction& transaction, store::Run& run) {
   const Json scope = template_scope(run, store::tasks_of_run(transaction.connection(), run.id));
   Json results = Json::object();
-  for (const auto& [name, value] : Json::parse(run.results_plan).items()) {
+  const Json plan = Json::parse(run.results_plan);
+  for (const auto& [name, value] : plan.items()) {
     const auto filled = workflows::fill_in(value, scope);
     if (filled.ok() && filled->is_number()) results[name] = *filled;
   }

@@ -83,8 +83,11 @@ std::optional<Attempt> latest_attempt_of_deployment(Connection& connection, cons
 }
 
 std::vector<Attempt> pending_attempts(Connection& connection) {
-  // Ids sort by time; a retry's attempt has a new id and so goes to the end of the queue.
-  return query_all(connection, select("WHERE state = 'pending' ORDER BY created_at_ms, id"), read_attempt);
+  // Tasks that became ready at the same moment go in their workflow's order.
+  return query_all(connection,
+                   select("WHERE state = 'pending' ORDER BY created_at_ms, "
+                          "(SELECT position FROM tasks WHERE tasks.id = task_id), id"),
+                   read_attempt);
 }
 
 std::vector<Attempt> active_attempts(Connection& connection, const std::string& node_id) {

@@ -12,9 +12,9 @@ ALLOWED = {
     "backend/artifacts": {"backend/base"},
     "backend/service": {"backend/domain", "workflows", "backend/store", "backend/artifacts", "backend/base",
                         # Imports are checked, and previews rendered, by the engines' own readers.
-                        "agents/engine/model", "agents/engine/text"},
-    # Bytes of artifacts go straight from the store to the stream.
-    "backend/rpc": {"backend/service", "backend/domain", "backend/artifacts", "backend/base"},
+                        "agents/engine/model", "agents/engine/text", "agents/engine/prep"},
+    # Bytes of artifacts go straight from the store to the stream, and the services answer with the store's records.
+    "backend/rpc": {"backend/service", "backend/domain", "backend/artifacts", "backend/store", "backend/base"},
     "backend/web": {"backend/artifacts", "backend/service", "backend/base"},
     "backend/main.cpp": {"*"},
     "workflows": {"backend/domain", "backend/base"},

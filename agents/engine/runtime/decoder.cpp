@@ -29,11 +29,13 @@ class Loader {
   // Several linear weights of the same input, one below the other.
   Matrix stacked(const std::vector<std::pair<std::string, int64_t>>& parts, int64_t columns) {
     int64_t rows = 0;
-    for (const auto& [name, part_rows] : parts) rows += part_rows;
+    for (const auto& [name, part_rows] : parts) {
+      check(name, {part_rows, columns});  // before memory is asked for: the configuration may lie
+      rows += part_rows;
+    }
     Matrix matrix(rows, columns, format_);
     int64_t row = 0;
     for (const auto& [name, part_rows] : parts) {
-      check(name, {part_rows, columns});
       buffer_.resize(static_cast<size_t>(part_rows * columns));
       weights_->read_f32(name, buffer_);
       matrix.set_rows(row, buffer_);

@@ -22,6 +22,7 @@ namespace {
 
 constexpr int64_t kDefaultMaxLength = 8192;
 constexpr int64_t kDefaultTokensPerSequence = 1024;
+constexpr int64_t kMostCacheTokens = int64_t{1} << 30U;
 constexpr int64_t kLogitRows = 32;  // rows whose logits are computed and used at once
 constexpr char kInvalidRequest[] = "INVALID_REQUEST";
 
@@ -48,6 +49,10 @@ kernels::WeightFormat format_of(WeightType type) {
 EngineOptions checked(EngineOptions options) {
   if (options.max_num_seqs < 1 || options.max_num_seqs > 4096) {
     throw base::Error(base::kInvalidSpec, "max_num_seqs is " + std::to_string(options.max_num_seqs), "give 1 to 4096");
+  }
+  if (options.kv_cache_tokens < 0 || options.kv_cache_tokens > kMostCacheTokens) {
+    throw base::Error(base::kInvalidSpec, "kv_cache_tokens is " + std::to_string(options.kv_cache_tokens),
+                      "give up to " + std::to_string(kMostCacheTokens) + ", or 0 for what max_num_seqs suggests");
   }
   return options;
 }

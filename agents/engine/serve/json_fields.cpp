@@ -21,7 +21,8 @@ nlohmann::ordered_json parse_body(std::string_view body) {
     throw ApiError(400, "the body is not JSON at byte " + std::to_string(error.byte) + ": " + detail, "",
                    "invalid_json");
   } catch (const ordered_json::exception& error) {
-    throw ApiError(400, std::string("the body is not JSON that can be read: ") + spec::parse_error_reason(error.what()), "", "invalid_json");
+    throw ApiError(400, std::string("the body is not JSON that can be read: ") + spec::parse_error_reason(error.what()),
+                   "", "invalid_json");
   }
   if (!parsed.is_object()) throw ApiError(400, "the body must be a JSON object {...}", "", "invalid_json");
   return parsed;

@@ -16,8 +16,8 @@ struct JsonBounds {
 // Empty when `text` keeps to the bounds, else what it exceeds. Says nothing about text that is not JSON.
 std::string excess_of_json(std::string_view text, const JsonBounds& bounds = {});
 
-// The reason in nlohmann::json's parse_error::what(), fit to be shown: without the library's prefix, and with the text it
-// quotes cut short and freed of broken or unprintable bytes.
+// The reason in nlohmann::json's parse_error::what(), fit to be shown: without the library's prefix, and with the text
+// it quotes cut short and freed of broken or unprintable bytes.
 std::string parse_error_reason(std::string_view what);
 
 }  // namespace slipway::spec

@@ -55,6 +55,19 @@ TEST(FileTail, SendsAgainWhatWasNotAcknowledged) {
   EXPECT_EQ(batch->lines, (std::vector<std::string>{"b", "c"}));
 }
 
+TEST(FileTail, GoesBackToWhereABatchDidNotFit) {
+  const base::TemporaryFolder folder;
+  const auto path = folder.path() / "log";
+  append(path, "a\nb\n");
+  FileTail tail(path, 0, 2);
+  ASSERT_TRUE(tail.next());
+  tail.acknowledge(0);
+  const auto batch = tail.next();
+  ASSERT_TRUE(batch);
+  EXPECT_EQ(batch->offset, 0);
+  EXPECT_EQ(batch->lines, (std::vector<std::string>{"a", "b"}));
+}
+
 TEST(FileTail, LimitsWhatIsUnderWay) {
   const base::TemporaryFolder folder;
   const auto path = folder.path() / "log";

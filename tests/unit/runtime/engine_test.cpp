@@ -269,6 +269,20 @@ TEST_F(EngineTest, WeightsThatDoNotFitTheConfigurationAreNamed) {
   }
 }
 
+TEST_F(EngineTest, AConfigurationThatLiesAboutSizesCostsNoMemory) {
+  auto architecture = tiny_architecture();
+  architecture.vocab_size = 1 << 24;
+  architecture.hidden_size = 1 << 18;  // 2^44 bytes of embeddings
+  std::ofstream(folder_.path() / "model" / "config.json") << model::config_from_architecture(architecture, "float32");
+  try {
+    engine();
+    FAIL();
+  } catch (const base::Error& error) {
+    EXPECT_EQ(error.code(), base::kInvalidModel);
+    EXPECT_THAT(error.what(), HasSubstr("embed_tokens.weight is 131 × 48"));
+  }
+}
+
 TEST_F(EngineTest, DamagedWeightsEndTheRequestNotTheEngine) {
   const auto one = engine();
   model::Adapter adapter = model::load_adapter(folder_.path() / "a");

@@ -2,7 +2,7 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { Button, Segmented } from "antd";
 import { useState } from "react";
-import { Link, useNavigate, useParams } from "react-router-dom";
+import { useNavigate, useParams } from "react-router-dom";
 import { keys } from "@/api/cache";
 import { clients } from "@/api/clients";
 import { toProblem } from "@/api/problems";
@@ -12,7 +12,8 @@ import { type Problem } from "@/base/problem";
 import { type Deployment, DeploymentState } from "@/gen/slipway/v1/deployment_pb";
 import { DeploymentChat } from "@/pages/deployment_chat";
 import { DeploymentKeys } from "@/pages/deployment_keys";
-import { ModelVersionLink } from "@/pages/pickers";
+import { LogPanel } from "@/pages/log_panel";
+import { ModelVersionLink, NodeLink, RunLink } from "@/pages/pickers";
 import { ConfirmButton } from "@/widgets/confirm";
 import { CodeBlock } from "@/widgets/copy";
 import { ProblemBox, Skeleton } from "@/widgets/feedback";
@@ -54,6 +55,7 @@ function DeploymentView({ deployment }: { deployment: Deployment }) {
         <div className="stack">
           <DeploymentChat deployment={deployment} ready={ready} />
           <HowToCall deployment={deployment} />
+          <Log deployment={deployment} />
         </div>
         <div className="stack">
           <Section title="Facts">
@@ -70,8 +72,8 @@ function DeploymentView({ deployment }: { deployment: Deployment }) {
                   )),
                 ],
                 ["Precision", deployment.dtype],
-                deployment.nodeId ? ["Node", <Link key="node" to={`/nodes/${deployment.nodeId}`}>Open</Link>] : null,
-                deployment.runId ? ["Made by", <Link key="run" to={`/runs/${deployment.runId}`}>Run</Link>] : null,
+                deployment.nodeId ? ["Node", <NodeLink key="node" id={deployment.nodeId} />] : null,
+                deployment.runId ? ["Made by", <RunLink key="run" id={deployment.runId} />] : null,
                 ["Created", <Ago key="created" time={deployment.createdAt} />],
                 ready ? ["Ready", <Ago key="ready" time={deployment.readyAt} />] : null,
                 ["Id", <code key="id">{deployment.id}</code>],
@@ -131,6 +133,33 @@ function Actions({ deployment }: { deployment: Deployment }) {
         />
       )}
     </>
+  );
+}
+
+/** What its replicas wrote. Read when opened and at each change of state; the page's stream carries states. */
+function Log({ deployment }: { deployment: Deployment }) {
+  const [shown, setShown] = useUrlState("log", deployment.state === DeploymentState.FAILED ? "1" : "");
+  const open = shown === "1";
+  return (
+    <Section
+      title="Log"
+      flush
+      extra={
+        <Button size="small" aria-expanded={open} onClick={() => setShown(open ? "0" : "1")}>
+          {open ? "Hide" : "Show"}
+        </Button>
+      }
+    >
+      {open && (
+        <LogPanel
+          key={deployment.state}
+          scopeId={deployment.id}
+          name={deployment.name}
+          ended={deployment.state === DeploymentState.STOPPED}
+          height={320}
+        />
+      )}
+    </Section>
   );
 }
 

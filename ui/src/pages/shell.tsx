@@ -132,7 +132,7 @@ function WatchNote() {
     return () => clearTimeout(timer);
   }, [broken]);
   return (
-    <div aria-live="polite">
+    <div className="watch" aria-live="polite">
       {shown && <div className="watch-note">Not connected to the backend. What is shown may be old; trying again…</div>}
     </div>
   );

@@ -64,6 +64,7 @@ struct Statement {
   std::vector<Block> blocks;            // bodies; kIf: one per condition and perhaps one for else; kFor: body and else
   std::vector<Parameter> parameters;    // kMacro, kCallBlock; kWith: names and values
   bool recursive = false;
+  bool uses_varargs = false, uses_kwargs = false, uses_caller = false;  // of a macro: whether its body names them
 };
 
 struct Tree {

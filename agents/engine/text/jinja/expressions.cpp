@@ -11,7 +11,6 @@ namespace slipway::text::jinja {
 
 namespace {
 
-constexpr size_t kMaxTextBytes = size_t{64} << 20U;
 constexpr size_t kMaxListItems = 1'000'000;
 
 [[noreturn]] void bad_operands(const std::string& name, const Value& left, const Value& right) {
@@ -206,10 +205,8 @@ Value Renderer::slice(const Value& object, const Value& start, const Value& stop
     if (object.is_dict()) fail("unhashable type: 'slice'");
     return Value::undefined("'" + object.type_name() + " object' cannot be sliced");
   }
-  std::vector<std::string> characters;
-  if (is_text) characters = characters_of(object.string());
-  const auto length = static_cast<int64_t>(is_text ? characters.size() : object.list().items.size());
-  charge(static_cast<size_t>(length));
+  const auto length = static_cast<int64_t>(is_text ? count_code_points(object.string()) : object.list().items.size());
+  charge(static_cast<size_t>(length) * (is_text ? 1 : 24));
   const int64_t stride = bound(step, 1);
   if (stride == 0) fail("slice step cannot be zero");
   const auto clamp = [&](int64_t index) {
@@ -218,6 +215,19 @@ Value Renderer::slice(const Value& object, const Value& start, const Value& stop
   };
   const int64_t from = start.is_none() ? (stride < 0 ? length - 1 : 0) : clamp(bound(start, 0));
   const int64_t to = stop.is_none() ? (stride < 0 ? -1 : length) : clamp(bound(stop, 0));
+  if (is_text && stride == 1) {
+    const std::string& whole = object.string();
+    size_t begin = 0;
+    for (int64_t count = 0; count < from; ++count) begin += utf8_length(static_cast<unsigned char>(whole[begin]));
+    size_t end = begin;
+    for (int64_t count = from; count < to; ++count) end += utf8_length(static_cast<unsigned char>(whole[end]));
+    return Value(whole.substr(begin, end - begin));
+  }
+  std::vector<std::string> characters;
+  if (is_text) {
+    charge(object.string().size() * 32);
+    characters = characters_of(object.string());
+  }
   std::string text_out;
   std::vector<Value> items;
   for (int64_t index = from; stride > 0 ? index < to : index > to;) {
@@ -237,7 +247,7 @@ std::vector<Value> Renderer::iterate(const Value& value) {
   }
   if (value.is_list()) {
     const List& list = value.list();
-    charge(list.items.size() * 8);
+    charge(list.items.size() * 24);
     if (list.kind == ListKind::kGenerator) {
       if (list.consumed) return {};
       list.consumed = true;
@@ -249,13 +259,14 @@ std::vector<Value> Renderer::iterate(const Value& value) {
   if (value.is_dict()) {
     for (const auto& item : value.dict().items) out.push_back(item.first);
   } else if (value.is_string()) {
+    charge(value.string().size() * 64);
     for (std::string& character : characters_of(value.string())) out.emplace_back(std::move(character));
   } else if (value.is_loop()) {
     fail("a loop cannot be iterated again");
   } else {
     fail("'" + value.type_name() + "' object is not iterable");
   }
-  charge(out.size() * 8);
+  charge(out.size() * 24);
   return out;
 }
 
@@ -340,7 +351,7 @@ Value Renderer::binary(const std::string& name, const Value& left, const Value& 
       std::vector<Value> items = left.list().items;
       items.insert(items.end(), right.list().items.begin(), right.list().items.end());
       if (items.size() > kMaxListItems) fail("a list is too long");
-      charge(items.size() * 8);
+      charge(items.size() * 24);
       return Value::list(std::move(items), left.list().kind);
     }
   } else if (name == "*") {
@@ -348,7 +359,7 @@ Value Renderer::binary(const std::string& name, const Value& left, const Value& 
     if ((left.is_string() || is_sequence(left)) && right.is_integral()) out = repeat(left, right.integer());
     if (left.is_integral() && (right.is_string() || is_sequence(right))) out = repeat(right, left.integer());
     if (!out.is_undefined()) {
-      charge(out.is_string() ? out.string().size() : out.list().items.size() * 8);
+      charge(out.is_string() ? out.string().size() : out.list().items.size() * 24);
       return out;
     }
   } else if (name == "%" && left.is_string()) {
@@ -358,7 +369,7 @@ Value Renderer::binary(const std::string& name, const Value& left, const Value& 
 }
 
 bool Renderer::compare_with(const std::string& name, const Value& left, const Value& right) {
-  charge();
+  charge(static_cast<size_t>(std::min(left.weight(), right.weight())));
   if (name == "==") return equals(left, right);
   if (name == "!=") return !equals(left, right);
   if (name == "in" || name == "not in") {
@@ -371,6 +382,7 @@ bool Renderer::compare_with(const std::string& name, const Value& left, const Va
     } else if (right.is_dict()) {
       found = right.dict().find(left) != nullptr;
     } else {
+      charge(static_cast<size_t>(right.weight()));
       const auto items = iterate(right);
       found = std::any_of(items.begin(), items.end(), [&](const Value& item) { return equals(item, left); });
     }

@@ -114,7 +114,7 @@ Value replace(Renderer& renderer, const Value& input, const Arguments& arguments
   const std::string from = to_text(parameters.required(0));
   const std::string to = to_text(parameters.required(1));
   const std::string text = to_text(input);
-  if (to.size() > 1 && text.size() > (size_t{64} << 20U) / to.size()) fail("a text is too long");
+  if (to.size() > 1 && text.size() > kMaxTextBytes / to.size()) fail("a text is too long");
   return renderer.text(replace_all(text, from, to, optional(parameters, 2) ? parameters.integer(2, -1) : -1));
 }
 
@@ -132,13 +132,13 @@ Value indent(Renderer& renderer, const Value& input, const Arguments& arguments)
     input.require_defined();
     fail("indent() takes a text, not " + input.type_name());
   }
+  renderer.charge(input.string().size() * 8);
   const auto lines = split_lines(input.string() + "\n", false);
   std::string out = parameters.boolean(1, false) ? indention : "";
   for (size_t index = 0; index < lines.size(); ++index) {
     if (index > 0) out += "\n";
-    if (index > 0 && (!lines[index].empty() || parameters.boolean(2, false))) out += indention;
-    out += lines[index];
-    renderer.charge(lines[index].size() + indention.size());
+    if (index > 0 && (!lines[index].empty() || parameters.boolean(2, false))) renderer.append(out, indention);
+    renderer.append(out, lines[index]);
   }
   return Value(std::move(out));
 }
@@ -156,7 +156,7 @@ Value truncate(Renderer& renderer, const Value& input, const Arguments& argument
   const std::string end = parameters.text(2, "...");
   const int64_t leeway = optional(parameters, 3) ? parameters.integer(3, 5) : 5;
   const std::string text = to_text(input);
-  renderer.charge(text.size());
+  renderer.charge(text.size() * 32);
   const auto characters = characters_of(text);
   const auto end_length = static_cast<int64_t>(count_code_points(end));
   if (length < end_length || leeway < 0) fail("truncate(): expected a length of at least that of the end");
@@ -233,6 +233,7 @@ Value to_json_filter(Renderer& renderer, const Value& input, const Arguments& ar
     options.item_separator = pair[0].string();
     options.key_separator = pair[1].string();
   }
+  renderer.charge(static_cast<size_t>(input.weight()));
   return renderer.text(to_json(input, options));
 }
 
@@ -338,7 +339,7 @@ Value items(Renderer& renderer, const Value& input, const Arguments& arguments) 
     if (input.is_undefined()) return;
     if (!input.is_dict()) fail("Can only get item pairs from a mapping.");
     for (const auto& [key, value] : input.dict().items) out.push_back(Value::list({key, value}, ListKind::kTuple));
-    renderer.charge(out.size() * 16);
+    renderer.charge(out.size() * 24);
   });
 }
 
@@ -372,11 +373,9 @@ Value join(Renderer& renderer, const Value& input, const Arguments& arguments) {
   bool at_first = true;
   for (Value item : renderer.iterate(input)) {
     if (optional(parameters, 1)) item = attribute_path(renderer, item, parameters.required(1));
-    if (!at_first) out += separator;
+    if (!at_first) renderer.append(out, separator);
     at_first = false;
-    const std::string text = to_text(item);
-    renderer.charge(text.size() + separator.size());
-    out += text;
+    renderer.append(out, to_text(item));
   }
   return Value(std::move(out));
 }
@@ -402,7 +401,7 @@ std::vector<Value> sorted(Renderer& renderer, std::vector<Value> values, const s
   std::vector<size_t> order(values.size());
   for (size_t index = 0; index < order.size(); ++index) order[index] = index;
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    renderer.charge();
+    renderer.charge(static_cast<size_t>(std::min(keys[a].weight(), keys[b].weight())));
     return backwards ? compare(keys[b], keys[a]) < 0 : compare(keys[a], keys[b]) < 0;
   });
   std::vector<Value> out;
@@ -475,7 +474,7 @@ Value unique(Renderer& renderer, const Value& input, const Arguments& arguments)
     for (const Value& item : renderer.iterate(input)) {
       Value key = optional(parameters, 1) ? attribute_path(renderer, item, parameters.required(1)) : item;
       if (!parameters.boolean(0, false)) key = ignoring_case(key);
-      renderer.charge(key.is_string() ? 0 : seen.items.size() * 8);
+      renderer.charge(key.is_string() ? 0 : seen.items.size() * 24);
       if (seen.find(key) != nullptr) continue;
       seen.set(key, true);
       out.push_back(item);
@@ -495,7 +494,7 @@ Value batch(Renderer& renderer, const Value& input, const Arguments& arguments) 
     }
     if (!line.empty()) {
       if (optional(parameters, 1)) line.resize(static_cast<size_t>(count), parameters.required(1));
-      renderer.charge(line.size() * 8);
+      renderer.charge(line.size() * 24);
       out.push_back(Value::list(std::move(line)));
     }
   });

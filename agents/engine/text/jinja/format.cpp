@@ -232,11 +232,10 @@ std::string format_braces(Renderer& renderer, const std::string& format, const A
       if (!repr && field.back() != 's') fail("unknown conversion in a format string");
       field = field.substr(0, field.size() - 2);
       const Value value = field_value(renderer, field, arguments, automatic);
-      out += format_value(Value(repr ? to_repr(value) : to_text(value)), spec);
+      renderer.append(out, format_value(Value(repr ? to_repr(value) : to_text(value)), spec));
       continue;
     }
-    out += format_value(field_value(renderer, field, arguments, automatic), spec);
-    renderer.charge(out.size());
+    renderer.append(out, format_value(field_value(renderer, field, arguments, automatic), spec));
   }
   return out;
 }
@@ -251,6 +250,7 @@ std::string format_percent(const std::string& format, const Value& values) {
     return is_tuple ? values.list().items[used++] : (++used, values);
   };
   for (size_t position = 0; position < format.size();) {
+    if (out.size() > kMaxTextBytes) fail("a text is too long");
     const char c = format[position++];
     if (c != '%') {
       out.push_back(c);

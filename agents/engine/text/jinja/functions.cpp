@@ -71,7 +71,7 @@ Value range(Renderer& renderer, Arguments& arguments) {
     items.emplace_back(value);
     if (__builtin_add_overflow(value, step, &value)) break;
   }
-  renderer.charge(items.size() * 8);
+  renderer.charge(items.size() * 24);
   return Value::list(std::move(items), ListKind::kRange);
 }
 
@@ -91,7 +91,7 @@ Dict collect(Renderer& renderer, const std::string& function, Arguments& argumen
     }
   }
   for (const auto& [name, value] : arguments.named) out.set(Value(name), value);
-  renderer.charge(out.items.size() * 16);
+  renderer.charge(out.items.size() * 24);
   return out;
 }
 

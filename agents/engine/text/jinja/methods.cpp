@@ -38,9 +38,9 @@ Value split_method(Renderer& renderer, const Value& object, Arguments& arguments
     separator = parameters.required_text(0);
     if (separator.empty()) fail("empty separator");
   }
+  renderer.charge(object.string().size() * 8);
   std::vector<Value> out;
   for (std::string& part : split(object.string(), separator, parameters.integer(1, -1), kFromRight)) out.emplace_back(std::move(part));
-  renderer.charge(object.string().size() + out.size() * 16);
   return Value::list(std::move(out));
 }
 
@@ -110,7 +110,7 @@ Value replace(Renderer& renderer, const Value& object, Arguments& arguments) {
   const std::string from = parameters.required_text(0);
   const std::string to = parameters.required_text(1);
   const std::string& text = object.string();
-  if (to.size() > 1 && text.size() > (size_t{64} << 20U) / to.size()) fail("a text is too long");
+  if (to.size() > 1 && text.size() > kMaxTextBytes / to.size()) fail("a text is too long");
   return renderer.text(replace_all(text, from, to, parameters.integer(2, -1)));
 }
 
@@ -120,19 +120,18 @@ Value join(Renderer& renderer, const Value& object, Arguments& arguments) {
   bool first = true;
   for (const Value& item : renderer.iterate(parameters.required(0))) {
     if (!item.is_string()) fail("sequence item: expected str instance, " + item.type_name() + " found");
-    if (!first) out += object.string();
+    if (!first) renderer.append(out, object.string());
     first = false;
-    out += item.string();
-    renderer.charge(item.string().size() + object.string().size());
+    renderer.append(out, item.string());
   }
   return Value(std::move(out));
 }
 
 Value split_lines_method(Renderer& renderer, const Value& object, Arguments& arguments) {
   const Parameters parameters("splitlines", arguments, {"keepends"});
+  renderer.charge(object.string().size() * 8);
   std::vector<Value> out;
   for (std::string& line : split_lines(object.string(), parameters.boolean(0, false))) out.emplace_back(std::move(line));
-  renderer.charge(object.string().size() + out.size() * 16);
   return Value::list(std::move(out));
 }
 
@@ -240,7 +239,7 @@ Value format_method(Renderer& renderer, const Value& object, Arguments& argument
 Value index_of(Renderer& renderer, const Value& object, Arguments& arguments) {
   const Parameters parameters("index", arguments, {"value"});
   const auto& items = object.list().items;
-  renderer.charge(items.size() * 8);
+  renderer.charge(static_cast<size_t>(object.weight()));
   for (size_t index = 0; index < items.size(); ++index) {
     if (equals(items[index], parameters.required(0))) return index;
   }
@@ -250,7 +249,7 @@ Value index_of(Renderer& renderer, const Value& object, Arguments& arguments) {
 Value count_items(Renderer& renderer, const Value& object, Arguments& arguments) {
   const Parameters parameters("count", arguments, {"value"});
   const auto& items = object.list().items;
-  renderer.charge(items.size() * 8);
+  renderer.charge(static_cast<size_t>(object.weight()));
   return std::count_if(items.begin(), items.end(), [&](const Value& item) { return equals(item, parameters.required(0)); });
 }
 
@@ -272,7 +271,7 @@ Value view(Renderer& renderer, const Value& object, Arguments& arguments) {
   for (const auto& [key, value] : object.dict().items) {
     out.push_back(kPart == 0 ? key : kPart == 1 ? value : Value::list({key, value}, ListKind::kTuple));
   }
-  renderer.charge(out.size() * 16);
+  renderer.charge(out.size() * 24);
   return Value::view(std::move(out), kPart == 0 ? "dict_keys" : kPart == 1 ? "dict_values" : "dict_items");
 }
 

@@ -328,7 +328,9 @@ class Parser {
     const bool outer = std::exchange(soft_, false);
     node->parameters = parse_parameters();
     const int loops = std::exchange(loops_, 0);
+    macros_.push_back(node.get());
     node->blocks.push_back(parse_body("endmacro"));
+    macros_.pop_back();
     loops_ = loops;
     soft_ = outer;
     expect_block_end();
@@ -342,7 +344,9 @@ class Parser {
     node->expressions.push_back(parse_expression(true));
     if (node->expressions[0]->kind != ExpressionKind::kCall) error("expected a call");
     const int loops = std::exchange(loops_, 0);
+    macros_.push_back(node.get());
     node->blocks.push_back(parse_body("endcall"));
+    macros_.pop_back();
     loops_ = loops;
     expect_block_end();
     return node;
@@ -522,6 +526,11 @@ class Parser {
         if (name == "true" || name == "True") return constant(true);
         if (name == "false" || name == "False") return constant(false);
         if (name == "none" || name == "None") return constant(None{});
+        for (Statement* macro : macros_) {
+          macro->uses_varargs = macro->uses_varargs || name == "varargs";
+          macro->uses_kwargs = macro->uses_kwargs || name == "kwargs";
+          macro->uses_caller = macro->uses_caller || name == "caller";
+        }
         return make(ExpressionKind::kName, name);
       }
       case TokenKind::kString: {
@@ -728,6 +737,7 @@ class Parser {
   size_t position_ = 0;
   int nesting_ = 0;
   int loops_ = 0;
+  std::vector<Statement*> macros_;  // that are being read
   bool soft_ = false;  // within a condition's reach, where an unknown filter fails only when it is used
   bool has_generation_ = false;
   std::vector<Token> unknown_;  // text: the message

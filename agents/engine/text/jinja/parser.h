@@ -7,7 +7,7 @@
 
 namespace slipway::text::jinja {
 
-inline constexpr size_t kMaxSourceBytes = size_t{1} << 20U;
+inline constexpr size_t kMaxSourceBytes = size_t{512} << 10U;
 
 // Throws base::Error INVALID_MODEL with line and column.
 Tree parse(const std::string& source);

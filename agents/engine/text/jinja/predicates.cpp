@@ -41,6 +41,7 @@ bool contains(Renderer& renderer, const Value& value, const Value& container) {
     return container.string().find(value.string()) != std::string::npos;
   }
   if (container.is_dict()) return container.dict().find(value) != nullptr;
+  renderer.charge(static_cast<size_t>(container.weight()));
   const auto items = renderer.iterate(container);
   return std::any_of(items.begin(), items.end(), [&](const Value& item) { return equals(item, value); });
 }
@@ -66,8 +67,11 @@ bool ordered(const Value& value, const Arguments& arguments, Order order) {
   return order(compare(value, other("comparison", arguments)));
 }
 
-bool equal(Renderer&, const Value& value, const Arguments& arguments) { return equals(value, other("eq", arguments)); }
-bool unequal(Renderer&, const Value& value, const Arguments& arguments) { return !equals(value, other("ne", arguments)); }
+bool equal(Renderer& renderer, const Value& value, const Arguments& arguments) {
+  renderer.charge(static_cast<size_t>(value.weight()));
+  return equals(value, other("eq", arguments));
+}
+bool unequal(Renderer& renderer, const Value& value, const Arguments& arguments) { return !equal(renderer, value, arguments); }
 bool less(Renderer&, const Value& v, const Arguments& a) { return ordered(v, a, [](int order) { return order < 0; }); }
 bool less_equal(Renderer&, const Value& v, const Arguments& a) { return ordered(v, a, [](int order) { return order <= 0; }); }
 bool greater(Renderer&, const Value& v, const Arguments& a) { return ordered(v, a, [](int order) { return order > 0; }); }

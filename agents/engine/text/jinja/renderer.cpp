@@ -10,20 +10,33 @@ namespace slipway::text::jinja {
 
 const Value* Scope::find(std::string_view name) const {
   for (const Scope* scope = this; scope != nullptr; scope = scope->parent) {
-    for (const auto& [known, value] : scope->names) {
-      if (known == name) return &value;
-    }
+    const size_t position = scope->position_of(name);
+    if (position < scope->names.size()) return &scope->names[position].second;
   }
   return nullptr;
 }
 
+size_t Scope::position_of(std::string_view name) const {
+  if (names.size() > kFewNames) {
+    const auto found = index.find(name);
+    return found == index.end() ? names.size() : found->second;
+  }
+  size_t position = 0;
+  while (position < names.size() && names[position].first != name) ++position;
+  return position;
+}
+
 void Scope::set(std::string_view name, Value value) {
-  for (auto& [known, old] : names) {
-    if (known != name) continue;
-    old = std::move(value);
+  const size_t position = position_of(name);
+  if (position < names.size()) {
+    names[position].second = std::move(value);
     return;
   }
   names.emplace_back(name, std::move(value));
+  if (names.size() == kFewNames + 1) {
+    for (size_t known = 0; known < kFewNames; ++known) index.emplace(names[known].first, known);
+  }
+  if (names.size() > kFewNames) index.emplace(name, position);
 }
 
 bool Loop::fill(size_t count) {
@@ -80,17 +93,17 @@ class Macro final : public Callable {
         const Value*& slot = given[static_cast<size_t>(match - parameters.begin())];
         if (slot != nullptr) fail("macro '" + name_ + "' got several values for argument '" + key + "'");
         slot = &value;
-      } else if (key == "caller" && uses("caller")) {
+      } else if (key == "caller" && statement_.uses_caller) {
         caller = value;
       } else {
         others.set(Value(key), value);
       }
     }
     // Whether the macro names varargs or kwargs decides if it takes what is left over.
-    if (!rest.empty() && !uses("varargs")) {
+    if (!rest.empty() && !statement_.uses_varargs) {
       fail("macro '" + name_ + "' takes not more than " + std::to_string(parameters.size()) + " argument(s)");
     }
-    if (!others.items.empty() && !uses("kwargs")) {
+    if (!others.items.empty() && !statement_.uses_kwargs) {
       fail("macro '" + name_ + "' takes no keyword argument '" + to_text(others.items[0].first) + "'");
     }
     for (size_t index = 0; index < parameters.size(); ++index) {
@@ -111,27 +124,13 @@ class Macro final : public Callable {
   }
 
  private:
-  bool uses(std::string_view name) const { return uses(statement_.blocks[0], name); }
-  static bool uses(const Block& block, std::string_view name) {
-    return std::any_of(block.begin(), block.end(), [&](const StatementPtr& statement) {
-      const auto in_expression = [&](const ExpressionPtr& expression) { return expression && uses(*expression, name); };
-      return std::any_of(statement->expressions.begin(), statement->expressions.end(), in_expression) ||
-             std::any_of(statement->blocks.begin(), statement->blocks.end(), [&](const Block& inner) { return uses(inner, name); });
-    });
-  }
-  static bool uses(const Expression& expression, std::string_view name) {
-    if (expression.kind == ExpressionKind::kName && expression.name == name) return true;
-    return std::any_of(expression.children.begin(), expression.children.end(), [&](const ExpressionPtr& child) { return child && uses(*child, name); }) ||
-           std::any_of(expression.arguments.begin(), expression.arguments.end(), [&](const Argument& argument) { return uses(*argument.value, name); });
-  }
-
   const Statement& statement_;
   std::string name_;
   std::shared_ptr<Scope> scope_;
 };
 
 Renderer::~Renderer() {
-  for (const auto& scope : captured_) scope->names.clear();
+  for (const auto& scope : captured_) scope->clear();
   for (const auto& space : namespaces_) space->attributes.clear();
 }
 
@@ -147,7 +146,7 @@ std::string Renderer::render(const nlohmann::ordered_json& variables) {
 }
 
 void Renderer::charge(size_t bytes) {
-  steps_ += 1 + static_cast<int64_t>(bytes / 64);
+  steps_ += 1 + static_cast<int64_t>(bytes / 16);
   if (steps_ > limits_.steps) fail("the template takes more than " + std::to_string(limits_.steps) + " steps");
 }
 

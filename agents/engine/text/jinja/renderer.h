@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -16,9 +17,9 @@
 namespace slipway::text::jinja {
 
 struct Limits {
-  int64_t steps = 20'000'000;             // nodes evaluated, and 64 bytes of text made
+  int64_t steps = 20'000'000;             // nodes evaluated, and 16 bytes of text or list made
   int depth = 800;                        // of nested evaluation
-  size_t output_bytes = size_t{64} << 20U;
+  size_t output_bytes = kMaxTextBytes;
 };
 
 struct Scope {
@@ -26,8 +27,17 @@ struct Scope {
   std::shared_ptr<Scope> owned_parent;  // keeps a captured chain alive
   std::vector<std::pair<std::string_view, Value>> names;
 
-  const Value* find(std::string_view name) const;
+  const Value* find(std::string_view name) const;  // here or in an outer scope
   void set(std::string_view name, Value value);
+  void clear() {
+    index.clear();
+    names.clear();
+  }
+
+ private:
+  static constexpr size_t kFewNames = 24;  // more are looked up by hash
+  size_t position_of(std::string_view name) const;
+  std::unordered_map<std::string_view, size_t> index;
 };
 
 // The variable `loop`. Items are taken from the source as they are asked for, because a condition may look at what the
@@ -76,6 +86,7 @@ class Renderer {
   // What iterating over a value gives. Throws for values that cannot be iterated.
   std::vector<Value> iterate(const Value& value);
   Value text(std::string text);  // a string, charged for
+  void append(std::string& out, std::string_view text);  // charged for, and refused when `out` grows too long
   Value add(const Value& left, const Value& right) { return binary("+", left, right); }
   void register_namespace(const std::shared_ptr<Namespace>& space) { namespaces_.push_back(space); }
 
@@ -99,7 +110,6 @@ class Renderer {
   Flow run_for(const Statement& statement, const std::shared_ptr<Scope>& scope, std::string& out);
   void loop_over(const Statement& statement, const Value& iterable, int depth, const std::shared_ptr<Scope>& scope, std::string& out);
   void assign(const Expression& target, const Value& value, Scope& scope, const std::shared_ptr<Scope>& reader);
-  void append(std::string& out, std::string_view text);
 
   Value evaluate(const Expression& expression, const std::shared_ptr<Scope>& scope);
   Value evaluate_call(const Expression& expression, const std::shared_ptr<Scope>& scope, const Value* caller);

@@ -16,27 +16,32 @@ namespace slipway::text::jinja {
 
 namespace {
 constexpr int kMaxValueDepth = 200;
+constexpr auto kMaxWeight = static_cast<int64_t>(kMaxTextBytes);
+constexpr size_t kMaxOtherKeys = 1000;  // keys that are no strings are looked for one by one
+constexpr size_t kMaxAttributes = 1000;
 
 int checked_depth(int depth) {
   if (depth > kMaxValueDepth) fail("values are nested more than " + std::to_string(kMaxValueDepth) + " deep");
   return depth;
+}
+
+void checked_weight(int64_t weight) {
+  if (weight > kMaxWeight) fail("a value is larger than " + std::to_string(kMaxWeight) + " bytes");
 }
 }  // namespace
 
 void fail(const std::string& message) { throw base::Error(kTemplateError, message); }
 
 const Value* Dict::find(std::string_view key) const {
-  if (!index_.empty()) {
-    const auto found = index_.find(std::string(key));
-    return found == index_.end() ? nullptr : &items[found->second].second;
-  }
-  return nullptr;
+  if (index_.empty()) return nullptr;
+  const auto found = index_.find(std::string(key));
+  return found == index_.end() ? nullptr : &items[found->second].second;
 }
 
 const Value* Dict::find(const Value& key) const {
   if (key.is_string()) return find(std::string_view(key.string()));
-  for (const auto& [known, value] : items) {
-    if (equals(known, key)) return &value;
+  for (const size_t position : others_) {
+    if (equals(items[position].first, key)) return &items[position].second;
   }
   return nullptr;
 }
@@ -46,6 +51,8 @@ void Dict::set(const Value& key, Value value) {
   if (key.is_dict()) fail("unhashable type: 'dict'");
   depth = std::max({depth, value.depth() + 1, key.depth() + 1});
   checked_depth(depth);
+  weight += key.weight() + value.weight();
+  checked_weight(weight);
   if (key.is_string()) {
     const auto [slot, is_new] = index_.emplace(key.string(), items.size());
     if (is_new) {
@@ -55,11 +62,13 @@ void Dict::set(const Value& key, Value value) {
     }
     return;
   }
-  for (auto& [known, old] : items) {
-    if (!equals(known, key)) continue;
-    old = std::move(value);
+  for (const size_t position : others_) {
+    if (!equals(items[position].first, key)) continue;
+    items[position].second = std::move(value);
     return;
   }
+  if (others_.size() >= kMaxOtherKeys) fail("a mapping has more than " + std::to_string(kMaxOtherKeys) + " keys that are not strings");
+  others_.push_back(items.size());
   items.emplace_back(key, std::move(value));
 }
 
@@ -72,7 +81,11 @@ Value Value::undefined(std::string message) {
 namespace {
 std::shared_ptr<List> make_list(std::vector<Value> items, ListKind kind) {
   auto list = std::make_shared<List>();
-  for (const Value& item : items) list->depth = std::max(list->depth, item.depth() + 1);
+  for (const Value& item : items) {
+    list->depth = std::max(list->depth, item.depth() + 1);
+    list->weight += item.weight();
+    checked_weight(list->weight);
+  }
   checked_depth(list->depth);
   list->items = std::move(items);
   list->kind = kind;
@@ -159,6 +172,13 @@ int Value::depth() const {
   return 0;
 }
 
+int64_t Value::weight() const {
+  if (is_string()) return static_cast<int64_t>(string().size()) + 8;
+  if (is_list()) return list().weight;
+  if (is_dict()) return dict().weight;
+  return 8;
+}
+
 const void* Value::identity() const {
   if (is_string()) return &string();
   if (is_list()) return &list();
@@ -212,6 +232,7 @@ void Namespace::set(const std::string& name, Value value) {
     old = std::move(value);
     return;
   }
+  if (attributes.size() >= kMaxAttributes) fail("a namespace has more than " + std::to_string(kMaxAttributes) + " attributes");
   attributes.emplace_back(name, std::move(value));
 }
 

@@ -19,6 +19,7 @@ namespace slipway::text::jinja {
 // What a template raises, and what breaks a limit.
 inline constexpr char kTemplateError[] = "CHAT_TEMPLATE";
 [[noreturn]] void fail(const std::string& message);
+inline constexpr size_t kMaxTextBytes = size_t{64} << 20U;  // of any one text
 
 class Value;
 class Callable;
@@ -38,6 +39,7 @@ struct List {
   std::string error;              // what a generator raises behind its items; empty if nothing
   std::string view_name;          // of a view: dict_keys and the like
   int depth = 1;                  // of nesting, this level included
+  int64_t weight = 16;            // bytes that writing it out would take, more or less: shared parts count each time
 };
 
 struct Text {
@@ -48,6 +50,7 @@ struct Text {
 struct Dict {
   std::vector<std::pair<Value, Value>> items;  // in insertion order
   int depth = 1;
+  int64_t weight = 16;
 
   const Value* find(const Value& key) const;
   const Value* find(std::string_view key) const;
@@ -56,6 +59,7 @@ struct Dict {
 
  private:
   std::unordered_map<std::string, size_t> index_;  // of string keys
+  std::vector<size_t> others_;                     // positions of the other keys
 };
 
 struct None {};
@@ -81,7 +85,7 @@ class Value {
   Value(std::shared_ptr<Loop> loop) : storage_(std::move(loop)) {}
 
   static Value undefined(std::string message);
-  // These set and bound the depth of nesting.
+  // These set and bound depth and weight.
   static Value list(std::vector<Value> items, ListKind kind = ListKind::kList);
   static Value generator(std::vector<Value> items, std::string error);
   static Value view(std::vector<Value> items, std::string name);
@@ -116,6 +120,7 @@ class Value {
 
   bool truthy() const;
   int depth() const;
+  int64_t weight() const;
   const void* identity() const;  // for `is sameas`; nullptr for values without one
 
   std::string type_name() const;       // Python's: str, list, NoneType

@@ -1,4 +1,4 @@
-// A run's log: the last lines or those around a linked one, more in both directions, live at the end; searched by the
+// The log of a run or a deployment: the last lines or those around a linked one, more in both directions, live at the end; searched by the
 // server. Task, search, level, wrap, follow and the chosen line live in the address.
 import { Select } from "antd";
 import { useCallback, useEffect, useRef, useState } from "react";
@@ -9,44 +9,50 @@ import { stripAnsi } from "@/base/ansi";
 import { saveText } from "@/base/download";
 import { formatExact } from "@/base/format";
 import { type Problem } from "@/base/problem";
-import { type LogLine, type Run } from "@/gen/slipway/v1/run_pb";
+import { type LogLine } from "@/gen/slipway/v1/run_pb";
 import { ProblemBox, Skeleton } from "@/widgets/feedback";
 import { LogView } from "@/widgets/log_view";
-import { runEnded } from "@/widgets/state";
 import { useUrlState, useUrlText } from "@/widgets/url_state";
 
 const pageLines = 500;
 // Beyond this many lines in the page, the far end is dropped and read again when scrolled to.
 const keptLines = 20_000;
 
-interface RunLogProps {
-  run: Run;
-  task: string;
-  setTask: (task: string) => void;
+interface LogPanelProps {
+  /** Id of a run or a deployment. */
+  scopeId: string;
+  /** Names the file that is downloaded. */
+  name: string;
+  ended: boolean;
+  /** Of a run: its tasks to choose from, and the one chosen. */
+  tasks?: { value: string; label: string }[];
+  task?: string;
+  setTask?: (task: string) => void;
+  height?: number;
 }
 
-export function RunLog({ run, task, setTask }: RunLogProps) {
+export function LogPanel({ scopeId, name, ended, tasks = [], task = "", setTask, height = 480 }: LogPanelProps) {
   const [shown, settled, set] = useUrlText("search");
   const [level, setLevel] = useUrlState("level");
   const [wrap, setWrap] = useUrlState("wrap");
   const [followText, setFollow] = useUrlState("follow", "1");
   const [line, setLine] = useUrlState("line");
   const follow = followText === "1" && !line;
-  const log = useLogLines(run.id, task, settled, line);
+  const log = useLogLines(scopeId, task, settled, line);
 
   const download = useCallback(async () => {
     const parts: string[] = [];
     let after = 0n;
     for (;;) {
-      const { lines } = await clients.runs.listLogLines({ runId: run.id, task, afterCursor: after, limit: 5000 });
+      const { lines } = await clients.runs.listLogLines({ runId: scopeId, task, afterCursor: after, limit: 5000 });
       if (lines.length === 0) break;
       for (const one of lines) {
         parts.push(`${one.time ? formatExact(one.time) : ""} ${one.task}/${one.attempt} ${one.stream} ${stripAnsi(one.text)}\n`);
       }
       after = lines[lines.length - 1]!.cursor;
     }
-    saveText(`${run.name || run.id}${task ? `-${task}` : ""}.log`, parts.join(""));
-  }, [run.id, run.name, task]);
+    saveText(`${name}${task ? `-${task}` : ""}.log`, parts.join(""));
+  }, [scopeId, name, task]);
 
   if (log.problem && log.lines.length === 0) return <ProblemBox problem={log.problem} retry={log.reload} />;
   if (log.loading) return <Skeleton rows={10} />;
@@ -69,18 +75,18 @@ export function RunLog({ run, task, setTask }: RunLogProps) {
       loadEarlier={log.loadEarlier}
       loadLater={log.loadLater}
       download={() => void download()}
-      waiting={runEnded(run.state) ? "This run's tasks wrote nothing." : "Nothing written yet."}
+      waiting={ended ? "Nothing was written." : "Nothing written yet."}
+      height={height}
       bar={
-        <Select
-          aria-label="Task"
-          value={task}
-          onChange={setTask}
-          style={{ width: 160 }}
-          options={[
-            { value: "", label: "All tasks" },
-            ...run.tasks.map((one) => ({ value: one.name, label: one.title || one.name })),
-          ]}
-        />
+        setTask && (
+          <Select
+            aria-label="Task"
+            value={task}
+            onChange={setTask}
+            style={{ width: 160 }}
+            options={[{ value: "", label: "All tasks" }, ...tasks]}
+          />
+        )
       }
     />
   );

@@ -1,0 +1,199 @@
+#include "agents/engine/eval/eval.h"
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "agents/engine/eval/examples.h"
+#include "agents/engine/eval/perplexity.h"
+#include "agents/engine/model/architecture.h"
+#include "agents/engine/runtime/engine.h"
+#include "agents/engine/spec/engine_main.h"
+#include "agents/engine/text/tokenizer.h"
+#include "backend/base/clock.h"
+#include "backend/base/error.h"
+#include "backend/base/files.h"
+
+namespace slipway::eval {
+namespace {
+
+using nlohmann::json;
+using nlohmann::ordered_json;
+using SteadyClock = std::chrono::steady_clock;
+
+constexpr char kAdapter[] = "adapter";
+constexpr int64_t kUsualLength = 8192;  // what the engine takes of a longer model by itself
+constexpr int kTaskVersion = 1;  // rises when the same task would give other numbers
+
+double seconds_since(SteadyClock::time_point begin) {
+  return std::chrono::duration<double>(SteadyClock::now() - begin).count();
+}
+
+class Evaluation {
+ public:
+  explicit Evaluation(spec::EngineContext& context) : context_(context), spec_(context.spec) {}
+
+  int run() {
+    const auto begin = SteadyClock::now();
+    check_task_names();
+    load();
+    for (size_t i = 0; i < spec_["tasks"].size(); ++i) {
+      if (!run_perplexity(spec_["tasks"][i], static_cast<int64_t>(i))) return spec::kExitStopped;
+    }
+    write_results(seconds_since(begin));
+    return spec::kExitSucceeded;
+  }
+
+ private:
+  void check_task_names() const {
+    for (size_t i = 0; i < spec_["tasks"].size(); ++i) {
+      for (size_t j = 0; j < i; ++j) {
+        if (spec_["tasks"][i]["name"] == spec_["tasks"][j]["name"]) {
+          throw base::Error(base::kInvalidSpec, "tasks[" + std::to_string(i) + "].name is the same as tasks[" +
+                                                    std::to_string(j) + "].name",
+                            "give every task a name of its own");
+        }
+      }
+    }
+  }
+
+  void load() {
+    context_.events.phase("load", "begin");
+    const auto model = context_.resolve(spec_["model"]["path"].get<std::string>());
+    tokenizer_ = text::load_tokenizer(model);
+    runtime::EngineOptions options;
+    options.weight_type = runtime::choose_weight_type(spec_["model"]["dtype"].get<std::string>(), model);
+    options.threads = spec_["threads"].get<int>();
+    const int64_t limit = model::load_architecture(model).max_position_embeddings;
+    for (size_t i = 0; i < spec_["tasks"].size(); ++i) {
+      const auto length = spec_["tasks"][i]["max_length"].get<int64_t>();
+      if (length > limit) {
+        throw base::Error(base::kInvalidSpec, "tasks[" + std::to_string(i) + "].max_length is " +
+                                                  std::to_string(length) + ", the model takes at most " +
+                                                  std::to_string(limit),
+                          "give 0 for the model's own");
+      }
+      // Rows may be longer than the engine's own choice for a long model.
+      if (length > kUsualLength) options.max_model_len = std::max(options.max_model_len, length);
+    }
+    engine_ = std::make_unique<runtime::Engine>(model, options);
+    dtype_ = options.weight_type == runtime::WeightType::kBF16 ? "bf16" : "f32";
+    if (tokenizer_->vocab_size() > engine_->architecture().vocab_size) {
+      throw base::Error(base::kInvalidModel, model.string() + ": the tokenizer has " +
+                                                 std::to_string(tokenizer_->vocab_size()) + " tokens, the model " +
+                                                 std::to_string(engine_->architecture().vocab_size),
+                        "use the tokenizer that belongs to the model");
+    }
+    const std::string folder = spec_["model"]["adapter"].get<std::string>();
+    if (!folder.empty()) {
+      engine_->load_adapter(kAdapter, context_.resolve(folder));
+      adapter_ = kAdapter;
+    }
+    context_.events.phase("load", "end");
+  }
+
+  // False: stopped.
+  bool run_perplexity(const json& task, int64_t number) {
+    const std::string name = task["name"].get<std::string>();
+    context_.events.phase(name, "begin");
+    ExampleOptions options;
+    options.format = data_format(task["data"]["format"].get<std::string>());
+    options.assistant_only = task["assistant_only"].get<bool>();
+    options.limit = task["limit"].get<int64_t>();
+    options.max_length = task["max_length"].get<int64_t>();
+    if (options.max_length == 0) options.max_length = engine_->max_model_len();
+    const std::string path = task["data"]["path"].get<std::string>();
+    const Examples examples = ExampleEncoder(*tokenizer_, options).read(context_.resolve(path));
+    if (examples.kept.empty()) {
+      throw base::Error(base::kInvalidData,
+                        path + ": none of its " + std::to_string(examples.rows) + " rows has a token to score",
+                        "check the file and its format; with assistant_only, rows need an answer of the assistant");
+    }
+    if (examples.truncated_rows > 0) {
+      context_.events.warning("ROWS_TRUNCATED", std::to_string(examples.truncated_rows) + " of " +
+                                                    std::to_string(examples.rows) + " rows were cut to " +
+                                                    std::to_string(options.max_length) + " tokens",
+                              "raise max_length where the model allows it");
+    }
+    if (examples.dropped_rows > 0) {
+      context_.events.warning("ROWS_DROPPED", std::to_string(examples.dropped_rows) + " of " +
+                                                  std::to_string(examples.rows) + " rows have no token to score", "");
+    }
+    const auto begin = SteadyClock::now();
+    const auto measured = measure_perplexity(
+        examples, *engine_, adapter_,
+        [&](int64_t done, int64_t total) {
+          const double elapsed = seconds_since(begin);
+          const double eta = done > 0 ? elapsed * static_cast<double>(total - done) / static_cast<double>(done) : -1;
+          context_.events.progress(name, done, total, "token", eta);
+        },
+        context_.stop);
+    if (!measured) return false;
+    context_.events.metric(number, {{"eval_loss", measured->loss}, {"eval_perplexity", measured->perplexity}});
+
+    // Named as lm-evaluation-harness names a metric and its filter.
+    results_[name] = {{"alias", name},
+                      {"perplexity,none", measured->perplexity},
+                      {"loss", measured->loss},
+                      {"tokens", measured->tokens},
+                      {"rows", examples.kept.size()},
+                      {"truncated_rows", examples.truncated_rows},
+                      {"dropped_rows", examples.dropped_rows}};
+    configs_[name] = {{"task", name},
+                      {"output_type", "loglikelihood_rolling"},
+                      {"dataset_path", path},
+                      {"format", task["data"]["format"]},
+                      {"assistant_only", options.assistant_only},
+                      {"max_length", options.max_length},
+                      {"metric_list", {{{"metric", "perplexity"}, {"aggregation", "perplexity"}, {"higher_is_better", false}}}}};
+    versions_[name] = kTaskVersion;
+    samples_[name] = {{"original", examples.rows}, {"effective", examples.kept.size()}};
+    context_.events.phase(name, "end");
+    return true;
+  }
+
+  void write_results(double elapsed) {
+    ordered_json n_shot = ordered_json::object(), higher_is_better = ordered_json::object();
+    for (const auto& [name, version] : versions_.items()) {
+      n_shot[name] = 0;
+      higher_is_better[name] = {{"perplexity", false}};
+    }
+    const std::string path = spec_["model"]["path"].get<std::string>();
+    const std::string adapter = spec_["model"]["adapter"].get<std::string>();
+    ordered_json file;
+    file["results"] = results_;
+    file["configs"] = configs_;
+    file["versions"] = versions_;
+    file["n-shot"] = n_shot;
+    file["higher_is_better"] = higher_is_better;
+    file["n-samples"] = samples_;
+    file["config"] = {{"model", "slipway"},
+                      {"model_args", {{"pretrained", path}, {"peft", adapter}, {"dtype", dtype_}}},
+                      {"model_num_parameters", engine_->architecture().parameter_count()},
+                      {"model_dtype", dtype_},
+                      {"tokenizer_fingerprint", tokenizer_->fingerprint()},
+                      {"slipway_version", spec::version()}};
+    file["date"] = base::format_rfc3339(base::SystemClock().now_ms());
+    file["total_evaluation_time_seconds"] = elapsed;
+    const std::string target = spec_["output"]["results"].get<std::string>();
+    const auto resolved = context_.resolve(target);
+    std::filesystem::create_directories(resolved.parent_path());
+    base::write_file_atomically(resolved, file.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
+    context_.events.artifact("results", target);
+  }
+
+  spec::EngineContext& context_;
+  const json& spec_;
+  std::unique_ptr<const text::Tokenizer> tokenizer_;
+  std::unique_ptr<runtime::Engine> engine_;
+  std::string dtype_;
+  std::string adapter_;  // its name in the engine; empty: the base model
+  ordered_json results_ = ordered_json::object(), configs_ = ordered_json::object();
+  ordered_json versions_ = ordered_json::object(), samples_ = ordered_json::object();
+};
+
+}  // namespace
+
+int run_eval(spec::EngineContext& context) { return Evaluation(context).run(); }
+
+}  // namespace slipway::eval

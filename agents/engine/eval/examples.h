@@ -1,0 +1,63 @@
+// Held-out rows of a JSONL file -> tokens and which of them are scored. Used by perplexity.cpp.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "agents/engine/text/conversation.h"
+
+namespace slipway::eval {
+
+enum class DataFormat { kMessages, kText, kPromptCompletion };
+
+struct Example {
+  std::vector<int32_t> tokens;
+  std::vector<uint8_t> scored;  // one per token; the first token is never scored, nothing comes before it
+};
+
+struct Examples {
+  std::vector<Example> kept;
+  int64_t rows = 0;            // that were read
+  int64_t truncated_rows = 0;  // cut to max_length
+  int64_t dropped_rows = 0;    // no scored token left
+  int64_t scored_tokens = 0;
+};
+
+struct ExampleOptions {
+  DataFormat format = DataFormat::kMessages;
+  bool assistant_only = true;  // messages: score what the assistant says, else everything
+  int64_t max_length = 0;      // tokens of a row that count, from its beginning
+  int64_t limit = 0;           // rows at most; 0: all
+};
+
+// Rows as the model sees them, the same as slipway-train makes of them. messages: the chat template's rendering; text: the
+// text and the end-of-text token; prompt_completion: both and the end-of-text token, the completion scored. The tokenizer
+// must outlive it.
+class ExampleEncoder {
+ public:
+  // Throws base::Error when messages are to be read and the tokenizer has no chat template.
+  ExampleEncoder(const text::Tokenizer& tokenizer, const ExampleOptions& options);
+
+  // One line of a JSONL file. Throws base::Error.
+  Example encode(std::string_view line) const;
+
+  // All rows of a file. Throws base::Error NOT_FOUND, IO, or INVALID_DATA naming file and line.
+  Examples read(const std::filesystem::path& path) const;
+
+ private:
+  Example encode_messages(const nlohmann::ordered_json& row) const;
+  Example encode_plain(const std::string& prompt, const std::string& rest) const;
+
+  const text::Tokenizer& tokenizer_;
+  ExampleOptions options_;
+  std::optional<text::ConversationTokenizer> conversations_;
+};
+
+// "messages", "text", "prompt_completion".
+DataFormat data_format(const std::string& name);
+
+}  // namespace slipway::eval

@@ -1,0 +1,120 @@
+// Starts what an end-to-end test needs: a backend with an empty data folder, its agent, and a Chromium; ends it all after.
+import { spawn } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const required = (name) => {
+  const value = process.env[name];
+  if (!value) throw new Error(`${name} is not set: run this test by ctest -R e2e_console`);
+  return value;
+};
+export const source = required("SLIPWAY_SOURCE");
+export const binaries = required("SLIPWAY_BIN");
+export const sitePackages = required("SLIPWAY_SITE_PACKAGES");
+export const screenshots = process.env.SLIPWAY_SCREENSHOTS ?? join(binaries, "../screenshots");
+
+const { chromium } = createRequire(join(source, "ui/package.json"))("playwright-core");
+
+/** Polls `find` until it answers something; fails with what was waited for. */
+export async function until(what, find, timeoutMs = 30_000) {
+  const end = Date.now() + timeoutMs;
+  for (;;) {
+    const found = await find();
+    if (found) return found;
+    if (Date.now() > end) throw new Error(`waited ${timeoutMs / 1000} s for ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+export class Stage {
+  constructor() {
+    this.folder = mkdtempSync(join(tmpdir(), "slipway-e2e-"));
+    this.data = join(this.folder, "data");
+    this.children = [];
+    mkdirSync(screenshots, { recursive: true });
+  }
+
+  start(name, args) {
+    const log = join(this.folder, `${name}.log`);
+    const out = openSync(log, "w");
+    const child = spawn(join(binaries, name), args, { stdio: ["ignore", out, out] });
+    child.on("exit", (code, signal) => {
+      child.ended = `${name} ended with ${signal ?? code}`;
+    });
+    this.children.push({ name, child, log });
+    return child;
+  }
+
+  async startBackend() {
+    const child = this.start("slipwayd", [
+      ...["--data", this.data],
+      ...["--grpc-listen", "127.0.0.1:0", "--web-listen", "127.0.0.1:0"],
+      ...["--web-root", join(source, "ui/dist"), "--workflows", join(source, "workflows")],
+    ]);
+    const ready = join(this.data, "slipwayd.json");
+    await until("slipwayd", () => {
+      if (child.ended) throw new Error(child.ended);
+      return existsSync(ready);
+    });
+    const { web, grpc } = JSON.parse(readFileSync(ready, "utf8"));
+    this.web = web.startsWith("http") ? web : `http://${web}`;
+    this.grpc = grpc;
+    this.setupLink = readFileSync(join(this.data, "setup-link"), "utf8").trim();
+  }
+
+  startAgent() {
+    this.start("slipway-agent", [
+      ...["--backend", this.grpc, "--data", join(this.folder, "agent")],
+      ...["--join-file", join(this.data, "local-join-token")],
+    ]);
+  }
+
+  async startBrowser() {
+    this.context = await chromium.launchPersistentContext(join(this.folder, "browser"), {
+      executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+      headless: true,
+      viewport: { width: 1440, height: 900 },
+      args: [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+      ],
+    });
+    this.context.setDefaultTimeout(30_000);
+    this.page = this.context.pages()[0] ?? (await this.context.newPage());
+    this.browserProblems = [];
+    this.page.on("pageerror", (error) => this.browserProblems.push(`page: ${error.message}`));
+    this.page.on("console", (message) => {
+      // A refused sign-in or a broken upload is answered by a status that Chromium also logs.
+      if (message.type() === "error" && !/Failed to load resource/.test(message.text())) {
+        this.browserProblems.push(`console: ${message.text()}`);
+      }
+    });
+  }
+
+  /** The last lines of every program's log. */
+  logs(lines = 25) {
+    return this.children
+      .map(({ name, log }) => `--- ${name}\n${readFileSync(log, "utf8").split("\n").slice(-lines).join("\n")}`)
+      .join("\n");
+  }
+
+  async end(keep) {
+    await this.context?.close().catch(() => undefined);
+    for (const { child } of this.children.reverse()) {
+      if (child.exitCode !== null || child.signalCode !== null) continue;
+      const gone = new Promise((resolve) => child.once("exit", resolve));
+      child.kill("SIGTERM");
+      const timer = setTimeout(() => child.kill("SIGKILL"), 15_000);
+      await gone;
+      clearTimeout(timer);
+    }
+    if (!keep) rmSync(this.folder, { recursive: true, force: true });
+  }
+}

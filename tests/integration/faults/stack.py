@@ -1,0 +1,108 @@
+"""A backend and an agent as real processes, to be killed and started again, and the command line to talk to them."""
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+BIN = Path(os.environ["SLIPWAY_BIN"])
+
+
+def wait_until(condition, what, seconds=90):
+    """The condition's first true value; polls, because what is waited for is in other processes."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.01)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+class Stack:
+    def __init__(self, folder):
+        self.data = folder / "data"
+        self.agent_data = folder / "agent"
+        self.logs = folder / "logs"
+        self.logs.mkdir(parents=True)
+        self.environment = {**os.environ, "SLIPWAY_CONFIG": str(folder / "config.json"), "XDG_CACHE_HOME": str(folder / "cache")}
+        for name in ("SLIPWAY_TOKEN", "SLIPWAY_BACKEND"):
+            self.environment.pop(name, None)
+        self.grpc = self.web = "127.0.0.1:0"
+        self.backend = self.agent = None
+
+    def start_backend(self):
+        self.backend = subprocess.Popen(
+            [BIN / "slipwayd", "--data", self.data, "--grpc-listen", self.grpc, "--web-listen", self.web],
+            stdout=subprocess.DEVNULL, stderr=open(self.logs / "slipwayd.log", "a"), start_new_session=True)
+
+        def ready():
+            assert self.backend.poll() is None, (self.logs / "slipwayd.log").read_text()
+            try:
+                facts = json.loads((self.data / "slipwayd.json").read_text())
+            except (OSError, ValueError):
+                return None
+            return facts if facts["pid"] == self.backend.pid else None
+        facts = wait_until(ready, "slipwayd is ready")
+        # The same addresses when it is started again: agents and clients find it where it was.
+        self.grpc, self.web = (facts[key].split("://")[-1] for key in ("grpc", "web"))
+
+    def start_agent(self):
+        self.agent = subprocess.Popen(
+            [BIN / "slipway-agent", "--backend", self.grpc, "--data", self.agent_data, "--join-file",
+             self.data / "local-join-token"],
+            stdout=open(self.logs / "slipway-agent.log", "a"), stderr=subprocess.STDOUT, start_new_session=True)
+
+    def cli(self, *arguments, text=None):
+        done = subprocess.run([BIN / "slipway", "--backend", self.grpc, *map(str, arguments)], input=text, text=True,
+                              capture_output=True, env=self.environment)
+        assert done.returncode == 0, f"slipway {' '.join(map(str, arguments))}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def ask(self, *arguments):
+        return json.loads(self.cli("--json", *arguments))
+
+    def lines(self, *arguments):
+        return [json.loads(line) for line in self.cli("--json", *arguments).splitlines()]
+
+    def sign_in(self):
+        link = (self.data / "setup-link").read_text().strip()
+        self.cli("login", "--user", "admin", "--password-stdin", "--setup-token", link, text="a long password\n")
+
+    def state_of(self, run):
+        return self.ask("run", "show", run)["state"]
+
+    def engine(self, kind):
+        """Folder and latest launch of the attempt whose engine of this kind runs, or None."""
+        for folder in (self.agent_data / "attempts").glob("*"):
+            try:
+                if json.loads((folder / "start.json").read_text())["engine"] != kind:
+                    continue
+                launch = max(int(path.stem.split("-")[1]) for path in folder.glob("started-*.json"))
+                started = json.loads((folder / f"started-{launch}.json").read_text())
+            except (OSError, ValueError):
+                continue
+            if (folder / f"exit-{launch}.json").exists() or not Path(f"/proc/{started['pid']}").exists():
+                continue
+            return {"folder": folder, "launch": launch, "pid": started["pid"],
+                    "workdir": Path(json.loads((folder / f"launch-{launch}.json").read_text())["workdir"])}
+        return None
+
+    def stop(self):
+        for process in (self.agent, self.backend):
+            if process is not None and process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(20)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+        for path in (self.agent_data / "attempts").glob("*/started-*.json"):  # engines outlive their agent
+            pid = json.loads(path.read_text())["pid"]
+            try:
+                command = Path(f"/proc/{pid}/cmdline").read_bytes()
+                if str(self.agent_data).encode() in command:
+                    os.kill(pid, signal.SIGKILL)
+            except (OSError, ProcessLookupError):
+                pass

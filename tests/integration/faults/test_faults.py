@@ -1,0 +1,142 @@
+"""kill -9 of the trainer, of the agent and of the backend, one after the other in the middle of one run: it ends by itself,
+with the very bytes of a run that was left alone, and no event or log line is missing or doubled."""
+import json
+import os
+import random
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "oracle" / "train")]
+from conftest_models import WORDS, make_model  # noqa: E402
+from stack import Stack, wait_until  # noqa: E402
+
+STEPS = 240
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("faults")
+    stack = Stack(folder)
+    try:
+        stack.start_backend()
+        stack.sign_in()
+        stack.start_agent()
+        make_model(folder / "model", hidden_size=128, intermediate_size=320)
+        rng = random.Random(3)
+        rows = [{"question": " ".join(rng.choices(WORDS, k=8)) + "?", "answer": " ".join(rng.choices(WORDS, k=30))}
+                for _ in range(80)]
+        (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        stack.cli("model", "import", folder / "model", "--name", "tiny")
+        stack.cli("dataset", "import", folder / "rows.jsonl", "--name", "rows", "--format", "prompt_completion",
+                  "--map", "prompt=question", "--map", "completion=answer")
+        yield stack
+    finally:
+        stack.stop()
+
+
+def start_run(stack, name):
+    return stack.ask("run", "start", "fine-tune-and-deploy", "--model", "tiny", "--dataset", "rows", "--name", name,
+                     "--max-steps", STEPS, "--save-steps", 20, "--eval-steps", 60, "--max-length", 128, "--r", 4,
+                     "--learning-rate", "0.001", "--no-require-improvement", "--no-deploy", "--output-model", name)["id"]
+
+
+def ended(stack, run):
+    wait_until(lambda: stack.state_of(run) not in ("RUN_STATE_QUEUED", "RUN_STATE_RUNNING"), "the run ends", 180)
+    found = stack.ask("run", "show", run)
+    assert found["state"] == "RUN_STATE_SUCCEEDED", json.dumps(found, indent=1)
+    return found
+
+
+def adapter_of(stack, run):
+    files = stack.ask("model", "show", run["modelVersionId"])["artifact"]["files"]
+    return {file["path"]: file["sha256"] for file in files}["adapter_model.safetensors"]
+
+
+def steps_done(workdir):
+    """The trainer's latest step, from its own events."""
+    try:
+        lines = (workdir / "events.jsonl").read_text().splitlines()
+    except OSError:
+        return 0
+    steps = [0]
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if event["type"] == "metric" and "loss" in event["values"]:
+            steps.append(event["step"])
+    return max(steps)
+
+
+@pytest.fixture(scope="module")
+def disturbed(stack, tmp_path_factory):
+    """The run that everything happened to, and the trainer's own files, kept by links beyond the work folder's end."""
+    kept = tmp_path_factory.mktemp("kept")
+    run = start_run(stack, "disturbed")
+
+    trainer = wait_until(lambda: stack.engine("train"), "the trainer runs")
+    workdir = trainer["workdir"]
+    wait_until(lambda: steps_done(workdir) >= 30, "step 30")
+    for name in ("events.jsonl", "stdout.log", "stderr.log"):
+        os.link(workdir / name, kept / name)
+
+    assert steps_done(workdir) < STEPS
+    os.kill(trainer["pid"], signal.SIGKILL)
+    again = wait_until(lambda: (found := stack.engine("train")) and found["pid"] != trainer["pid"] and found,
+                       "the agent starts the trainer again")
+    wait_until(lambda: steps_done(workdir) >= 80, "step 80")
+
+    assert steps_done(workdir) < STEPS
+    stack.agent.kill()
+    stack.agent.wait()
+    assert Path(f"/proc/{again['pid']}").exists(), "the trainer outlives its agent"
+    reached = steps_done(workdir)
+    wait_until(lambda: steps_done(workdir) > reached, "the trainer goes on without an agent")
+    stack.start_agent()
+
+    wait_until(lambda: steps_done(workdir) >= 140, "step 140")
+    assert steps_done(workdir) < STEPS
+    stack.backend.kill()
+    stack.backend.wait()
+    reached = steps_done(workdir)
+    wait_until(lambda: steps_done(workdir) > reached, "the trainer goes on without a backend")
+    stack.start_backend()
+    return ended(stack, run), kept, again
+
+
+def test_the_run_ends_by_itself_with_the_bytes_of_an_undisturbed_run(stack, disturbed):
+    run, _, _ = disturbed
+    alone = ended(stack, start_run(stack, "alone"))
+    assert adapter_of(stack, run) == adapter_of(stack, alone)
+    assert run["results"]["tuned_perplexity"] == alone["results"]["tuned_perplexity"]
+    assert run["results"]["tuned_perplexity"] < run["results"]["base_perplexity"]
+
+
+def test_no_event_is_missing_or_doubled(stack, disturbed):
+    run, kept, _ = disturbed
+    written = (kept / "events.jsonl").read_text().splitlines()
+    events = [event for event in stack.lines("run", "logs", run["id"], "--events") if event["task"] == "train" and event["json"]]
+    assert [json.loads(event["json"]) for event in events] == [json.loads(line) for line in written]
+    assert [json.loads(line)["seq"] for line in written] == list(range(1, len(written) + 1))
+    losses = [json.loads(line)["step"] for line in written if '"loss"' in line and '"metric"' in line]
+    assert losses == list(range(1, STEPS + 1)), "each step's loss once, across the trainer's death"
+
+
+def test_no_log_line_is_missing_or_doubled(stack, disturbed):
+    run, kept, _ = disturbed
+    lines = stack.lines("run", "logs", run["id"], "--task", "train")
+    for stream in ("stdout", "stderr"):
+        stored = [line["text"] for line in lines if line["stream"] == stream]
+        assert stored == (kept / f"{stream}.log").read_text().splitlines()
+    notes = [line["text"] for line in lines if line["text"].startswith("slipway-agent:")]
+    assert len(notes) == 1 and "signal 9" in notes[0], "what happened to the trainer is told once"
+
+
+def test_nothing_of_it_counts_as_a_new_attempt(disturbed):
+    run, _, _ = disturbed
+    assert all(len(task["attempts"]) <= 1 for task in run["tasks"])
