@@ -38,6 +38,7 @@
 #include "backend/service/datasets.h"
 #include "backend/service/deployment_keys.h"
 #include "backend/service/deployments.h"
+#include "backend/service/figures.h"
 #include "backend/service/models.h"
 #include "backend/service/nodes.h"
 #include "backend/service/registry.h"
@@ -49,6 +50,8 @@
 #include "backend/web/artifact_routes.h"
 #include "backend/web/console_files.h"
 #include "backend/web/json_gateway.h"
+#include "backend/web/metrics.h"
+#include "backend/web/openai_gateway.h"
 #include "backend/web/server.h"
 #include "backend/web/site.h"
 #include "backend/web/workers.h"
@@ -60,6 +63,8 @@ namespace {
 constexpr int kWorkers = 8;
 constexpr int kWebWorkers = 4;
 constexpr int kShutdownGraceMs = 2000;
+// What was uploaded and never registered, as after a refused import.
+constexpr int64_t kKeepUnusedMs = int64_t{2} * 24 * 3600 * 1000;
 
 struct Flags {
   std::filesystem::path data;
@@ -258,6 +263,7 @@ absl::Status serve(const Flags& flags) {
   if (!join_token.ok()) return join_token.status();
   services.nodes.allow_join_token(*join_token);
   if (absl::Status status = services.runs.recover(); !status.ok()) return status;
+  service::remove_unused_artifacts(**database, artifact_store, artifact_store.list_older_than(kKeepUnusedMs));
 
   auto web_server = web::WebServer::listen({flags.web_listen, certificate, key});
   if (!web_server.ok()) return web_server.status();
@@ -276,12 +282,20 @@ absl::Status serve(const Flags& flags) {
   web::JsonGateway json_gateway((*grpc_server)->in_process_channel());
   web::ConsoleFiles console(flags.web_root, web_workers);
   web::ArtifactRoutes artifact_routes(services.auth, artifact_store, web_workers);
+  web::OpenAiGateway openai((*web_server)->io(), services.auth, services.keys, services.deployments, web_workers);
+  web::Metrics metrics(services.auth, web_workers, [&] {
+    const auto figures = service::read_figures(**database);
+    return figures.ok() ? service::figures_text(*figures) : std::string();
+  });
   web::SiteParts parts;
   parts.api = &json_gateway;
   parts.artifacts = &artifact_routes;
+  parts.openai = &openai;
   parts.console = &console;
+  parts.metrics = &metrics;
   web::Site site(parts, tls, flags.allowed_hosts);
-  (*web_server)->start(site, [](const web::RequestHead& head, int status, int64_t milliseconds) {
+  (*web_server)->start(site, [&](const web::RequestHead& head, int status, int64_t milliseconds) {
+    metrics.count(head, status, milliseconds);
     spdlog::debug("http method={} path={} status={} ms={}", head.method, head.path, status, milliseconds);
   });
 

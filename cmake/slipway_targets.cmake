@@ -2,9 +2,6 @@
 # Includes are written from the repository's root: #include "agents/engine/text/tokenizer.h".
 set(SLIPWAY_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Werror
     -Wno-error=maybe-uninitialized -Wno-error=deprecated-declarations)
-if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")  # the fuzzers: it does not know all of GCC's names
-  list(APPEND SLIPWAY_WARNINGS -Wno-unknown-warning-option)
-endif()
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   list(APPEND SLIPWAY_WARNINGS -Wno-unknown-warning-option)  # some of these are GCC's alone
 endif()

@@ -361,6 +361,16 @@ absl::StatusOr<fs::path> ArtifactStore::view(const std::string& artifact_id) {
   });
 }
 
+std::vector<std::string> ArtifactStore::list_older_than(int64_t milliseconds) {
+  std::vector<std::string> ids;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder_ / "manifests", ignored)) {
+    std::string id = entry.path().filename().string();
+    if (is_sha256(id) && modified_ms(entry.path()) < clock_.now_ms() - milliseconds) ids.push_back(std::move(id));
+  }
+  return ids;
+}
+
 absl::Status ArtifactStore::remove(const std::string& artifact_id) {
   const auto artifact = get(artifact_id);
   if (!artifact.ok()) return artifact.status();

@@ -85,6 +85,8 @@ class ArtifactStore {
   // artifact is removed; must not be written to.
   absl::StatusOr<std::filesystem::path> view(const std::string& artifact_id);
 
+  // Ids of the artifacts that were made longer ago.
+  std::vector<std::string> list_older_than(int64_t milliseconds);
   // Forgets the artifact, and the blobs that no other one has.
   absl::Status remove(const std::string& artifact_id);
 

@@ -4,7 +4,6 @@
 #include "backend/service/deployments.h"
 #include "backend/service/nodes.h"
 #include "backend/service/runs.h"
-#include "backend/store/lines.h"
 #include "slipway/v1/deployment.pb.h"
 #include "slipway/v1/node.pb.h"
 #include "slipway/v1/page.pb.h"

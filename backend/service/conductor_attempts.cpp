@@ -217,6 +217,11 @@ absl::Status Conductor::take_event(store::Transaction& transaction, const std::s
     store::update_attempt(transaction.connection(), failed);
   } else if (!attempt.deployment_id.empty() && (event.type == "ready" || event.type == "started")) {
     return replica_event(transaction, attempt, event.type, text_of(content, "url"));
+  } else if (event.type == "started" && !attempt.error.empty()) {
+    // The agent started the engine again after a crash: what it said before it fell is over.
+    store::Attempt again = attempt;
+    again.error = {};
+    store::update_attempt(transaction.connection(), again);
   }
   return absl::OkStatus();
 }

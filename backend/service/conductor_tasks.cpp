@@ -140,7 +140,11 @@ absl::Status Conductor::queue_task(store::Transaction& transaction, const store:
   task.state = TaskState::kQueued;
   task.error = {};
   task.finished_at_ms.reset();
+  task.progress_phase.clear();
+  task.progress_done = task.progress_total = 0;
+  task.progress_eta_s = -1;
   store::update_task(connection, task);
+  store::update_task_progress(connection, task);
   note(transaction, run.id, task.id, attempt.id, "task", "task " + task.name + " queued, attempt " +
                                                              std::to_string(attempt.number));
   return absl::OkStatus();

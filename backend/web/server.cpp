@@ -66,6 +66,7 @@ class WebServerImpl final : public WebServer {
   }
 
   int port() const override { return port_; }
+  boost::asio::io_context& io() override { return io_; }
 
   void start(Handler& site, std::function<void(const RequestHead&, int, int64_t)> request_done) override {
     site_ = &site;

@@ -100,11 +100,13 @@ async function importData() {
   await page.getByRole("heading", { name: "harbour" }).waitFor();
 }
 
-/** Ant Design's select: open by its input, pick by its text. */
+/** Ant Design's select: open by its input, pick by its text in its own list. */
 async function choose(input, text) {
-  await input.click();
+  await input.click({ force: true }); // what is chosen lies over the input
+  const list = await until("the list to open", () => input.getAttribute("aria-controls"));
   await stage.page
-    .locator(".ant-select-dropdown:not(.ant-select-dropdown-hidden) .ant-select-item-option", { hasText: text })
+    .locator(".ant-select-dropdown", { has: stage.page.locator(`[id="${list}"]`) })
+    .locator(".ant-select-item-option", { hasText: text })
     .first()
     .click();
 }
@@ -113,7 +115,7 @@ async function startRun() {
   const { page } = stage;
   say("wizard");
   await page.goto(`${stage.web}/train`);
-  await page.getByRole("button", { name: "Fine-tune and deploy" }).click();
+  await page.getByRole("link", { name: "Fine-tune and deploy" }).click();
   const next = page.getByRole("button", { name: "Next" });
   await choose(page.getByLabel(/^Base model/), "smollm2@1");
   await screenshot("light-wizard-model");
@@ -131,7 +133,7 @@ async function startRun() {
   await page.getByLabel(/^Sequence length/).fill("96");
   await page.locator(".wrong", { hasText: /\S/ }).first().waitFor({ state: "hidden" });
   await next.click();
-  await page.getByRole("button", { name: "Review" }).click();
+  await page.getByRole("button", { name: "Review", exact: true }).last().click();
   await page.getByText("slipway run start").first().waitFor();
   await screenshot("light-wizard-review");
   const start = page.getByRole("button", { name: "Start run" });
@@ -209,7 +211,7 @@ async function useDeployment() {
   const { page } = stage;
   say("deployment and chat, base and tuned side by side");
   await page.goto(stage.runUrl);
-  await page.getByRole("button", { name: "Open the deployment" }).click();
+  await page.getByRole("link", { name: "Open the deployment" }).click();
   const state = page.locator(".page-header [data-state]").first();
   await until("the deployment to be ready", async () => (await state.getAttribute("data-state")) === "Ready", 180_000);
   stage.deploymentUrl = page.url().split("?")[0];

@@ -76,6 +76,7 @@ export class Stage {
       executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
       headless: true,
       viewport: { width: 1440, height: 900 },
+      reducedMotion: "reduce",
       args: [
         "--no-sandbox",
         "--disable-gpu",

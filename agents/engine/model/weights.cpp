@@ -27,7 +27,7 @@ class NamedTensors : public Weights {
 
   void read_f32(const std::string& name, std::span<float> out) const override {
     const TensorView& tensor = require(name);
-    check_size(tensor, out);
+    check(tensor, out);
     dequantize(tensor.dtype, tensor.data, out);
   }
 
@@ -37,7 +37,8 @@ class NamedTensors : public Weights {
   void add(TensorView tensor) {
     const std::string name = tensor.name;
     if (!tensors_.emplace(name, std::move(tensor)).second) {
-      throw base::Error(base::kInvalidModel, origin_ + ": tensor " + name + " is there twice", "export the model again");
+      throw base::Error(base::kInvalidModel, origin_ + ": tensor " + name + " is there twice",
+                        "export the model again");
     }
     names_.push_back(name);
   }
@@ -53,7 +54,14 @@ class NamedTensors : public Weights {
     return found->second;
   }
 
-  void check_size(const TensorView& tensor, std::span<float> out) const {
+  // That the tensor holds out.size() numbers that can be a weight.
+  void check(const TensorView& tensor, std::span<float> out) const {
+    if (tensor.dtype == DType::kI64 || tensor.dtype == DType::kI32 || tensor.dtype == DType::kU8) {
+      throw base::Error(base::kInvalidModel,
+                        origin_ + ": tensor " + tensor.name + " is of type " + dtype_name(tensor.dtype) +
+                            ", a floating or quantised type expected",
+                        "download or export the model again");
+    }
     if (tensor.elements() != static_cast<int64_t>(out.size())) {
       throw base::Error(base::kInvalidModel, origin_ + ": tensor " + tensor.name + " has " +
                                                  std::to_string(tensor.elements()) + " elements, " +
@@ -107,7 +115,7 @@ class GgufWeights : public NamedTensors {
       return;
     }
     const TensorView& tensor = require(name);
-    check_size(tensor, out);
+    check(tensor, out);
     // The converter stores, per head, rows 0, d/2, 1, d/2 + 1, … so that rotated pairs are neighbours.
     const int64_t heads = name.find(".q_proj.") != std::string::npos ? heads_ : key_value_heads_;
     const int64_t rows = tensor.shape.empty() ? 0 : tensor.shape[0];

@@ -1,5 +1,5 @@
-// The generic decoder that is trained: reads a model::Architecture, runs on CPU or CUDA from the same source, and computes its
-// gradients by hand. Used by trainer.cpp and export.cpp.
+// The generic decoder that is trained: reads a model::Architecture, runs on CPU or CUDA from the same source, and
+// computes its gradients by hand. Used by trainer.cpp and export.cpp.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -26,11 +26,12 @@ struct DecoderOptions {
   at::Device device = at::kCPU;
   at::ScalarType compute_type = at::kFloat;  // of weights, activations and products; masters and norms are f32
   bool gradient_checkpointing = false;
+  bool trainable = true;  // false: only evaluate() and logits(), at a quarter of the parameters' memory
 };
 
 struct LossSum {
-  double loss = 0;      // sum of -log p over the trained tokens, natural logarithm
-  int64_t tokens = 0;   // how many those are
+  double loss = 0;     // sum of -log p over the trained tokens, natural logarithm
+  int64_t tokens = 0;  // how many those are
 };
 
 // One thread.
@@ -47,6 +48,9 @@ class Decoder {
 
   // A uniform in ±1/√in (Kaiming's with a = √5, as PEFT), B zero: from the seed and each layer's name alone.
   void initialize_lora(uint64_t seed);
+
+  // Takes over the masters of another decoder of the same model and method.
+  void copy_parameters(const Decoder& other);
 
   // To be called whenever the masters changed.
   void refresh();

@@ -112,14 +112,16 @@ void load_adapter_into(Decoder& decoder, const model::Adapter& adapter, const st
     ++used;
   });
   if (used != adapter.tensors.size()) {
-    throw base::Error(base::kInvalidModel, origin + ": the adapter has tensors for layers that this model does not have",
+    throw base::Error(base::kInvalidModel,
+                      origin + ": the adapter has tensors for layers that this model does not have",
                       "use an adapter of this base model");
   }
   decoder.refresh();
 }
 
-void write_merged_model(const fs::path& folder, const Decoder& decoder, const MethodSettings& method,
-                        const model::Weights& base, const fs::path& base_path, const text::Tokenizer& tokenizer) {
+model::DType write_merged_model(const fs::path& folder, const Decoder& decoder, const MethodSettings& method,
+                                const model::Weights& base, const fs::path& base_path,
+                                const text::Tokenizer& tokenizer) {
   try {
     fs::remove_all(folder);
     fs::create_directories(folder);
@@ -132,7 +134,9 @@ void write_merged_model(const fs::path& folder, const Decoder& decoder, const Me
   if (method.type == MethodType::kFull) {
     for (size_t i = 0; i < parameters.list().size(); ++i) trained[parameters.list()[i].name] = i;
   } else {
-    for_each_adapted(decoder, [&](const std::string& module, size_t a, size_t b) { adapted[module + ".weight"] = {a, b}; });
+    for_each_adapted(decoder, [&](const std::string& module, size_t a, size_t b) {
+      adapted[module + ".weight"] = {a, b};
+    });
   }
   const model::DType type = stored_type(base);
   std::vector<at::Tensor> kept;
@@ -165,9 +169,12 @@ void write_merged_model(const fs::path& folder, const Decoder& decoder, const Me
   base::write_file_atomically(folder / "generation_config.json", fs::is_regular_file(generation, failure)
                                                                      ? base::read_file(generation, 1U << 20U)
                                                                      : generation_config(decoder.architecture()));
-  const char* const torch_type = type == model::DType::kBF16 ? "bfloat16" : type == model::DType::kF16 ? "float16" : "float32";
+  const char* const torch_type = type == model::DType::kBF16  ? "bfloat16"
+                                 : type == model::DType::kF16 ? "float16"
+                                                              : "float32";
   base::write_file_atomically(folder / "config.json",
                               model::config_from_architecture(decoder.architecture(), torch_type).dump(2) + "\n");
+  return type;
 }
 
 void publish_folder(const fs::path& finished, const fs::path& target) {

@@ -15,9 +15,10 @@ size_t Parameters::add(std::string name, std::vector<int64_t> shape, bool decaye
   return list_.size() - 1;
 }
 
-void Parameters::allocate(at::Device device) {
+void Parameters::allocate(at::Device device, bool trainable) {
   const auto options = at::TensorOptions().dtype(at::kFloat).device(device);
   values = at::zeros({size_}, options);
+  if (!trainable) return;
   gradients = at::zeros({size_}, options);
   exp_avg = at::zeros({size_}, options);
   exp_avg_sq = at::zeros({size_}, options);

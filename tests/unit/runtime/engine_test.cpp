@@ -50,7 +50,8 @@ std::future<Outcome> start(Engine& engine, GenerationRequest request, uint64_t* 
 
 GenerationRequest request_of(int number, int64_t length = 0) {
   GenerationRequest request;
-  for (int i = 0; i < (length > 0 ? length : 3 + number * 7 % 40); ++i) request.prompt.push_back(3 + (number * 31 + i * 17) % 120);
+  for (int i = 0; i < (length > 0 ? length : 3 + number * 7 % 40); ++i)
+    request.prompt.push_back(3 + (number * 31 + i * 17) % 120);
   request.sampling.temperature = number % 3 == 0 ? 0.0 : 0.8;
   request.sampling.seed = static_cast<uint64_t>(number);
   request.max_tokens = 8 + number % 20;
@@ -266,6 +267,20 @@ TEST_F(EngineTest, WeightsThatDoNotFitTheConfigurationAreNamed) {
     FAIL();
   } catch (const base::Error& error) {
     EXPECT_THAT(error.what(), HasSubstr("mlp.gate_proj.weight is 72 × 48, the configuration says 80 × 48"));
+  }
+}
+
+TEST_F(EngineTest, AConfigurationThatLiesAboutSizesCostsNoMemory) {
+  auto architecture = tiny_architecture();
+  architecture.vocab_size = 1 << 24;
+  architecture.hidden_size = 1 << 18;  // 2^44 bytes of embeddings
+  std::ofstream(folder_.path() / "model" / "config.json") << model::config_from_architecture(architecture, "float32");
+  try {
+    engine();
+    FAIL();
+  } catch (const base::Error& error) {
+    EXPECT_EQ(error.code(), base::kInvalidModel);
+    EXPECT_THAT(error.what(), HasSubstr("embed_tokens.weight is 131 × 48"));
   }
 }
 

@@ -8,7 +8,9 @@
 #include "agents/engine/train/adapted_linear.h"
 #include "agents/engine/train/output_loss.h"
 #include "agents/engine/train/parameters.h"
+#include "agents/engine/train/parity.h"
 #include "agents/engine/train/tensor_ops.h"
+#include "backend/base/error.h"
 
 namespace slipway::train {
 namespace {
@@ -25,7 +27,7 @@ TEST(AdamW, FollowsItsClosedFormForAConstantGradient) {
   Parameters parameters;
   parameters.add("decayed", {1, 1}, true);
   parameters.add("kept", {1, 1}, false);
-  parameters.allocate(at::kCPU);
+  parameters.allocate(at::kCPU, true);
   parameters.values.fill_(1.0);
   parameters.gradients.fill_(0.5);
   // Both moments' corrections cancel: every step is lr · g / (|g| + eps).
@@ -43,7 +45,7 @@ TEST(Clipping, ScalesAllGradientsToTheNormAndReportsTheOldOne) {
   Parameters parameters;
   parameters.add("a", {2, 1}, true);
   parameters.add("b", {1, 1}, true);
-  parameters.allocate(at::kCPU);
+  parameters.allocate(at::kCPU, true);
   const auto fill = [&] { parameters.gradients.copy_(at::tensor({2.0F, 3.0F, 6.0F})); };
   fill();
   EXPECT_NEAR(clip_gradients(parameters, 1.0), 7.0, 1e-6);
@@ -102,7 +104,7 @@ TEST(AdaptedLinear, GradientsAreThoseOfAutogradAndTheWeightHasNone) {
   v.lora_a = parameters.add("v.A", {2, 8}, true);
   q.lora_b = parameters.add("q.B", {6, 2}, true);
   v.lora_b = parameters.add("v.B", {4, 2}, true);
-  parameters.allocate(at::kCPU);
+  parameters.allocate(at::kCPU, true);
   parameters.values.copy_(random({parameters.element_count()}));
   const at::Tensor weight = random({14, 8});
   AdaptedLinear layer({q, k, v}, weight, {}, {2, 1.5, 0.0}, std::nullopt);
@@ -129,7 +131,7 @@ TEST(AdaptedLinear, DropoutKeepsTheMeanAndItsGradientUsesTheSameMask) {
   LinearPart part{"q", 3, true, 0, 0};
   part.lora_a = parameters.add("A", {2, 64}, true);
   part.lora_b = parameters.add("B", {3, 2}, true);
-  parameters.allocate(at::kCPU);
+  parameters.allocate(at::kCPU, true);
   parameters.values.copy_(random({parameters.element_count()}));
   AdaptedLinear layer({part}, at::zeros({3, 64}), {}, {2, 1.0, 0.5}, std::nullopt);
   layer.refresh(parameters);
@@ -142,6 +144,21 @@ TEST(AdaptedLinear, DropoutKeepsTheMeanAndItsGradientUsesTheSameMask) {
   const at::Tensor mask = dropout_mask({4, 64}, 0.5, 99, at::kCPU);
   expect_close(dx, dy.mm(parameters.value(1)).mm(parameters.value(0)) * mask);
   EXPECT_NEAR(dropout_mask({1000, 100}, 0.3, 5, at::kCPU).mean().item<double>(), 1.0, 0.01);
+}
+
+TEST(Parity, ADifferenceBeyondTheTolerancePublishesNothing) {
+  require_parity(1e-5, false, "the adapter");
+  require_parity(1e-2, true, "the merged model");
+  EXPECT_THROW(require_parity(1e-3, false, "the adapter"), base::Error);
+  EXPECT_THROW(require_parity(HUGE_VAL, true, "the merged model"), base::Error);
+}
+
+TEST(Parity, PromptsAreBeginningsOfDocumentsSpreadOverTheSet) {
+  Documents documents;
+  for (int32_t i = 0; i < 10; ++i) documents.add(std::vector<int32_t>{i, 90, 91}, std::vector<uint8_t>{1, 1, 1});
+  const std::vector<std::vector<int64_t>> expected{{0, 90}, {3, 90}, {6, 90}};
+  EXPECT_EQ(parity_prompts(documents, 3, 2), expected);
+  EXPECT_EQ(parity_prompts(documents, 30, 2).size(), 10U);
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ export function formatCount(value: number | bigint): string {
 export function formatNumber(value: number, digits = 4): string {
   if (!Number.isFinite(value)) return "–";
   if (value !== 0 && (Math.abs(value) < 1e-4 || Math.abs(value) >= 1e9)) {
-    return value.toExponential(Math.max(0, Math.min(2, digits - 1))).replace("e+", "e");
+    return Number(value.toPrecision(Math.min(3, digits))).toExponential().replace("e+", "e");
   }
   return new Intl.NumberFormat("en-US", { maximumSignificantDigits: digits }).format(value);
 }

@@ -1,16 +1,17 @@
 // One dataset: its rows as a model sees them, its versions, where it was used.
-import { Button, Select } from "antd";
-import { Link, useNavigate, useParams } from "react-router-dom";
+import { Select } from "antd";
+import { useNavigate, useParams } from "react-router-dom";
 import { clients } from "@/api/clients";
 import { toProblem } from "@/api/problems";
 import { useDataset, useDatasetVersions, useList, usePreview, useWorkflows } from "@/api/queries";
 import { formatBytes, formatCount, plural } from "@/base/format";
 import { type DatasetVersion } from "@/gen/slipway/v1/dataset_pb";
 import { LineageView } from "@/pages/lineage_view";
-import { ModelVersionSelect, versionName } from "@/pages/pickers";
+import { ModelVersionSelect, RunLink, versionName } from "@/pages/pickers";
 import { PreviewRows } from "@/pages/preview_rows";
 import { ConfirmButton } from "@/widgets/confirm";
 import { Empty, ProblemBox, Skeleton } from "@/widgets/feedback";
+import { LinkButton } from "@/widgets/link_button";
 import { Facts, Page, Section } from "@/widgets/page";
 import { Table } from "@/widgets/table";
 import { UrlTabs } from "@/widgets/tabs";
@@ -58,9 +59,7 @@ export default function DatasetPage() {
             }}
           />
           {workflow && version && (
-            <Link to={`/train/new/${workflow.name}?dataset=${encodeURIComponent(versionName(name, version.version))}`}>
-              <Button type="primary">{workflow.title}</Button>
-            </Link>
+            <LinkButton to={`/train/new/${workflow.name}?dataset=${encodeURIComponent(versionName(name, version.version))}`} type="primary">{workflow.title}</LinkButton>
           )}
         </>
       }
@@ -125,7 +124,7 @@ function VersionFacts({ version, description }: { version: DatasetVersion; descr
         ["Format", version.mapping?.format],
         ...Object.entries(version.mapping?.roles ?? {}).map(([role, column]): [string, string] => [`Role ${role}`, column]),
         ["Created", <Ago key="created" time={version.createdAt} />],
-        version.runId ? ["Made by", <Link key="run" to={`/runs/${version.runId}`}>Run</Link>] : null,
+        version.runId ? ["Made by", <RunLink key="run" id={version.runId} />] : null,
         ["Description", description],
         ["Version id", <code key="id">{version.id}</code>],
         ["Artifact", <code key="artifact" title={version.artifact?.id}>{version.artifact?.id.slice(0, 16)}</code>],

@@ -1,12 +1,12 @@
 // Data: the list of datasets.
 import { PlusOutlined } from "@ant-design/icons";
-import { Button } from "antd";
 import { Link } from "react-router-dom";
 import { toProblem } from "@/api/problems";
 import { useList } from "@/api/queries";
 import { formatBytes, formatCount, toMillis } from "@/base/format";
 import { type Dataset } from "@/gen/slipway/v1/dataset_pb";
 import { Empty } from "@/widgets/feedback";
+import { LinkButton } from "@/widgets/link_button";
 import { Page, Section } from "@/widgets/page";
 import { type Column, Table } from "@/widgets/table";
 import { Ago } from "@/widgets/time";
@@ -58,11 +58,9 @@ export default function Datasets() {
   const [shown, settled, set] = useUrlText("filter");
   const list = useList("dataset", settled);
   const importLink = (
-    <Link to="/data/import">
-      <Button type="primary" icon={<PlusOutlined />}>
+    <LinkButton to="/data/import" type="primary" icon={<PlusOutlined />}>
         Import data
-      </Button>
-    </Link>
+      </LinkButton>
   );
   return (
     <Page title="Data" summary="Datasets and their versions: what models learn from." action={importLink}>

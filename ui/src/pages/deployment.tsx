@@ -2,7 +2,7 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { Button, Segmented } from "antd";
 import { useState } from "react";
-import { Link, useNavigate, useParams } from "react-router-dom";
+import { useNavigate, useParams } from "react-router-dom";
 import { keys } from "@/api/cache";
 import { clients } from "@/api/clients";
 import { toProblem } from "@/api/problems";
@@ -13,7 +13,7 @@ import { type Deployment, DeploymentState } from "@/gen/slipway/v1/deployment_pb
 import { DeploymentChat } from "@/pages/deployment_chat";
 import { DeploymentKeys } from "@/pages/deployment_keys";
 import { LogPanel } from "@/pages/log_panel";
-import { ModelVersionLink } from "@/pages/pickers";
+import { ModelVersionLink, NodeLink, RunLink } from "@/pages/pickers";
 import { ConfirmButton } from "@/widgets/confirm";
 import { CodeBlock } from "@/widgets/copy";
 import { ProblemBox, Skeleton } from "@/widgets/feedback";
@@ -72,8 +72,8 @@ function DeploymentView({ deployment }: { deployment: Deployment }) {
                   )),
                 ],
                 ["Precision", deployment.dtype],
-                deployment.nodeId ? ["Node", <Link key="node" to={`/nodes/${deployment.nodeId}`}>Open</Link>] : null,
-                deployment.runId ? ["Made by", <Link key="run" to={`/runs/${deployment.runId}`}>Run</Link>] : null,
+                deployment.nodeId ? ["Node", <NodeLink key="node" id={deployment.nodeId} />] : null,
+                deployment.runId ? ["Made by", <RunLink key="run" id={deployment.runId} />] : null,
                 ["Created", <Ago key="created" time={deployment.createdAt} />],
                 ready ? ["Ready", <Ago key="ready" time={deployment.readyAt} />] : null,
                 ["Id", <code key="id">{deployment.id}</code>],

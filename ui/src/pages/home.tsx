@@ -1,6 +1,5 @@
 // Home: what runs now, recent results, what serves; the first steps while there is nothing.
 import { CheckCircleFilled } from "@ant-design/icons";
-import { Button } from "antd";
 import { type ReactNode } from "react";
 import { Link } from "react-router-dom";
 import { toProblem } from "@/api/problems";
@@ -10,6 +9,7 @@ import { NodeState } from "@/gen/slipway/v1/node_pb";
 import { type Run, RunState } from "@/gen/slipway/v1/run_pb";
 import { currentTask, nowLine, resultName } from "@/pages/run_columns";
 import { Empty, ProblemBox, Skeleton } from "@/widgets/feedback";
+import { LinkButton } from "@/widgets/link_button";
 import { Page, Section } from "@/widgets/page";
 import { deploymentLook, nodeLook, runEnded, runLook, StateLabel } from "@/widgets/state";
 import { Ago, Elapsed } from "@/widgets/time";
@@ -41,9 +41,7 @@ export default function Home() {
       action={
         !loading &&
         runs.items.length > 0 && (
-          <Link to="/train">
-            <Button type="primary">Start a run</Button>
-          </Link>
+          <LinkButton to="/train" type="primary">Start a run</LinkButton>
         )
       }
     >

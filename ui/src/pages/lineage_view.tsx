@@ -20,7 +20,7 @@ export function LineageView({ id }: { id: string }) {
     <div className="stack">
       <Graph
         label="Lineage"
-        nodeWidth={200}
+        nodeWidth={168}
         nodes={lineage.data.nodes.map((node) => {
           const to = pathOf[node.kind]?.(node.id);
           return {
@@ -31,7 +31,7 @@ export function LineageView({ id }: { id: string }) {
             content: (
               <>
                 <div className="muted small">{node.kind}</div>
-                <div className="name cut">{node.label}</div>
+                <div className="name">{node.label}</div>
               </>
             ),
           };

@@ -10,10 +10,11 @@ import { ModelKind, type ModelVersion } from "@/gen/slipway/v1/model_pb";
 import { DeployDialog } from "@/pages/deploy_dialog";
 import { LineageView } from "@/pages/lineage_view";
 import { kindName } from "@/pages/models";
-import { ModelVersionLink, versionName } from "@/pages/pickers";
+import { ModelVersionLink, RunLink, versionName } from "@/pages/pickers";
 import { resultName } from "@/pages/run_columns";
 import { ConfirmButton } from "@/widgets/confirm";
 import { Empty, ProblemBox, Skeleton } from "@/widgets/feedback";
+import { LinkButton } from "@/widgets/link_button";
 import { Facts, Page, Section } from "@/widgets/page";
 import { Table } from "@/widgets/table";
 import { UrlTabs } from "@/widgets/tabs";
@@ -60,9 +61,7 @@ export default function ModelPage() {
             }}
           />
           {workflow && version?.kind === ModelKind.BASE && (
-            <Link to={`/train/new/${workflow.name}?model=${encodeURIComponent(versionName(name, version.version))}`}>
-              <Button>{workflow.title}</Button>
-            </Link>
+            <LinkButton to={`/train/new/${workflow.name}?model=${encodeURIComponent(versionName(name, version.version))}`}>{workflow.title}</LinkButton>
           )}
           <Button type="primary" disabled={!version} onClick={() => setDeploying(true)}>
             Deploy
@@ -154,7 +153,7 @@ export default function ModelPage() {
                   version.baseVersionId
                     ? ["Base", <ModelVersionLink key="base" id={version.baseVersionId} />]
                     : null,
-                  version.runId ? ["Made by", <Link key="run" to={`/runs/${version.runId}`}>Run</Link>] : null,
+                  version.runId ? ["Made by", <RunLink key="run" id={version.runId} />] : null,
                   ...Object.entries(version.metrics).map(([key, value]): [string, string] => [
                     resultName(key),
                     formatNumber(value),

@@ -1,12 +1,13 @@
 // Models: base models and adapters, by name.
 import { PlusOutlined } from "@ant-design/icons";
-import { Button, Select } from "antd";
+import { Select } from "antd";
 import { Link } from "react-router-dom";
 import { toProblem } from "@/api/problems";
 import { useList } from "@/api/queries";
 import { formatBytes, formatCount, formatParameters, toMillis } from "@/base/format";
 import { type Model, ModelKind } from "@/gen/slipway/v1/model_pb";
 import { Empty } from "@/widgets/feedback";
+import { LinkButton } from "@/widgets/link_button";
 import { Page, Section } from "@/widgets/page";
 import { type Column, Table } from "@/widgets/table";
 import { Ago } from "@/widgets/time";
@@ -72,11 +73,9 @@ export default function Models() {
   const [kind, setKind] = useUrlState("kind");
   const list = useList("model", [settled, kind && `kind:${kind}`].filter(Boolean).join(" "));
   const importLink = (
-    <Link to="/models/import">
-      <Button type="primary" icon={<PlusOutlined />}>
+    <LinkButton to="/models/import" type="primary" icon={<PlusOutlined />}>
         Import a model
-      </Button>
-    </Link>
+      </LinkButton>
   );
   return (
     <Page title="Models" summary="Base models and the adapters made from them." action={importLink}>

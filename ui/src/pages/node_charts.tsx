@@ -1,20 +1,19 @@
 // Live charts of a node: processor, memory, disk, and each GPU. The page's watch scope must ask for samples.
 import { useMemo } from "react";
-import { Link } from "react-router-dom";
 import { toProblem } from "@/api/problems";
-import { useNode, useSamples } from "@/api/queries";
+import { useSamples } from "@/api/queries";
 import { formatBytes, formatNumber, formatPercent, toMillis } from "@/base/format";
 import { type Point } from "@/base/series";
 import { type GpuSample, type NodeSample } from "@/gen/slipway/v1/node_pb";
-import { Chart, type ChartLine } from "@/widgets/chart";
+import { byteTicks, Chart, type ChartLine } from "@/widgets/chart";
 import { ProblemBox } from "@/widgets/feedback";
 
+const quarters = () => 0.25;
 const perSecond = (value: number) => `${formatBytes(value)}/s`;
 // Samples come every two seconds; after a longer silence the line breaks.
 const gapMs = 10_000;
 
-export function NodeCharts({ nodeId, heading = false }: { nodeId: string; heading?: boolean }) {
-  const node = useNode(nodeId);
+export function NodeCharts({ nodeId }: { nodeId: string }) {
   const samples = useSamples(nodeId);
   const data = samples.data;
   const charts = useMemo(() => {
@@ -42,12 +41,13 @@ export function NodeCharts({ nodeId, heading = false }: { nodeId: string; headin
     const last = all[all.length - 1];
     const gpuMemory = Math.max(0, ...(last?.gpus.map((gpu) => Number(gpu.memoryTotalBytes)) ?? []));
     return [
-      { id: "cpu", title: "Processor", lines: [line("used", (one) => one.cpuUtilization)], format: formatPercent, most: 1 },
+      { id: "cpu", title: "Processor", lines: [line("used", (one) => one.cpuUtilization)], format: formatPercent, most: 1, ticks: quarters },
       {
         id: "memory",
         title: "Memory",
         lines: [line("used", (one) => Number(one.memoryUsedBytes))],
         format: formatBytes,
+        ticks: byteTicks,
         most: last ? Number(last.memoryTotalBytes) : undefined,
       },
       {
@@ -55,16 +55,18 @@ export function NodeCharts({ nodeId, heading = false }: { nodeId: string; headin
         title: "Disk",
         lines: [line("read", (one) => one.diskReadBytesPerSecond), line("write", (one) => one.diskWriteBytesPerSecond)],
         format: perSecond,
+        ticks: byteTicks,
         most: undefined,
       },
       ...(gpus.length > 0
         ? [
-            { id: "gpu", title: "GPU use", lines: perGpu((gpu) => gpu.utilization), format: formatPercent, most: 1 },
+            { id: "gpu", title: "GPU use", lines: perGpu((gpu) => gpu.utilization), format: formatPercent, most: 1, ticks: quarters },
             {
               id: "gpu-memory",
               title: "GPU memory",
               lines: perGpu((gpu) => Number(gpu.memoryUsedBytes)),
               format: formatBytes,
+        ticks: byteTicks,
               most: gpuMemory || undefined,
             },
             { id: "gpu-power", title: "GPU power", lines: perGpu((gpu) => gpu.powerWatts), format: (v: number) => `${formatNumber(v, 3)} W`, most: undefined },
@@ -82,13 +84,6 @@ export function NodeCharts({ nodeId, heading = false }: { nodeId: string; headin
 
   if (samples.error) return <ProblemBox problem={toProblem(samples.error)} retry={() => void samples.refetch()} />;
   return (
-    <div className="stack">
-      {heading && (
-        <strong>
-          Node <Link to={`/nodes/${nodeId}`}>{node.data?.name ?? nodeId}</Link>
-          <span className="muted small"> · last ten minutes</span>
-        </strong>
-      )}
       <div className="columns">
         {charts.map((chart) => (
           <Chart
@@ -103,10 +98,10 @@ export function NodeCharts({ nodeId, heading = false }: { nodeId: string; headin
             fromZero
             height={150}
             waiting={samples.isPending ? "Loading" : "No samples of the last ten minutes"}
+            {...("ticks" in chart ? { ticks: chart.ticks } : {})}
             {...(chart.most !== undefined ? { most: chart.most } : {})}
           />
         ))}
       </div>
-    </div>
   );
 }

@@ -1,7 +1,7 @@
 // What several pages choose from or link to: model and dataset versions by name, nodes.
 import { Select } from "antd";
 import { Link } from "react-router-dom";
-import { useDatasetVersion, useList, useModelVersion } from "@/api/queries";
+import { useDatasetVersion, useList, useModelVersion, useNode, useRun } from "@/api/queries";
 import { formatParameters, plural } from "@/base/format";
 import { ModelKind } from "@/gen/slipway/v1/model_pb";
 import { type Option } from "@/widgets/parameter_field";
@@ -85,6 +85,23 @@ export function DatasetVersionLink({ id }: { id: string }) {
   return (
     <Link to={`/data/${version.datasetId}?version=${version.version}`}>
       {versionName(version.datasetName, version.version)}
+    </Link>
+  );
+}
+
+/** A run by its id, as a link with its name. */
+export function RunLink({ id }: { id: string }) {
+  const run = useRun(id).data;
+  return <Link to={`/runs/${id}`}>{run?.name || "Run"}</Link>;
+}
+
+/** A node by its id, as a link with its name, and the device on it. */
+export function NodeLink({ id, device = "" }: { id: string; device?: string }) {
+  const node = useNode(id).data;
+  return (
+    <Link to={`/nodes/${id}`}>
+      {node?.name ?? "Node"}
+      {device && ` ${device}`}
     </Link>
   );
 }

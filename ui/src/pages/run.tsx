@@ -11,15 +11,17 @@ import { decodeText } from "@/base/parameters";
 import { type Problem } from "@/base/problem";
 import { type Run, RunState } from "@/gen/slipway/v1/run_pb";
 import { LogPanel } from "@/pages/log_panel";
-import { DatasetVersionLink, ModelVersionLink } from "@/pages/pickers";
+import { NodeCharts } from "@/pages/node_charts";
+import { DatasetVersionLink, ModelVersionLink, NodeLink } from "@/pages/pickers";
 import { RunCharts } from "@/pages/run_charts";
-import { nowLine, resultName } from "@/pages/run_columns";
+import { currentTask, nowLine, resultName } from "@/pages/run_columns";
 import { RunEvents } from "@/pages/run_events";
 import { useRunMetrics } from "@/pages/run_metrics";
 import { RunSpec } from "@/pages/run_spec";
 import { RunProgress, TaskDetails, TaskGraph } from "@/pages/run_tasks";
 import { ConfirmButton } from "@/widgets/confirm";
 import { ProblemBox, Skeleton } from "@/widgets/feedback";
+import { LinkButton } from "@/widgets/link_button";
 import { Facts, Page, Section } from "@/widgets/page";
 import { runEnded, runLook, StateLabel } from "@/widgets/state";
 import { UrlTabs } from "@/widgets/tabs";
@@ -81,6 +83,7 @@ function RunView({ run }: { run: Run }) {
         <div className="stack">
           {selected && <TaskDetails task={selected} close={() => setTask("")} />}
           <RunResults run={run} />
+          <RunNode run={run} />
           <RunFacts run={run} />
         </div>
       </div>
@@ -137,11 +140,22 @@ function RunActions({ run }: { run: Run }) {
         </Button>
       )}
       {run.deploymentId && (
-        <Link to={`/deployments/${run.deploymentId}`}>
-          <Button type="primary">Open the deployment</Button>
-        </Link>
+        <LinkButton to={`/deployments/${run.deploymentId}`} type="primary">Open the deployment</LinkButton>
       )}
     </>
+  );
+}
+
+/** Beside the curves: how the node does that the run is or was last on. */
+function RunNode({ run }: { run: Run }) {
+  const [tab] = useUrlState("tab", "charts");
+  const attempts = [...run.tasks.flatMap((task) => task.attempts), ...(currentTask(run)?.attempts ?? [])];
+  const nodeId = attempts.filter((attempt) => attempt.nodeId).pop()?.nodeId;
+  if (!nodeId || tab !== "charts") return null;
+  return (
+    <Section title={<NodeLink id={nodeId} />} label="Node" extra={<span className="muted small">last ten minutes</span>}>
+      <NodeCharts nodeId={nodeId} />
+    </Section>
   );
 }
 

@@ -1,13 +1,12 @@
-// A run's curves, by step, tokens or time, and beside them those of the node it runs on.
+// A run's curves, by step, tokens or time.
 import { Segmented } from "antd";
 import { useMemo } from "react";
 import { toProblem } from "@/api/problems";
 import { formatBytes, formatNumber } from "@/base/format";
 import { type Run, TaskState } from "@/gen/slipway/v1/run_pb";
-import { NodeCharts } from "@/pages/node_charts";
-import { currentTask, resultName } from "@/pages/run_columns";
+import { resultName } from "@/pages/run_columns";
 import { type RunMetrics, type XAxis } from "@/pages/run_metrics";
-import { Chart, type ChartLine } from "@/widgets/chart";
+import { byteTicks, Chart, type ChartLine } from "@/widgets/chart";
 import { Empty, ProblemBox, Skeleton } from "@/widgets/feedback";
 import { useUrlState } from "@/widgets/url_state";
 
@@ -17,6 +16,7 @@ interface ChartPlan {
   names: string[];
   smoothable?: boolean;
   format?: (value: number) => string;
+  bytes?: boolean;
 }
 
 // Those that are known come first and in this order; any other metric gets a chart of its own.
@@ -26,7 +26,7 @@ const plans: ChartPlan[] = [
   { id: "tokens_per_second", title: "Tokens per second", names: ["tokens_per_second"], smoothable: true },
   { id: "grad_norm", title: "Gradient norm", names: ["grad_norm"], smoothable: true },
   { id: "eval_perplexity", title: "Held-out perplexity", names: ["eval_perplexity"] },
-  { id: "peak_memory_bytes", title: "Peak memory", names: ["peak_memory_bytes"], format: formatBytes },
+  { id: "peak_memory_bytes", title: "Peak memory", names: ["peak_memory_bytes"], format: formatBytes, bytes: true },
 ];
 // Running totals: they are an axis, not a curve.
 const notDrawn = new Set(["tokens", "trained_tokens", "epoch"]);
@@ -49,13 +49,6 @@ export function RunCharts({ run, metrics }: { run: Run; metrics: RunMetrics }) {
       return { plan, drawn };
     });
   }, [lines, by, axis]);
-
-  // Long runs have had many nodes: the one of the latest attempt that was given one.
-  const nodeId = useMemo(() => {
-    const now = currentTask(run)?.attempts ?? [];
-    const attempts = [...run.tasks.flatMap((task) => task.attempts), ...now].filter((one) => one.nodeId);
-    return attempts[attempts.length - 1]?.nodeId ?? "";
-  }, [run]);
 
   if (metrics.error) return <ProblemBox problem={toProblem(metrics.error)} retry={metrics.reload} />;
   if (metrics.loading) return <Skeleton />;
@@ -92,11 +85,11 @@ export function RunCharts({ run, metrics }: { run: Run; metrics: RunMetrics }) {
             format={plan.format ?? formatNumber}
             smoothable={plan.smoothable ?? false}
             group={`metrics-${axis}`}
+            {...(plan.bytes ? { ticks: byteTicks, fromZero: true } : {})}
             waiting="Waits for the training to begin"
           />
         ))}
       </div>
-      {nodeId && <NodeCharts nodeId={nodeId} heading />}
     </div>
   );
 }

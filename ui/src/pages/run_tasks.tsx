@@ -1,9 +1,10 @@
 // The tasks of a run: their graph, what runs now with rate and time left, and one task's attempts.
 import { CloseOutlined } from "@ant-design/icons";
 import { Button, Progress } from "antd";
-import { Link } from "react-router-dom";
 import { formatCount, formatDuration, formatNumber } from "@/base/format";
+import { withoutImplied } from "@/base/graph_layout";
 import { type Run, type Task, TaskState } from "@/gen/slipway/v1/run_pb";
+import { NodeLink } from "@/pages/pickers";
 import { currentTask } from "@/pages/run_columns";
 import { type RunMetrics } from "@/pages/run_metrics";
 import { ProblemBox } from "@/widgets/feedback";
@@ -34,7 +35,7 @@ export function TaskGraph({ run, selected, select }: TaskGraphProps) {
           ...(running ? { progress: Number(task.progress!.done) / Number(task.progress!.total) } : {}),
           content: (
             <>
-              <div className="name cut">{title}</div>
+              <div className="name">{title}</div>
               <div className="row nowrap spread small">
                 <StateLabel look={look} />
                 {task.startedAt && (
@@ -47,7 +48,7 @@ export function TaskGraph({ run, selected, select }: TaskGraphProps) {
           ),
         };
       })}
-      edges={run.tasks.flatMap((task) => task.needs.map((need) => ({ from: need, to: task.name })))}
+      edges={withoutImplied(run.tasks.flatMap((task) => task.needs.map((need) => ({ from: need, to: task.name }))))}
     />
   );
 }
@@ -75,7 +76,7 @@ export function RunProgress({ run, metrics }: { run: Run; metrics: RunMetrics })
           {task.kind === "train" && speed !== undefined && <Figure label="Tokens/s" value={formatNumber(speed, 3)} />}
           <Figure label="Running for" value={<Elapsed start={task.startedAt} />} />
           {attempt && attempt.nodeId && (
-            <Figure label="On" value={<Link to={`/nodes/${attempt.nodeId}`}>{attempt.device || "node"}</Link>} />
+            <Figure label="On" value={<NodeLink id={attempt.nodeId} device={attempt.device} />} />
           )}
         </div>
         {known && (
@@ -107,6 +108,7 @@ export function TaskDetails({ task, close }: { task: Task; close: () => void }) 
         />
         {task.error && <ProblemBox problem={{ ...task.error, field: "", violations: [], transient: false }} />}
         {task.attempts.length > 0 && (
+          <div style={{ overflowX: "auto" }}>
           <table className="plain-table small">
             <caption className="hidden-visually">Attempts</caption>
             <thead>
@@ -123,7 +125,7 @@ export function TaskDetails({ task, close }: { task: Task; close: () => void }) 
                 <tr key={attempt.id}>
                   <td>{attempt.number}</td>
                   <td>{attempt.state.charAt(0) + attempt.state.slice(1).toLowerCase()}</td>
-                  <td>{attempt.nodeId ? <Link to={`/nodes/${attempt.nodeId}`}>{attempt.device || "node"}</Link> : "–"}</td>
+                  <td>{attempt.nodeId ? <NodeLink id={attempt.nodeId} device={attempt.device} /> : "–"}</td>
                   <td>{attempt.exitCode ?? "–"}</td>
                   <td>
                     <Elapsed start={attempt.startedAt} end={attempt.finishedAt} />
@@ -132,6 +134,7 @@ export function TaskDetails({ task, close }: { task: Task; close: () => void }) 
               ))}
             </tbody>
           </table>
+          </div>
         )}
       </div>
     </Section>

@@ -1,6 +1,6 @@
 // Train: the guided workflows to start from, and the list of runs.
 import { PlayCircleOutlined } from "@ant-design/icons";
-import { Button, Select } from "antd";
+import { Select } from "antd";
 import { Link } from "react-router-dom";
 import { clients } from "@/api/clients";
 import { toProblem } from "@/api/problems";
@@ -9,6 +9,7 @@ import { plural } from "@/base/format";
 import { runColumns } from "@/pages/run_columns";
 import { ConfirmButton } from "@/widgets/confirm";
 import { Empty, ProblemBox, Skeleton } from "@/widgets/feedback";
+import { LinkButton } from "@/widgets/link_button";
 import { Page, Section } from "@/widgets/page";
 import { runEnded } from "@/widgets/state";
 import { Table } from "@/widgets/table";
@@ -29,11 +30,9 @@ export default function Train() {
       summary="Guided workflows, and the runs they became."
       action={
         first && (
-          <Link to={`/train/new/${first.name}`}>
-            <Button type="primary" icon={<PlayCircleOutlined />}>
+          <LinkButton to={`/train/new/${first.name}`} type="primary" icon={<PlayCircleOutlined />}>
               {first.title}
-            </Button>
-          </Link>
+            </LinkButton>
         )
       }
     >

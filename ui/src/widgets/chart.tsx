@@ -30,6 +30,8 @@ export interface ChartProps {
   fromZero?: boolean;
   /** The y axis ends here, as for shares of a whole. */
   most?: number;
+  /** Distance of the y axis' ticks for a largest value: where tens are not round, as for bytes. */
+  ticks?: (largest: number) => number;
   height?: number;
   /** Said while there are no points. */
   waiting?: string;
@@ -37,6 +39,8 @@ export interface ChartProps {
 
 const smoothings = [0, 0.6, 0.9, 0.97];
 const tableRows = 200;
+// Few points are each measured with care, as held-out losses are: they stand as they are.
+const fewestToSmooth = 40;
 
 export function Chart(props: ChartProps) {
   const { id, title, lines, xName, xKind, format, group, smoothable = false, height = 200 } = props;
@@ -156,7 +160,7 @@ export function Chart(props: ChartProps) {
                   lines={lines.map((line) => ({
                     name: line.name,
                     raw: line.points,
-                    shown: weight > 0 ? smooth(line.points, weight) : line.points,
+                    shown: weight > 0 && line.points.length >= fewestToSmooth ? smooth(line.points, weight) : line.points,
                   }))}
                   smoothed={weight > 0}
                   focused={focused}
@@ -167,6 +171,7 @@ export function Chart(props: ChartProps) {
                   logarithmic={scale === "log"}
                   fromZero={props.fromZero ?? false}
                   most={props.most}
+                  interval={props.ticks?.(props.most ?? largest(lines))}
                   zoom={zoom}
                   onZoom={setZoom}
                   group={group}
@@ -183,6 +188,15 @@ export function Chart(props: ChartProps) {
     </figure>
   );
 }
+
+function largest(lines: readonly ChartLine[]): number {
+  let most = 0;
+  for (const line of lines) for (const [, y] of line.points) if (y > most) most = y;
+  return most;
+}
+
+/** Ticks of bytes: powers of two. */
+export const byteTicks = (most: number): number => (most > 0 ? 2 ** Math.floor(Math.log2(most / 2.5)) : 1);
 
 function parseZoom(text: string): [number, number] | null {
   const [from, to] = text.split("~").map(Number);

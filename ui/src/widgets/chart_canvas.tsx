@@ -24,6 +24,7 @@ interface CanvasProps {
   logarithmic: boolean;
   fromZero: boolean;
   most: number | undefined;
+  interval: number | undefined;
   zoom: [number, number] | null;
   onZoom: (range: [number, number] | null) => void;
   group: string;
@@ -65,25 +66,39 @@ export default function ChartCanvas(props: CanvasProps) {
   const [from, to] = zoom ?? [undefined, undefined];
   // Axes and looks.
   useEffect(() => {
-    const { xKind, logarithmic, fromZero, most, writeX, format, xName } = latest.current;
+    const { xKind, logarithmic, fromZero, most, interval, writeX, format, xName } = latest.current;
     chart.current?.setOption({
       animation: false,
-      grid: { left: 8, right: 16, top: 12, bottom: 8, containLabel: true },
+      grid: { left: 8, right: 24, top: 12, bottom: 8, containLabel: true },
       xAxis: {
         type: xKind,
         min: from ?? "dataMin",
         max: to ?? "dataMax",
         axisLine: { lineStyle: { color: palette.line } },
-        axisLabel: { color: palette.muted, hideOverlap: true, ...(xKind === "value" ? { formatter: writeX } : {}) },
+        ...(xKind === "value" ? { minInterval: 1 } : {}),
+        axisLabel: {
+          color: palette.muted,
+          hideOverlap: true,
+          formatter: (value: number) => (xKind === "time" && value % 60_000 === 0 ? writeX(value).slice(0, 5) : writeX(value)),
+        },
         splitLine: { show: false },
+        splitNumber: xKind === "time" ? 4 : 6,
         axisPointer: { label: { show: false } },
       },
       yAxis: {
+        axisLine: { show: false },
+        axisTick: { show: false },
         type: logarithmic ? "log" : "value",
         scale: !fromZero,
         ...(fromZero && !logarithmic ? { min: 0 } : { min: null }),
-        max: most ?? null,
-        axisLabel: { color: palette.muted, formatter: format, hideOverlap: true },
+        max: most ?? (interval && !logarithmic ? ({ max }: { max: number }) => Math.max(1, Math.ceil(max / interval)) * interval : null),
+        ...(interval && !logarithmic ? { interval } : {}),
+        axisLabel: {
+          color: palette.muted,
+          formatter: (value: number) => format(value),
+          // The end of the axis is a tick of its own: not beside another.
+          showMaxLabel: !(interval && most) || most % interval === 0,
+        },
         splitLine: { lineStyle: { color: palette.line } },
         splitNumber: 4,
       },
@@ -108,7 +123,7 @@ export default function ChartCanvas(props: CanvasProps) {
         },
       },
     });
-  }, [palette, from, to, props.logarithmic, props.fromZero, props.most, props.xKind, props.xName]);
+  }, [palette, from, to, props.logarithmic, props.fromZero, props.most, props.interval, props.xKind, props.xName]);
 
   // Points. The raw line stays, paler, behind the smoothed one.
   useEffect(() => {

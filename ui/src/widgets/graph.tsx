@@ -23,10 +23,10 @@ interface GraphProps {
   nodeHeight?: number;
 }
 
-const gapX = 44;
+const gapX = 40;
 const gapY = 16;
 
-export function Graph({ label, nodes, edges, nodeWidth = 168, nodeHeight = 56 }: GraphProps) {
+export function Graph({ label, nodes, edges, nodeWidth = 156, nodeHeight = 68 }: GraphProps) {
   const placed = layOut(
     nodes.map((node) => node.id),
     edges,
@@ -34,15 +34,19 @@ export function Graph({ label, nodes, edges, nodeWidth = 168, nodeHeight = 56 }:
   const rows = Math.max(1, ...placed.map((one) => one.row + 1));
   const inLayer = new Map<number, number>();
   for (const one of placed) inLayer.set(one.layer, (inLayer.get(one.layer) ?? 0) + 1);
+  // Edges over several columns go along the top, above what stands between.
+  const layerOf = new Map(placed.map((one) => [one.id, one.layer]));
+  const isLong = (edge: GraphEdge) => (layerOf.get(edge.to) ?? 0) - (layerOf.get(edge.from) ?? 0) > 1;
+  const lane = edges.some(isLong) ? 20 : 0;
   const position = new Map(
     placed.map((one) => {
       // Short columns stand in the middle of tall ones.
       const shift = (rows - (inLayer.get(one.layer) ?? 1)) / 2;
-      return [one.id, { x: one.layer * (nodeWidth + gapX), y: (one.row + shift) * (nodeHeight + gapY) }];
+      return [one.id, { x: one.layer * (nodeWidth + gapX), y: lane + (one.row + shift) * (nodeHeight + gapY) }];
     }),
   );
   const width = Math.max(0, ...[...position.values()].map(({ x }) => x + nodeWidth));
-  const height = rows * nodeHeight + (rows - 1) * gapY;
+  const height = lane + rows * nodeHeight + (rows - 1) * gapY;
 
   return (
     <div className="graph" role="group" aria-label={label}>
@@ -54,13 +58,13 @@ export function Graph({ label, nodes, edges, nodeWidth = 168, nodeHeight = 56 }:
             if (!from || !to) return null;
             const [x1, y1, x2, y2] = [from.x + nodeWidth, from.y + nodeHeight / 2, to.x, to.y + nodeHeight / 2];
             const bend = Math.max(gapX / 2, (x2 - x1) / 2);
+            const half = gapX / 2;
+            const path = isLong(edge)
+              ? `M${x1},${y1} C${x1 + half},${y1} ${x1},4 ${x1 + gapX},4 H${x2 - gapX} C${x2},4 ${x2 - half},${y2} ${x2 - 5},${y2}`
+              : `M${x1},${y1} C${x1 + bend},${y1} ${x2 - bend},${y2} ${x2 - 5},${y2}`;
             return (
               <g key={`${edge.from}>${edge.to}`}>
-                <path
-                  d={`M${x1},${y1} C${x1 + bend},${y1} ${x2 - bend},${y2} ${x2 - 5},${y2}`}
-                  fill="none"
-                  stroke="var(--muted)"
-                />
+                <path d={path} fill="none" stroke="var(--muted)" />
                 <path d={`M${x2},${y2} l-6,-4 v8 z`} fill="var(--muted)" />
               </g>
             );

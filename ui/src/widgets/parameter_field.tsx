@@ -1,7 +1,7 @@
 // One field of a wizard's form, made from the workflow's description of the parameter alone.
 import { Input, InputNumber, Select, Switch } from "antd";
 import { type ReactNode } from "react";
-import { formatNumber } from "@/base/format";
+import { formatCount, formatNumber } from "@/base/format";
 import { decodeText, type FieldValue } from "@/base/parameters";
 import { type WorkflowParameter } from "@/gen/slipway/v1/workflow_pb";
 import { Field } from "@/widgets/field";
@@ -46,11 +46,12 @@ export function ParameterField(props: ParameterFieldProps) {
 
 function HelpText({ parameter, otherwise }: { parameter: WorkflowParameter; otherwise: FieldValue }) {
   const facts: string[] = [];
+  const say = (value: number) => (Number.isInteger(value) ? formatCount(value) : formatNumber(value, 6));
   const { minimum, maximum } = parameter;
-  if (minimum !== undefined && maximum !== undefined) facts.push(`${formatNumber(minimum)} to ${formatNumber(maximum)}`);
-  else if (minimum !== undefined) facts.push(`at least ${formatNumber(minimum)}`);
-  else if (maximum !== undefined) facts.push(`at most ${formatNumber(maximum)}`);
-  if (typeof otherwise === "number") facts.push(`default ${formatNumber(otherwise)}`);
+  if (minimum !== undefined && maximum !== undefined) facts.push(`${say(minimum)} to ${say(maximum)}`);
+  else if (minimum !== undefined) facts.push(`at least ${say(minimum)}`);
+  else if (maximum !== undefined) facts.push(`at most ${say(maximum)}`);
+  if (typeof otherwise === "number") facts.push(`default ${say(otherwise)}`);
   return (
     <>
       {parameter.help} {facts.length > 0 && <span className="num">({facts.join(", ")})</span>}
@@ -116,8 +117,8 @@ function input(props: ParameterFieldProps, value: FieldValue, onChange: (value: 
   }
 }
 
-/** A step of the arrow keys that suits the size of the number: a tenth of its leading digit's place. */
+/** A step of the arrow keys that suits the size of the number: that of its leading digit. */
 function stepOf(value: FieldValue): number {
   const size = Math.abs(Number(value)) || 1;
-  return Number((10 ** (Math.floor(Math.log10(size)) - (size < 1 ? 1 : 0))).toPrecision(1));
+  return Number((10 ** Math.floor(Math.log10(size))).toPrecision(1));
 }

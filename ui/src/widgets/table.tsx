@@ -144,7 +144,7 @@ export function Table<T>(props: TableProps<T>) {
           <div className="table-grid" role="table" aria-label={label} aria-rowcount={sorted.length + 1}>
             <div className="table-head" role="row" style={{ gridTemplateColumns: template }}>
               {selection && (
-                <div className="table-cell" role="columnheader">
+                <div className="table-cell check" role="columnheader">
                   <Checkbox
                     aria-label="Select all"
                     checked={selected.length > 0 && selected.length === sorted.length}
@@ -199,7 +199,7 @@ export function Table<T>(props: TableProps<T>) {
                     }}
                   >
                     {selection && (
-                      <div className="table-cell" role="cell">
+                      <div className="table-cell check" role="cell">
                         <Checkbox
                           aria-label={`Select row ${item.index + 1}`}
                           checked={chosen.has(key)}
@@ -207,15 +207,19 @@ export function Table<T>(props: TableProps<T>) {
                         />
                       </div>
                     )}
-                    {shown.map((column) => (
-                      <div
-                        key={column.key}
-                        className={column.align === "right" ? "table-cell right" : "table-cell"}
-                        role="cell"
-                      >
-                        {column.render(row)}
-                      </div>
-                    ))}
+                    {shown.map((column) => {
+                      const content = column.render(row);
+                      return (
+                        <div
+                          key={column.key}
+                          className={column.align === "right" ? "table-cell right" : "table-cell"}
+                          role="cell"
+                          title={typeof content === "string" ? content : undefined}
+                        >
+                          {content}
+                        </div>
+                      );
+                    })}
                   </div>
                 );
               })}
