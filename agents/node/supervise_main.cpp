@@ -31,10 +31,6 @@ namespace fs = std::filesystem;
   rlimit no_core{0, 0};
   setrlimit(RLIMIT_CORE, &no_core);
   const int64_t memory = plan.value("memory_bytes", int64_t{0});
-  if (memory > 0) {
-    rlimit limit{static_cast<rlim_t>(memory), static_cast<rlim_t>(memory)};
-    setrlimit(RLIMIT_DATA, &limit);
-  }
   if (const int niceness = plan.value("niceness", 0); niceness != 0) setpriority(PRIO_PROCESS, 0, niceness);
   // When memory runs out the kernel is to take the engine, not the agent or the backend.
   if (const int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC); fd >= 0) {
@@ -55,6 +51,10 @@ namespace fs = std::filesystem;
   if (chdir(workdir.c_str()) != 0) {
     failure = errno;
   } else {
+    if (memory > 0) {  // last: it counts for this process too
+      rlimit limit{static_cast<rlim_t>(memory), static_cast<rlim_t>(memory)};
+      setrlimit(RLIMIT_DATA, &limit);
+    }
     execv(argv[0], argv.data());
     failure = errno;
   }
