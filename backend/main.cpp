@@ -38,6 +38,7 @@
 #include "backend/service/datasets.h"
 #include "backend/service/deployment_keys.h"
 #include "backend/service/deployments.h"
+#include "backend/service/figures.h"
 #include "backend/service/models.h"
 #include "backend/service/nodes.h"
 #include "backend/service/registry.h"
@@ -49,6 +50,8 @@
 #include "backend/web/artifact_routes.h"
 #include "backend/web/console_files.h"
 #include "backend/web/json_gateway.h"
+#include "backend/web/metrics.h"
+#include "backend/web/openai_gateway.h"
 #include "backend/web/server.h"
 #include "backend/web/site.h"
 #include "backend/web/workers.h"
@@ -60,6 +63,8 @@ namespace {
 constexpr int kWorkers = 8;
 constexpr int kWebWorkers = 4;
 constexpr int kShutdownGraceMs = 2000;
+// What was uploaded and never registered, as after a refused import.
+constexpr int64_t kKeepUnusedMs = int64_t{2} * 24 * 3600 * 1000;
 
 struct Flags {
   std::filesystem::path data;
@@ -95,17 +100,21 @@ Flags read_flags(int argc, char** argv) {
   CLI::App app("slipwayd: Slipway's backend. Serves gRPC, the web console and the OpenAI API of deployments.");
   app.set_version_flag("--version", SLIPWAY_VERSION);
   app.add_option("--data", flags.data, "Folder that holds everything")->capture_default_str();
-  app.add_option("--grpc-listen", flags.grpc_listen, "HOST:PORT for gRPC (port 0: any free one)")->capture_default_str();
+  app.add_option("--grpc-listen", flags.grpc_listen, "HOST:PORT for gRPC (port 0: any free one)")
+      ->capture_default_str();
   app.add_option("--web-listen", flags.web_listen, "HOST:PORT for HTTP (port 0: any free one)")->capture_default_str();
   app.add_option("--web-root", flags.web_root, "Folder of the built web console")->capture_default_str();
   app.add_option("--workflows", flags.workflows, "Folder of the workflows' YAML files")->capture_default_str();
-  auto* certificate = app.add_option("--tls-cert", flags.tls_certificate, "PEM file of the certificate chain")->check(CLI::ExistingFile);
+  auto* certificate = app.add_option("--tls-cert", flags.tls_certificate, "PEM file of the certificate chain")
+                          ->check(CLI::ExistingFile);
   auto* key = app.add_option("--tls-key", flags.tls_key, "PEM file of its key")->check(CLI::ExistingFile);
   certificate->needs(key);
   key->needs(certificate);
-  app.add_option("--allowed-host", flags.allowed_hosts, "Further name by which browsers may reach the console without TLS");
+  app.add_option("--allowed-host", flags.allowed_hosts,
+                 "Further name by which browsers may reach the console without TLS");
   app.add_option("--log-level", flags.log_level, "debug, info, warning or error")
-      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))->capture_default_str();
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
+      ->capture_default_str();
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -128,8 +137,10 @@ absl::Status check_loopback(const std::string& flag, const std::string& address,
     return base::invalid_argument(flag, flag + ": '" + address + "' is no HOST:PORT", "write it like 127.0.0.1:7878");
   }
   if (tls || web::is_loopback_host(host)) return absl::OkStatus();
-  return base::failed_precondition("NEEDS_TLS", flag + ": " + host + " can be reached from other machines, and passwords would be readable on the way",
-                                   "give --tls-cert and --tls-key, or listen on 127.0.0.1");
+  return base::failed_precondition(
+      "NEEDS_TLS",
+      flag + ": " + host + " can be reached from other machines, and passwords would be readable on the way",
+      "give --tls-cert and --tls-key, or listen on 127.0.0.1");
 }
 
 std::string with_port(const std::string& address, int port) {
@@ -258,6 +269,7 @@ absl::Status serve(const Flags& flags) {
   if (!join_token.ok()) return join_token.status();
   services.nodes.allow_join_token(*join_token);
   if (absl::Status status = services.runs.recover(); !status.ok()) return status;
+  service::remove_unused_artifacts(**database, artifact_store, artifact_store.list_older_than(kKeepUnusedMs));
 
   auto web_server = web::WebServer::listen({flags.web_listen, certificate, key});
   if (!web_server.ok()) return web_server.status();
@@ -276,12 +288,20 @@ absl::Status serve(const Flags& flags) {
   web::JsonGateway json_gateway((*grpc_server)->in_process_channel());
   web::ConsoleFiles console(flags.web_root, web_workers);
   web::ArtifactRoutes artifact_routes(services.auth, artifact_store, web_workers);
+  web::OpenAiGateway openai((*web_server)->io(), services.auth, services.keys, services.deployments, web_workers);
+  web::Metrics metrics(services.auth, web_workers, [&] {
+    const auto figures = service::read_figures(**database);
+    return figures.ok() ? service::figures_text(*figures) : std::string();
+  });
   web::SiteParts parts;
   parts.api = &json_gateway;
   parts.artifacts = &artifact_routes;
+  parts.openai = &openai;
   parts.console = &console;
+  parts.metrics = &metrics;
   web::Site site(parts, tls, flags.allowed_hosts);
-  (*web_server)->start(site, [](const web::RequestHead& head, int status, int64_t milliseconds) {
+  (*web_server)->start(site, [&](const web::RequestHead& head, int status, int64_t milliseconds) {
+    metrics.count(head, status, milliseconds);
     spdlog::debug("http method={} path={} status={} ms={}", head.method, head.path, status, milliseconds);
   });
 
@@ -292,10 +312,12 @@ absl::Status serve(const Flags& flags) {
     if (absl::Status status = data.write_secret(data.setup_link_file(), link); !status.ok()) return status;
     std::printf("Make the first administrator: %s\n", link.c_str());
   }
-  if (absl::Status status = data.write_addresses(grpc_address, web_address, SLIPWAY_VERSION); !status.ok()) return status;
+  if (absl::Status status = data.write_addresses(grpc_address, web_address, SLIPWAY_VERSION); !status.ok())
+    return status;
   std::printf("Console: %s\ngRPC: %s\n", web_url.c_str(), grpc_address.c_str());
   std::fflush(stdout);
-  spdlog::info("ready version={} web={} grpc={} data={}", SLIPWAY_VERSION, web_address, grpc_address, data.path().string());
+  spdlog::info("ready version={} web={} grpc={} data={}", SLIPWAY_VERSION, web_address, grpc_address,
+               data.path().string());
 
   int signal = 0;
   sigwait(&signals, &signal);

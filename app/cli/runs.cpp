@@ -161,7 +161,22 @@ Exit watch(Context& context, const std::string& text) {
   return exit_of(view.run());
 }
 
-Exit start(Context& context, const std::vector<std::string>& arguments) {
+// Takes the flags that every command has out of those of the workflow.
+void take_global_flags(Context& context, std::vector<std::string>& arguments) {
+  for (size_t i = 0; i + 1 < arguments.size();) {
+    std::string* target = arguments[i] == "--backend" ? &context.backend_flag : arguments[i] == "--tls-ca" ? &context.tls_ca_flag : nullptr;
+    if (target == nullptr) {
+      ++i;
+      continue;
+    }
+    *target = arguments[i + 1];
+    const auto at = arguments.begin() + static_cast<std::ptrdiff_t>(i);
+    arguments.erase(at, at + 2);
+  }
+}
+
+Exit start(Context& context, std::vector<std::string> arguments) {
+  take_global_flags(context, arguments);
   if (arguments.empty() || arguments[0].rfind('-', 0) == 0) {
     throw Failure(Exit::kUsage, "no workflow is named", "slipway run start WORKFLOW [flags]; see: slipway workflow list");
   }
@@ -357,7 +372,7 @@ void add_runs(CLI::App& app, Context& context) {
   run->require_subcommand(1);
 
   auto* start_command = run->add_subcommand("start", "Start a workflow; its flags: slipway run start WORKFLOW --help");
-  start_command->prefix_command();  // the workflow's flags are known only once the backend has named them
+  start_command->prefix_command()->fallthrough(false);  // the workflow's flags are known only once the backend has named them
   start_command->footer("slipway run start WORKFLOW [flags of the workflow] [--name TEXT] [--watch] [--json]");
   start_command->callback([&context, start_command] {
     const auto arguments = start_command->remaining();

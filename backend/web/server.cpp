@@ -59,13 +59,15 @@ class WebServerImpl final : public WebServer {
       transports_ = options.tls_certificate.empty() ? plain_transports()
                                                     : tls_transports(options.tls_certificate, options.tls_key);
     } catch (const std::exception& exception) {
-      return base::error(absl::StatusCode::kInvalidArgument, std::string("the TLS files cannot be used: ") + exception.what(),
+      return base::error(absl::StatusCode::kInvalidArgument,
+                         std::string("the TLS files cannot be used: ") + exception.what(),
                          {"INVALID_TLS", "", "give PEM files of a certificate chain and its key"});
     }
     return absl::OkStatus();
   }
 
   int port() const override { return port_; }
+  boost::asio::io_context& io() override { return io_; }
 
   void start(Handler& site, std::function<void(const RequestHead&, int, int64_t)> request_done) override {
     site_ = &site;

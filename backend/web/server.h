@@ -9,6 +9,10 @@
 #include "absl/status/statusor.h"
 #include "backend/web/exchange.h"
 
+namespace boost::asio {
+class io_context;
+}
+
 namespace slipway::web {
 
 struct WebServerOptions {
@@ -25,6 +29,8 @@ class WebServer {
   virtual ~WebServer() = default;
 
   virtual int port() const = 0;
+  // Of the I/O thread, for handlers that open connections of their own.
+  virtual boost::asio::io_context& io() = 0;
   // Once. `site` must live until this is destroyed; `request_done` is called on the I/O thread.
   virtual void start(Handler& site, std::function<void(const RequestHead&, int, int64_t)> request_done) = 0;
   // Accepts no more and breaks what is open. What calls under way resume still runs, until this is destroyed.

@@ -100,11 +100,13 @@ async function importData() {
   await page.getByRole("heading", { name: "harbour" }).waitFor();
 }
 
-/** Ant Design's select: open by its input, pick by its text. */
+/** Ant Design's select: open by its input, pick by its text in its own list. */
 async function choose(input, text) {
-  await input.click();
+  await input.click({ force: true }); // what is chosen lies over the input
+  const list = await until("the list to open", () => input.getAttribute("aria-controls"));
   await stage.page
-    .locator(".ant-select-dropdown:not(.ant-select-dropdown-hidden) .ant-select-item-option", { hasText: text })
+    .locator(".ant-select-dropdown", { has: stage.page.locator(`[id="${list}"]`) })
+    .locator(".ant-select-item-option", { hasText: text })
     .first()
     .click();
 }
@@ -131,7 +133,7 @@ async function startRun() {
   await page.getByLabel(/^Sequence length/).fill("96");
   await page.locator(".wrong", { hasText: /\S/ }).first().waitFor({ state: "hidden" });
   await next.click();
-  await page.getByRole("button", { name: "Review" }).click();
+  await page.getByRole("button", { name: "Review", exact: true }).last().click();
   await page.getByText("slipway run start").first().waitFor();
   await screenshot("light-wizard-review");
   const start = page.getByRole("button", { name: "Start run" });

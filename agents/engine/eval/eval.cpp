@@ -23,7 +23,7 @@ using SteadyClock = std::chrono::steady_clock;
 
 constexpr char kAdapter[] = "adapter";
 constexpr int64_t kUsualLength = 8192;  // what the engine takes of a longer model by itself
-constexpr int kTaskVersion = 1;  // rises when the same task would give other numbers
+constexpr int kTaskVersion = 1;         // rises when the same task would give other numbers
 
 double seconds_since(SteadyClock::time_point begin) {
   return std::chrono::duration<double>(SteadyClock::now() - begin).count();
@@ -49,9 +49,10 @@ class Evaluation {
     for (size_t i = 0; i < spec_["tasks"].size(); ++i) {
       for (size_t j = 0; j < i; ++j) {
         if (spec_["tasks"][i]["name"] == spec_["tasks"][j]["name"]) {
-          throw base::Error(base::kInvalidSpec, "tasks[" + std::to_string(i) + "].name is the same as tasks[" +
-                                                    std::to_string(j) + "].name",
-                            "give every task a name of its own");
+          throw base::Error(
+              base::kInvalidSpec,
+              "tasks[" + std::to_string(i) + "].name is the same as tasks[" + std::to_string(j) + "].name",
+              "give every task a name of its own");
         }
       }
     }
@@ -68,9 +69,9 @@ class Evaluation {
     for (size_t i = 0; i < spec_["tasks"].size(); ++i) {
       const auto length = spec_["tasks"][i]["max_length"].get<int64_t>();
       if (length > limit) {
-        throw base::Error(base::kInvalidSpec, "tasks[" + std::to_string(i) + "].max_length is " +
-                                                  std::to_string(length) + ", the model takes at most " +
-                                                  std::to_string(limit),
+        throw base::Error(base::kInvalidSpec,
+                          "tasks[" + std::to_string(i) + "].max_length is " + std::to_string(length) +
+                              ", the model takes at most " + std::to_string(limit),
                           "give 0 for the model's own");
       }
       // Rows may be longer than the engine's own choice for a long model.
@@ -79,9 +80,9 @@ class Evaluation {
     engine_ = std::make_unique<runtime::Engine>(model, options);
     dtype_ = options.weight_type == runtime::WeightType::kBF16 ? "bf16" : "f32";
     if (tokenizer_->vocab_size() > engine_->architecture().vocab_size) {
-      throw base::Error(base::kInvalidModel, model.string() + ": the tokenizer has " +
-                                                 std::to_string(tokenizer_->vocab_size()) + " tokens, the model " +
-                                                 std::to_string(engine_->architecture().vocab_size),
+      throw base::Error(base::kInvalidModel,
+                        model.string() + ": the tokenizer has " + std::to_string(tokenizer_->vocab_size()) +
+                            " tokens, the model " + std::to_string(engine_->architecture().vocab_size),
                         "use the tokenizer that belongs to the model");
     }
     const std::string folder = spec_["model"]["adapter"].get<std::string>();
@@ -110,14 +111,16 @@ class Evaluation {
                         "check the file and its format; with assistant_only, rows need an answer of the assistant");
     }
     if (examples.truncated_rows > 0) {
-      context_.events.warning("ROWS_TRUNCATED", std::to_string(examples.truncated_rows) + " of " +
-                                                    std::to_string(examples.rows) + " rows were cut to " +
-                                                    std::to_string(options.max_length) + " tokens",
+      context_.events.warning("ROWS_TRUNCATED",
+                              std::to_string(examples.truncated_rows) + " of " + std::to_string(examples.rows) +
+                                  " rows were cut to " + std::to_string(options.max_length) + " tokens",
                               "raise max_length where the model allows it");
     }
     if (examples.dropped_rows > 0) {
-      context_.events.warning("ROWS_DROPPED", std::to_string(examples.dropped_rows) + " of " +
-                                                  std::to_string(examples.rows) + " rows have no token to score", "");
+      context_.events.warning("ROWS_DROPPED",
+                              std::to_string(examples.dropped_rows) + " of " + std::to_string(examples.rows) +
+                                  " rows have no token to score",
+                              "");
     }
     const auto begin = SteadyClock::now();
     const auto measured = measure_perplexity(
@@ -139,13 +142,14 @@ class Evaluation {
                       {"rows", examples.kept.size()},
                       {"truncated_rows", examples.truncated_rows},
                       {"dropped_rows", examples.dropped_rows}};
-    configs_[name] = {{"task", name},
-                      {"output_type", "loglikelihood_rolling"},
-                      {"dataset_path", path},
-                      {"format", task["data"]["format"]},
-                      {"assistant_only", options.assistant_only},
-                      {"max_length", options.max_length},
-                      {"metric_list", {{{"metric", "perplexity"}, {"aggregation", "perplexity"}, {"higher_is_better", false}}}}};
+    configs_[name] = {
+        {"task", name},
+        {"output_type", "loglikelihood_rolling"},
+        {"dataset_path", path},
+        {"format", task["data"]["format"]},
+        {"assistant_only", options.assistant_only},
+        {"max_length", options.max_length},
+        {"metric_list", {{{"metric", "perplexity"}, {"aggregation", "perplexity"}, {"higher_is_better", false}}}}};
     versions_[name] = kTaskVersion;
     samples_[name] = {{"original", examples.rows}, {"effective", examples.kept.size()}};
     context_.events.phase(name, "end");

@@ -87,8 +87,12 @@ Example ExampleEncoder::encode(std::string_view line) const {
   if (!row.is_object()) throw bad_row("the line is not a JSON object");
   Example example;
   switch (options_.format) {
-    case DataFormat::kMessages: example = encode_messages(row); break;
-    case DataFormat::kText: example = encode_plain("", text_field(row, "text")); break;
+    case DataFormat::kMessages:
+      example = encode_messages(row);
+      break;
+    case DataFormat::kText:
+      example = encode_plain("", text_field(row, "text"));
+      break;
     case DataFormat::kPromptCompletion:
       example = encode_plain(text_field(row, "prompt"), text_field(row, "completion"));
       break;
@@ -121,7 +125,8 @@ Examples ExampleEncoder::read(const std::filesystem::path& path) const {
       example.tokens.resize(static_cast<size_t>(options_.max_length));
       example.scored.resize(static_cast<size_t>(options_.max_length));
     }
-    const auto scored = std::count_if(example.scored.begin(), example.scored.end(), [](uint8_t one) { return one != 0; });
+    const auto scored =
+        std::count_if(example.scored.begin(), example.scored.end(), [](uint8_t one) { return one != 0; });
     if (scored == 0) {
       ++examples.dropped_rows;
       continue;

@@ -34,9 +34,9 @@ struct ExampleOptions {
   int64_t limit = 0;           // rows at most; 0: all
 };
 
-// Rows as the model sees them, the same as slipway-train makes of them. messages: the chat template's rendering; text: the
-// text and the end-of-text token; prompt_completion: both and the end-of-text token, the completion scored. The tokenizer
-// must outlive it.
+// Rows as the model sees them, the same as slipway-train makes of them. messages: the chat template's rendering; text:
+// the text and the end-of-text token; prompt_completion: both and the end-of-text token, the completion scored. The
+// tokenizer must outlive it.
 class ExampleEncoder {
  public:
   // Throws base::Error when messages are to be read and the tokenizer has no chat template.

@@ -104,7 +104,8 @@ std::optional<Perplexity> measure_perplexity(const Examples& examples, runtime::
 
   Perplexity result;
   result.tokens = examples.scored_tokens;
-  result.loss = std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(std::max<int64_t>(1, result.tokens));
+  result.loss =
+      std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(std::max<int64_t>(1, result.tokens));
   result.perplexity = std::exp(result.loss);
   return result;
 }

@@ -21,9 +21,9 @@ struct Perplexity {
   int64_t tokens = 0;     // scored
 };
 
-// Scores all examples, several at a time. `on_progress(done, total)` counts tokens (all that are computed), about once a
-// second, on the calling thread. Nothing is returned when `stop` became true. The result does not depend on the order in
-// which rows finish. Throws base::Error.
+// Scores all examples, several at a time. `on_progress(done, total)` counts tokens (all that are computed), about once
+// a second, on the calling thread. Nothing is returned when `stop` became true. The result does not depend on the order
+// in which rows finish. Throws base::Error.
 std::optional<Perplexity> measure_perplexity(const Examples& examples, runtime::Engine& engine,
                                              const std::string& adapter,
                                              const std::function<void(int64_t done, int64_t total)>& on_progress,

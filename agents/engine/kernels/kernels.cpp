@@ -8,8 +8,10 @@ namespace {
 bool machine_has(Level level) {
 #if defined(__x86_64__)
   switch (level) {
-    case Level::kPortable: return true;
-    case Level::kAvx2: return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
+    case Level::kPortable:
+      return true;
+    case Level::kAvx2:
+      return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
     case Level::kAvx512:
       return __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
              __builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512vl") != 0;

@@ -32,7 +32,8 @@ struct AttentionCall {
   const float* queries = nullptr;  // [heads, head_dim]
   int64_t heads = 0;
   int64_t head_dim = 0;
-  const float* keys = nullptr;    // page p of this layer and head lies at keys + pages[p] * page_stride: [kPageTokens, head_dim]
+  const float* keys =
+      nullptr;  // page p of this layer and head lies at keys + pages[p] * page_stride: [kPageTokens, head_dim]
   const float* values = nullptr;  // likewise
   const int32_t* pages = nullptr;
   int64_t page_stride = 0;

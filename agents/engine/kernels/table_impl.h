@@ -1,6 +1,6 @@
-// The kernels' one implementation, over a vector type V that each level's file defines. Included only by those files, which
-// are compiled with different machine flags: everything here must have internal linkage, and nothing from the standard
-// library that the linker could share between them may be used.
+// The kernels' one implementation, over a vector type V that each level's file defines. Included only by those files,
+// which are compiled with different machine flags: everything here must have internal linkage, and nothing from the
+// standard library that the linker could share between them may be used.
 #pragma once
 
 #include <cstdint>
@@ -95,8 +95,12 @@ inline void matmul_typed(const MatmulCall& call, const T* weights) {
 template <typename V>
 void matmul(const MatmulCall& call) {
   switch (call.format) {
-    case WeightFormat::kF32: matmul_typed<V>(call, static_cast<const float*>(call.weights)); break;
-    case WeightFormat::kBF16: matmul_typed<V>(call, static_cast<const uint16_t*>(call.weights)); break;
+    case WeightFormat::kF32:
+      matmul_typed<V>(call, static_cast<const float*>(call.weights));
+      break;
+    case WeightFormat::kBF16:
+      matmul_typed<V>(call, static_cast<const uint16_t*>(call.weights));
+      break;
   }
 }
 
@@ -190,7 +194,8 @@ void attention(const AttentionCall& call) {
     for (; d < call.head_dim; ++d) {
       float sum = 0;
       for (int64_t t = 0; t < call.length; ++t) {
-        sum += row[t] * call.values[call.pages[t / kPageTokens] * call.page_stride + t % kPageTokens * call.head_dim + d];
+        sum +=
+            row[t] * call.values[call.pages[t / kPageTokens] * call.page_stride + t % kPageTokens * call.head_dim + d];
       }
       out[d] = sum * factor;
     }
@@ -241,12 +246,12 @@ void add(float* y, const float* x, int64_t size) {
 
 template <typename V>
 constexpr Table make_table(const char* name) {
-  return {name,    matmul<V>, attention<V>, rms_norm<V>, silu_multiply<V>,
-          add<V>, maximum<V>, sum_exp<V>};
+  return {name, matmul<V>, attention<V>, rms_norm<V>, silu_multiply<V>, add<V>, maximum<V>, sum_exp<V>};
 }
 
 // Coefficients of exp(r) for |r| ≤ ln(2)/2: the Taylor series to r^7, whose error there is below half a unit of f32.
-inline constexpr float kExpCoefficients[] = {1.0F / 5040, 1.0F / 720, 1.0F / 120, 1.0F / 24, 1.0F / 6, 0.5F, 1.0F, 1.0F};
+inline constexpr float kExpCoefficients[] = {1.0F / 5040, 1.0F / 720, 1.0F / 120, 1.0F / 24,
+                                             1.0F / 6,    0.5F,       1.0F,       1.0F};
 inline constexpr float kLog2E = 1.44269504088896341F;
 inline constexpr float kLn2High = 0.693359375F;  // exact in few bits, so that n × it is exact
 inline constexpr float kLn2Low = -2.12194440e-4F;

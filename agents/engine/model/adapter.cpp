@@ -20,7 +20,8 @@ constexpr const char* kSuffixB = ".lora_B.weight";
 constexpr int64_t kMaxRank = 1 << 14;
 
 [[noreturn]] void fail(const std::filesystem::path& file, const std::string& what) {
-  throw base::Error(base::kInvalidModel, file.string() + ": " + what, "save the adapter again with peft or slipway-train");
+  throw base::Error(base::kInvalidModel, file.string() + ": " + what,
+                    "save the adapter again with peft or slipway-train");
 }
 
 [[noreturn]] void unsupported(const std::filesystem::path& file, const std::string& what) {
@@ -141,7 +142,8 @@ void save_adapter(const std::filesystem::path& folder, const Adapter& adapter) {
   std::vector<TensorView> views;
   for (const AdapterTensor& tensor : adapter.tensors) {
     const auto view = [&](const char* suffix, int64_t rows, int64_t columns, const std::vector<float>& values) {
-      views.push_back({kPrefix + tensor.module + suffix, DType::kF32, {rows, columns}, std::as_bytes(std::span(values))});
+      views.push_back(
+          {kPrefix + tensor.module + suffix, DType::kF32, {rows, columns}, std::as_bytes(std::span(values))});
     };
     view(kSuffixA, tensor.rank, tensor.in_features, tensor.a);
     view(kSuffixB, tensor.out_features, tensor.rank, tensor.b);

@@ -91,9 +91,12 @@ Activation activation_of(const std::string& name, const std::string& origin) {
 
 const char* activation_name(Activation activation) {
   switch (activation) {
-    case Activation::kSilu: return "silu";
-    case Activation::kGelu: return "gelu";
-    case Activation::kGeluTanh: return "gelu_pytorch_tanh";
+    case Activation::kSilu:
+      return "silu";
+    case Activation::kGelu:
+      return "gelu";
+    case Activation::kGeluTanh:
+      return "gelu_pytorch_tanh";
   }
   return "";
 }
@@ -181,7 +184,8 @@ void check_architecture(const Architecture& architecture, const std::string& ori
   };
   positive("rms_norm_eps", architecture.rms_norm_eps);
   positive("rope_theta", architecture.rope_theta);
-  if (architecture.rope_scaling != RopeScaling::kNone) positive("rope_scaling.factor", architecture.rope_scaling_factor);
+  if (architecture.rope_scaling != RopeScaling::kNone)
+    positive("rope_scaling.factor", architecture.rope_scaling_factor);
   if (architecture.rope_scaling == RopeScaling::kLlama3) {
     positive("rope_scaling.low_freq_factor", architecture.rope_low_freq_factor);
     in_range("rope_scaling.original_max_position_embeddings", architecture.rope_original_max_position, 1, 1 << 28);
@@ -209,7 +213,8 @@ Architecture architecture_from_config(const nlohmann::json& config, const std::s
     unsupported(origin, "model_type is '" + architecture.family.substr(0, 80) + "'", kKnownFamilies);
   }
   if (reader.find("quantization_config") != nullptr) {
-    unsupported(origin, "the weights are quantised (quantization_config)", "weights in F32, F16 or BF16, and GGUF files");
+    unsupported(origin, "the weights are quantised (quantization_config)",
+                "weights in F32, F16 or BF16, and GGUF files");
   }
   const bool mistral = architecture.family == "mistral";
   architecture.vocab_size = reader.integer("vocab_size");
@@ -217,7 +222,8 @@ Architecture architecture_from_config(const nlohmann::json& config, const std::s
   architecture.intermediate_size = reader.integer("intermediate_size");
   architecture.num_hidden_layers = reader.integer("num_hidden_layers");
   architecture.num_attention_heads = reader.integer("num_attention_heads");
-  architecture.num_key_value_heads = reader.integer("num_key_value_heads", mistral ? 8 : architecture.num_attention_heads);
+  architecture.num_key_value_heads =
+      reader.integer("num_key_value_heads", mistral ? 8 : architecture.num_attention_heads);
   const int64_t heads = std::max<int64_t>(architecture.num_attention_heads, 1);
   architecture.head_dim = reader.integer("head_dim", architecture.hidden_size / heads);
   architecture.max_position_embeddings = reader.integer("max_position_embeddings", mistral ? 131072 : 2048);

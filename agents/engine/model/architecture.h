@@ -1,5 +1,5 @@
-// One plain description of a decoder, from config.json or GGUF metadata. runtime/ and train/ each build their one generic
-// decoder from it, so a new family is a mapping here plus its parity test.
+// One plain description of a decoder, from config.json or GGUF metadata. runtime/ and train/ each build their one
+// generic decoder from it, so a new family is a mapping here plus its parity test.
 #pragma once
 
 #include <cstdint>
@@ -42,8 +42,8 @@ struct Architecture {
   int64_t parameter_count() const;
 };
 
-// From a parsed config.json (Hugging Face). `origin` names the file in errors. Throws base::Error: INVALID_MODEL with the
-// key, or UNSUPPORTED with the list of known families.
+// From a parsed config.json (Hugging Face). `origin` names the file in errors. Throws base::Error: INVALID_MODEL with
+// the key, or UNSUPPORTED with the list of known families.
 Architecture architecture_from_config(const nlohmann::json& config, const std::string& origin);
 
 // The reverse, for exported folders: a config.json that transformers loads unchanged.
@@ -52,7 +52,8 @@ nlohmann::ordered_json config_from_architecture(const Architecture& architecture
 // From a Hugging Face folder or a .gguf file.
 Architecture load_architecture(const std::filesystem::path& path);
 
-// The inverse frequencies of the rotary embedding, head_dim/2 of them, scaling applied (as transformers' rope utilities).
+// The inverse frequencies of the rotary embedding, head_dim/2 of them, scaling applied (as transformers' rope
+// utilities).
 std::vector<float> rope_inverse_frequencies(const Architecture& architecture);
 
 }  // namespace slipway::model

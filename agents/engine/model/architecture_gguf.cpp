@@ -22,7 +22,8 @@ void read_rope_divisors(const GgufFile& file, Architecture& architecture) {
   if (tensor == nullptr) return;
   const auto half = static_cast<size_t>(architecture.head_dim / 2);
   if (tensor->dtype != DType::kF32 || tensor->data.size() != half * sizeof(float)) {
-    throw base::Error(base::kInvalidModel, file.origin() + ": tensor rope_freqs.weight is not head_dim/2 numbers in F32",
+    throw base::Error(base::kInvalidModel,
+                      file.origin() + ": tensor rope_freqs.weight is not head_dim/2 numbers in F32",
                       "convert the model again");
   }
   std::vector<float> divisors(half);
@@ -61,7 +62,8 @@ Architecture architecture_from_gguf(const std::filesystem::path& path) {
   const std::string family(file.get_string("general.architecture"));
   if (family != "llama") unsupported(file, "general.architecture is '" + family.substr(0, 80) + "'", "llama");
   const auto key = [&](const char* name) { return family + "." + name; };
-  if (file.find_int(key("expert_count")).value_or(0) > 0) unsupported(file, "it is a mixture of experts", "dense models");
+  if (file.find_int(key("expert_count")).value_or(0) > 0)
+    unsupported(file, "it is a mixture of experts", "dense models");
 
   Architecture architecture;
   architecture.family = family;

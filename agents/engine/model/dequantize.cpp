@@ -127,8 +127,8 @@ void block_q6_k(const std::byte* in, float* out) {
       const int l0 = u8(low + 64 * part + i);
       const int l1 = u8(low + 64 * part + 32 + i);
       const int h = u8(high + 32 * part + i);
-      const int q[4] = {(l0 & 15) | ((h & 3) << 4), (l1 & 15) | (((h >> 2) & 3) << 4), (l0 >> 4) | (((h >> 4) & 3) << 4),
-                        (l1 >> 4) | ((h >> 6) << 4)};
+      const int q[4] = {(l0 & 15) | ((h & 3) << 4), (l1 & 15) | (((h >> 2) & 3) << 4),
+                        (l0 >> 4) | (((h >> 4) & 3) << 4), (l1 >> 4) | ((h >> 6) << 4)};
       for (int group = 0; group < 4; ++group) {
         const auto scale = static_cast<float>(static_cast<int8_t>(scales[8 * part + 2 * group + i / 16]));
         out[128 * part + 32 * group + i] = d * scale * static_cast<float>(q[group] - 32);
@@ -141,46 +141,83 @@ void block_q6_k(const std::byte* in, float* out) {
 
 int64_t block_elements(DType dtype) {
   switch (dtype) {
-    case DType::kQ8_0: case DType::kQ4_0: case DType::kQ4_1: case DType::kQ5_0: case DType::kQ5_1: return 32;
-    case DType::kQ4_K: case DType::kQ5_K: case DType::kQ6_K: return 256;
-    default: return 1;
+    case DType::kQ8_0:
+    case DType::kQ4_0:
+    case DType::kQ4_1:
+    case DType::kQ5_0:
+    case DType::kQ5_1:
+      return 32;
+    case DType::kQ4_K:
+    case DType::kQ5_K:
+    case DType::kQ6_K:
+      return 256;
+    default:
+      return 1;
   }
 }
 
 int64_t block_bytes(DType dtype) {
   switch (dtype) {
-    case DType::kF32: case DType::kI32: return 4;
-    case DType::kF16: case DType::kBF16: return 2;
-    case DType::kI64: return 8;
-    case DType::kU8: return 1;
-    case DType::kQ8_0: return 34;
-    case DType::kQ4_0: return 18;
-    case DType::kQ4_1: return 20;
-    case DType::kQ5_0: return 22;
-    case DType::kQ5_1: return 24;
-    case DType::kQ4_K: return 144;
-    case DType::kQ5_K: return 176;
-    case DType::kQ6_K: return 210;
+    case DType::kF32:
+    case DType::kI32:
+      return 4;
+    case DType::kF16:
+    case DType::kBF16:
+      return 2;
+    case DType::kI64:
+      return 8;
+    case DType::kU8:
+      return 1;
+    case DType::kQ8_0:
+      return 34;
+    case DType::kQ4_0:
+      return 18;
+    case DType::kQ4_1:
+      return 20;
+    case DType::kQ5_0:
+      return 22;
+    case DType::kQ5_1:
+      return 24;
+    case DType::kQ4_K:
+      return 144;
+    case DType::kQ5_K:
+      return 176;
+    case DType::kQ6_K:
+      return 210;
   }
   return 0;
 }
 
 std::string dtype_name(DType dtype) {
   switch (dtype) {
-    case DType::kF32: return "F32";
-    case DType::kF16: return "F16";
-    case DType::kBF16: return "BF16";
-    case DType::kQ8_0: return "Q8_0";
-    case DType::kQ4_0: return "Q4_0";
-    case DType::kQ4_1: return "Q4_1";
-    case DType::kQ5_0: return "Q5_0";
-    case DType::kQ5_1: return "Q5_1";
-    case DType::kQ4_K: return "Q4_K";
-    case DType::kQ5_K: return "Q5_K";
-    case DType::kQ6_K: return "Q6_K";
-    case DType::kI64: return "I64";
-    case DType::kI32: return "I32";
-    case DType::kU8: return "U8";
+    case DType::kF32:
+      return "F32";
+    case DType::kF16:
+      return "F16";
+    case DType::kBF16:
+      return "BF16";
+    case DType::kQ8_0:
+      return "Q8_0";
+    case DType::kQ4_0:
+      return "Q4_0";
+    case DType::kQ4_1:
+      return "Q4_1";
+    case DType::kQ5_0:
+      return "Q5_0";
+    case DType::kQ5_1:
+      return "Q5_1";
+    case DType::kQ4_K:
+      return "Q4_K";
+    case DType::kQ5_K:
+      return "Q5_K";
+    case DType::kQ6_K:
+      return "Q6_K";
+    case DType::kI64:
+      return "I64";
+    case DType::kI32:
+      return "I32";
+    case DType::kU8:
+      return "U8";
   }
   return "";
 }
@@ -213,15 +250,33 @@ void dequantize(DType dtype, std::span<const std::byte> data, std::span<float> o
     case DType::kBF16:
       for (size_t i = 0; i < out.size(); ++i) out[i] = bf16_to_f32(u16(data.data() + 2 * i));
       return;
-    case DType::kQ8_0: block = block_q8_0; break;
-    case DType::kQ4_0: block = block_q4_0; break;
-    case DType::kQ4_1: block = block_q4_1; break;
-    case DType::kQ5_0: block = block_q5_0; break;
-    case DType::kQ5_1: block = block_q5_1; break;
-    case DType::kQ4_K: block = block_q4_k; break;
-    case DType::kQ5_K: block = block_q5_k; break;
-    case DType::kQ6_K: block = block_q6_k; break;
-    case DType::kI64: case DType::kI32: case DType::kU8:
+    case DType::kQ8_0:
+      block = block_q8_0;
+      break;
+    case DType::kQ4_0:
+      block = block_q4_0;
+      break;
+    case DType::kQ4_1:
+      block = block_q4_1;
+      break;
+    case DType::kQ5_0:
+      block = block_q5_0;
+      break;
+    case DType::kQ5_1:
+      block = block_q5_1;
+      break;
+    case DType::kQ4_K:
+      block = block_q4_k;
+      break;
+    case DType::kQ5_K:
+      block = block_q5_k;
+      break;
+    case DType::kQ6_K:
+      block = block_q6_k;
+      break;
+    case DType::kI64:
+    case DType::kI32:
+    case DType::kU8:
       throw base::Error(base::kInvalidModel, "a tensor of " + dtype_name(dtype) + " cannot be read as a weight");
   }
   const auto elements = static_cast<size_t>(block_elements(dtype));

@@ -11,10 +11,22 @@ namespace slipway::model {
 namespace {
 
 enum GgufType : uint32_t {
-  kUint8 = 0, kInt8, kUint16, kInt16, kUint32, kInt32, kFloat32, kBool, kString, kArray, kUint64, kInt64, kFloat64,
+  kUint8 = 0,
+  kInt8,
+  kUint16,
+  kInt16,
+  kUint32,
+  kInt32,
+  kFloat32,
+  kBool,
+  kString,
+  kArray,
+  kUint64,
+  kInt64,
+  kFloat64,
 };
-constexpr const char* kTypeNames[] = {"uint8",   "int8", "uint16", "int16", "uint32", "int32",  "float32",
-                                      "bool",    "string", "array", "uint64", "int64", "float64"};
+constexpr const char* kTypeNames[] = {"uint8", "int8",   "uint16", "int16",  "uint32", "int32",  "float32",
+                                      "bool",  "string", "array",  "uint64", "int64",  "float64"};
 constexpr size_t kTypeBytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 
 constexpr uint64_t kMaxKeys = 1 << 16;
@@ -77,20 +89,34 @@ std::string quoted(std::string_view name) {
 
 std::optional<DType> dtype_of_ggml(uint32_t type) {
   switch (type) {
-    case 0: return DType::kF32;
-    case 1: return DType::kF16;
-    case 2: return DType::kQ4_0;
-    case 3: return DType::kQ4_1;
-    case 6: return DType::kQ5_0;
-    case 7: return DType::kQ5_1;
-    case 8: return DType::kQ8_0;
-    case 12: return DType::kQ4_K;
-    case 13: return DType::kQ5_K;
-    case 14: return DType::kQ6_K;
-    case 26: return DType::kI32;
-    case 27: return DType::kI64;
-    case 30: return DType::kBF16;
-    default: return std::nullopt;
+    case 0:
+      return DType::kF32;
+    case 1:
+      return DType::kF16;
+    case 2:
+      return DType::kQ4_0;
+    case 3:
+      return DType::kQ4_1;
+    case 6:
+      return DType::kQ5_0;
+    case 7:
+      return DType::kQ5_1;
+    case 8:
+      return DType::kQ8_0;
+    case 12:
+      return DType::kQ4_K;
+    case 13:
+      return DType::kQ5_K;
+    case 14:
+      return DType::kQ6_K;
+    case 26:
+      return DType::kI32;
+    case 27:
+      return DType::kI64;
+    case 30:
+      return DType::kBF16;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -103,19 +129,28 @@ T load(std::span<const std::byte> bytes, uint64_t index) {
 
 std::optional<int64_t> integer_at(uint32_t type, std::span<const std::byte> bytes, uint64_t index) {
   switch (type) {
-    case kUint8: case kBool: return load<uint8_t>(bytes, index);
-    case kInt8: return load<int8_t>(bytes, index);
-    case kUint16: return load<uint16_t>(bytes, index);
-    case kInt16: return load<int16_t>(bytes, index);
-    case kUint32: return load<uint32_t>(bytes, index);
-    case kInt32: return load<int32_t>(bytes, index);
-    case kInt64: return load<int64_t>(bytes, index);
+    case kUint8:
+    case kBool:
+      return load<uint8_t>(bytes, index);
+    case kInt8:
+      return load<int8_t>(bytes, index);
+    case kUint16:
+      return load<uint16_t>(bytes, index);
+    case kInt16:
+      return load<int16_t>(bytes, index);
+    case kUint32:
+      return load<uint32_t>(bytes, index);
+    case kInt32:
+      return load<int32_t>(bytes, index);
+    case kInt64:
+      return load<int64_t>(bytes, index);
     case kUint64: {
       const auto value = load<uint64_t>(bytes, index);
       if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) return std::nullopt;
       return static_cast<int64_t>(value);
     }
-    default: return std::nullopt;
+    default:
+      return std::nullopt;
   }
 }
 

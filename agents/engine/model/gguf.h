@@ -1,5 +1,5 @@
-// GGUF (version 2 and 3) metadata and tensor table over a mapped file. Used by architecture and weights here, and by text/
-// for the vocabulary. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+// GGUF (version 2 and 3) metadata and tensor table over a mapped file. Used by architecture and weights here, and by
+// text/ for the vocabulary. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 #pragma once
 
 #include <cstdint>
@@ -33,7 +33,8 @@ struct GgufTensor {
 // nothing when the key is missing and throw only for another type.
 class GgufFile {
  public:
-  // Throws base::Error: NOT_FOUND, IO, INVALID_MODEL (naming file and key or tensor), UNSUPPORTED (tensor types, byte order).
+  // Throws base::Error: NOT_FOUND, IO, INVALID_MODEL (naming file and key or tensor), UNSUPPORTED (tensor types, byte
+  // order).
   explicit GgufFile(const std::filesystem::path& path);
   // Over bytes that the caller keeps alive; `origin` names them in errors.
   GgufFile(std::span<const std::byte> bytes, std::string origin);
@@ -58,7 +59,7 @@ class GgufFile {
 
   // Whole arrays.
   std::vector<std::string_view> get_strings(std::string_view key) const;
-  std::vector<int64_t> get_ints(std::string_view key) const;  // integers and bools
+  std::vector<int64_t> get_ints(std::string_view key) const;   // integers and bools
   std::vector<double> get_floats(std::string_view key) const;  // any numbers
   bool is_array(std::string_view key) const;
 
@@ -67,7 +68,7 @@ class GgufFile {
 
  private:
   struct Value {
-    uint32_t type = 0;          // of the value, or of the array's elements
+    uint32_t type = 0;  // of the value, or of the array's elements
     bool array = false;
     uint64_t count = 1;
     std::span<const std::byte> bytes;  // the value itself; for strings with their length prefixes

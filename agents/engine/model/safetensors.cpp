@@ -125,8 +125,9 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Tens
   for (const TensorView& tensor : tensors) {
     const auto size = checked_bytes(tensor.dtype, tensor.shape);
     if (!size || *size != tensor.data.size() || block_elements(tensor.dtype) != 1) {
-      throw base::Error(base::kInvalidModel, "tensor " + tensor.name + " of type " + dtype_name(tensor.dtype) +
-                                                 " cannot be written: its data does not fit its shape, or it is quantised");
+      throw base::Error(base::kInvalidModel,
+                        "tensor " + tensor.name + " of type " + dtype_name(tensor.dtype) +
+                            " cannot be written: its data does not fit its shape, or it is quantised");
     }
     header[tensor.name] = {
         {"dtype", dtype_name(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + *size}}};

@@ -11,8 +11,9 @@
 
 namespace slipway::model {
 
-// The tensors of a file that lies in `bytes`, sorted by name; their data points into it. `origin` names the file in errors.
-// Throws base::Error INVALID_MODEL naming file and tensor, UNSUPPORTED for element types that no decoder here reads.
+// The tensors of a file that lies in `bytes`, sorted by name; their data points into it. `origin` names the file in
+// errors. Throws base::Error INVALID_MODEL naming file and tensor, UNSUPPORTED for element types that no decoder here
+// reads.
 std::vector<TensorView> parse_safetensors(std::span<const std::byte> bytes, const std::string& origin);
 
 }  // namespace slipway::model

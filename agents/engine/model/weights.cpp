@@ -37,7 +37,8 @@ class NamedTensors : public Weights {
   void add(TensorView tensor) {
     const std::string name = tensor.name;
     if (!tensors_.emplace(name, std::move(tensor)).second) {
-      throw base::Error(base::kInvalidModel, origin_ + ": tensor " + name + " is there twice", "export the model again");
+      throw base::Error(base::kInvalidModel, origin_ + ": tensor " + name + " is there twice",
+                        "export the model again");
     }
     names_.push_back(name);
   }
@@ -58,7 +59,8 @@ class NamedTensors : public Weights {
     if (tensor.dtype == DType::kI64 || tensor.dtype == DType::kI32 || tensor.dtype == DType::kU8) {
       throw base::Error(base::kInvalidModel,
                         origin_ + ": tensor " + tensor.name + " is of type " + dtype_name(tensor.dtype) +
-                            ", a floating or quantised type expected", "download or export the model again");
+                            ", a floating or quantised type expected",
+                        "download or export the model again");
     }
     if (tensor.elements() != static_cast<int64_t>(out.size())) {
       throw base::Error(base::kInvalidModel, origin_ + ": tensor " + tensor.name + " has " +

@@ -62,9 +62,10 @@ class Loader {
       for (const int64_t size : sizes) joined += (joined.empty() ? "" : " × ") + std::to_string(size);
       return joined;
     };
-    throw base::Error(base::kInvalidModel,
-                      path_ + ": tensor " + name + " is " + text(view.shape) + ", the configuration says " + text(shape),
-                      "the weights and the configuration are of different models; download or export the model again");
+    throw base::Error(
+        base::kInvalidModel,
+        path_ + ": tensor " + name + " is " + text(view.shape) + ", the configuration says " + text(shape),
+        "the weights and the configuration are of different models; download or export the model again");
   }
 
   std::string path_;
@@ -86,7 +87,8 @@ Decoder::Decoder(const std::filesystem::path& path, const model::Architecture& a
   const int64_t hidden = architecture.hidden_size;
   const int64_t inner = architecture.intermediate_size;
   embeddings_ = loader.stacked({{"model.embed_tokens.weight", architecture.vocab_size}}, hidden);
-  if (!architecture.tie_word_embeddings) output_ = loader.stacked({{"lm_head.weight", architecture.vocab_size}}, hidden);
+  if (!architecture.tie_word_embeddings)
+    output_ = loader.stacked({{"lm_head.weight", architecture.vocab_size}}, hidden);
   final_norm_ = loader.vector("model.norm.weight", hidden);
   for (int64_t i = 0; i < architecture.num_hidden_layers; ++i) {
     const std::string prefix = "model.layers." + std::to_string(i) + ".";
@@ -96,13 +98,15 @@ Decoder::Decoder(const std::filesystem::path& path, const model::Architecture& a
     layer.mlp_norm = loader.vector(prefix + "post_attention_layernorm.weight", hidden);
     layer.attention_in = loader.stacked({{attention + "q_proj.weight", queries_},
                                          {attention + "k_proj.weight", keys_},
-                                         {attention + "v_proj.weight", keys_}}, hidden);
+                                         {attention + "v_proj.weight", keys_}},
+                                        hidden);
     layer.attention_out = loader.stacked({{attention + "o_proj.weight", hidden}}, queries_);
     layer.mlp_in = loader.stacked({{mlp + "gate_proj.weight", inner}, {mlp + "up_proj.weight", inner}}, hidden);
     layer.mlp_out = loader.stacked({{mlp + "down_proj.weight", hidden}}, inner);
     if (architecture.attention_bias) {
-      layer.attention_in_bias = loader.stacked_bias(
-          {{attention + "q_proj.bias", queries_}, {attention + "k_proj.bias", keys_}, {attention + "v_proj.bias", keys_}});
+      layer.attention_in_bias = loader.stacked_bias({{attention + "q_proj.bias", queries_},
+                                                     {attention + "k_proj.bias", keys_},
+                                                     {attention + "v_proj.bias", keys_}});
       layer.attention_out_bias = loader.vector(attention + "o_proj.bias", hidden);
     }
     if (architecture.mlp_bias) {
@@ -127,7 +131,9 @@ Decoder::Decoder(const std::filesystem::path& path, const model::Architecture& a
 
 void Decoder::reserve(int64_t rows) {
   if (rows <= reserved_rows_) return;
-  const auto sized = [&](std::vector<float>& buffer, int64_t width) { buffer.resize(static_cast<size_t>(rows * width)); };
+  const auto sized = [&](std::vector<float>& buffer, int64_t width) {
+    buffer.resize(static_cast<size_t>(rows * width));
+  };
   sized(hidden_, architecture_.hidden_size);
   sized(normed_, architecture_.hidden_size);
   sized(attention_in_, queries_ + 2 * keys_);
@@ -209,7 +215,9 @@ void Decoder::add_lora(std::span<const Segment> segments, size_t layer, Module m
 void Decoder::normalize(const float* x, const std::vector<float>& weight, int64_t rows, float* out) {
   const int64_t size = architecture_.hidden_size;
   const auto epsilon = static_cast<float>(architecture_.rms_norm_eps);
-  const auto one = [&](int64_t row, int) { table_.rms_norm(x + row * size, weight.data(), epsilon, size, out + row * size); };
+  const auto one = [&](int64_t row, int) {
+    table_.rms_norm(x + row * size, weight.data(), epsilon, size, out + row * size);
+  };
   if (rows * size <= kSerialWork) {
     for (int64_t row = 0; row < rows; ++row) one(row, 0);
   } else {
@@ -331,17 +339,20 @@ void Decoder::forward(std::span<const int32_t> tokens, std::span<const Segment> 
   const int64_t hidden = architecture_.hidden_size, inner = architecture_.intermediate_size;
   const int64_t width = queries_ + 2 * keys_;
   reserve(rows);
-  for (int64_t row = 0; row < rows; ++row) embeddings_.read_row(tokens[static_cast<size_t>(row)], hidden_.data() + row * hidden);
+  for (int64_t row = 0; row < rows; ++row)
+    embeddings_.read_row(tokens[static_cast<size_t>(row)], hidden_.data() + row * hidden);
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
     normalize(hidden_.data(), layer.attention_norm, rows, normed_.data());
-    linear(normed_.data(), hidden, rows, layer.attention_in, layer.attention_in_bias, attention_in_.data(), width, false);
+    linear(normed_.data(), hidden, rows, layer.attention_in, layer.attention_in_bias, attention_in_.data(), width,
+           false);
     add_lora(segments, i, Module::kQuery, normed_.data(), hidden, attention_in_.data(), width);
     add_lora(segments, i, Module::kKey, normed_.data(), hidden, attention_in_.data() + queries_, width);
     add_lora(segments, i, Module::kValue, normed_.data(), hidden, attention_in_.data() + queries_ + keys_, width);
     rotate_and_store(segments, static_cast<int64_t>(i), cache);
     attend(segments, static_cast<int64_t>(i), cache);
-    linear(attention_out_.data(), queries_, rows, layer.attention_out, layer.attention_out_bias, hidden_.data(), hidden, true);
+    linear(attention_out_.data(), queries_, rows, layer.attention_out, layer.attention_out_bias, hidden_.data(), hidden,
+           true);
     add_lora(segments, i, Module::kOutput, attention_out_.data(), queries_, hidden_.data(), hidden);
 
     normalize(hidden_.data(), layer.mlp_norm, rows, normed_.data());

@@ -17,9 +17,9 @@ namespace slipway::runtime {
 
 // Consecutive tokens of one sequence within a batch.
 struct Segment {
-  int64_t row = 0;       // the first of its rows in the batch
+  int64_t row = 0;  // the first of its rows in the batch
   int64_t rows = 0;
-  int64_t position = 0;  // of the first row within the sequence
+  int64_t position = 0;            // of the first row within the sequence
   const int32_t* pages = nullptr;  // the sequence's pages of the KV cache, enough for all its positions so far
   const Lora* lora = nullptr;      // null: the base model
 };
@@ -30,8 +30,8 @@ class Decoder {
   Decoder(const std::filesystem::path& path, const model::Architecture& architecture, kernels::WeightFormat format,
           int64_t max_length, ThreadPool& pool, const kernels::Table& table);
 
-  // Runs the layers over `tokens`, whose rows the segments cover in order, and stores their keys and values in the cache.
-  // Segments with the same adapter should be neighbours. The results wait for logits().
+  // Runs the layers over `tokens`, whose rows the segments cover in order, and stores their keys and values in the
+  // cache. Segments with the same adapter should be neighbours. The results wait for logits().
   void forward(std::span<const int32_t> tokens, std::span<const Segment> segments, const KvCache& cache);
 
   // Logits of some rows of the last forward(), to out[rows.size(), vocab_size].

@@ -29,8 +29,9 @@ constexpr char kInvalidRequest[] = "INVALID_REQUEST";
 int64_t checked_max_length(const EngineOptions& options, const model::Architecture& architecture) {
   const int64_t limit = architecture.max_position_embeddings;
   if (options.max_model_len < 0 || options.max_model_len > limit) {
-    throw base::Error(base::kInvalidSpec, "max_model_len is " + std::to_string(options.max_model_len) +
-                                              ", the model's own limit is " + std::to_string(limit),
+    throw base::Error(base::kInvalidSpec,
+                      "max_model_len is " + std::to_string(options.max_model_len) + ", the model's own limit is " +
+                          std::to_string(limit),
                       "give 1 to " + std::to_string(limit) + ", or 0 for the model's limit");
   }
   return options.max_model_len > 0 ? options.max_model_len : std::min(limit, kDefaultMaxLength);
@@ -155,8 +156,8 @@ class Engine::Impl {
       if (reason == FinishReason::kStop) {
         done.set_value();
       } else {
-        done.set_exception(std::make_exception_ptr(base::Error(
-            "ENGINE_FAILED", message.empty() ? "the engine was stopped in mid-work" : message, "")));
+        done.set_exception(std::make_exception_ptr(
+            base::Error("ENGINE_FAILED", message.empty() ? "the engine was stopped in mid-work" : message, "")));
       }
     };
     enqueue(std::move(sequence));
@@ -169,15 +170,16 @@ class Engine::Impl {
   void check_tokens(const std::vector<int32_t>& tokens, int64_t most) const {
     if (tokens.empty()) throw base::Error(kInvalidRequest, "the prompt is empty", "give at least one token");
     if (static_cast<int64_t>(tokens.size()) > most) {
-      throw base::Error(kInvalidRequest, "the prompt has " + std::to_string(tokens.size()) +
-                                             " tokens, this model takes at most " + std::to_string(most) + " of its " +
-                                             std::to_string(max_length_),
+      throw base::Error(kInvalidRequest,
+                        "the prompt has " + std::to_string(tokens.size()) + " tokens, this model takes at most " +
+                            std::to_string(most) + " of its " + std::to_string(max_length_),
                         "shorten the prompt, or start the server with a larger max_model_len");
     }
     for (const int32_t id : tokens) {
       if (id < 0 || id >= architecture_.vocab_size) {
-        throw base::Error(kInvalidRequest, "the prompt holds token " + std::to_string(id) + ", the vocabulary has " +
-                                               std::to_string(architecture_.vocab_size),
+        throw base::Error(kInvalidRequest,
+                          "the prompt holds token " + std::to_string(id) + ", the vocabulary has " +
+                              std::to_string(architecture_.vocab_size),
                           "use the tokenizer that came with the model");
       }
     }
@@ -188,7 +190,8 @@ class Engine::Impl {
     const std::lock_guard lock(mutex_);
     const auto found = adapters_.find(name);
     if (found == adapters_.end()) {
-      throw base::Error(base::kNotFound, "the adapter '" + name + "' is not loaded", "load it first, or use the base model");
+      throw base::Error(base::kNotFound, "the adapter '" + name + "' is not loaded",
+                        "load it first, or use the base model");
     }
     return found->second;
   }
@@ -294,7 +297,8 @@ class Engine::Impl {
     decoder_.forward(tokens, segments, cache_);
     std::vector<Sequence*> scored;
     for (const auto& [sequence, count] : plan) {
-      prompt_tokens_ += std::max<int64_t>(0, std::min(sequence->prompt_tokens, sequence->computed + count) - sequence->computed);
+      prompt_tokens_ +=
+          std::max<int64_t>(0, std::min(sequence->prompt_tokens, sequence->computed + count) - sequence->computed);
       sequence->computed += count;
       if (sequence->on_logits && sequence->computed == sequence->prompt_tokens) scored.push_back(sequence);
     }
@@ -443,7 +447,8 @@ std::vector<float> Engine::logits(const std::vector<int32_t>& tokens, const std:
   const auto first = all_positions || tokens.empty() ? size_t{0} : tokens.size() - 1;
   std::vector<float> result((tokens.size() - first) * vocabulary);
   impl_->evaluate(tokens, adapter, static_cast<int64_t>(first), [&](int64_t position, const float* logits) {
-    std::copy(logits, logits + vocabulary, result.begin() + static_cast<std::ptrdiff_t>((static_cast<size_t>(position) - first) * vocabulary));
+    std::copy(logits, logits + vocabulary,
+              result.begin() + static_cast<std::ptrdiff_t>((static_cast<size_t>(position) - first) * vocabulary));
   });
   return result;
 }

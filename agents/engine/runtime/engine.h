@@ -47,7 +47,7 @@ struct TokenLogprob {
 
 struct GeneratedToken {
   int32_t id = 0;
-  float logprob = 0;                      // natural log, under the model's own distribution
+  float logprob = 0;                       // natural log, under the model's own distribution
   std::vector<TokenLogprob> top_logprobs;  // best first
 };
 
@@ -63,8 +63,8 @@ struct GenerationRequest {
   std::vector<int32_t> stop_token_ids;  // beside the model's own end tokens
 
   // Both are called on the engine's thread and must not block; they may call submit() and cancel(). An end token is not
-  // given to on_token: it finishes the request with kStop. A false return ends the request with kStop too (a stop string,
-  // or the client left). on_finish comes exactly once, last.
+  // given to on_token: it finishes the request with kStop. A false return ends the request with kStop too (a stop
+  // string, or the client left). on_finish comes exactly once, last.
   std::function<bool(const GeneratedToken&)> on_token;
   std::function<void(FinishReason, const std::string& message)> on_finish;
 };
@@ -89,9 +89,9 @@ class Engine {
   void unload_adapter(const std::string& name);
   std::vector<std::string> adapters() const;
 
-  // Queues a request; any thread. Returns its id. Throws base::Error INVALID_REQUEST for a prompt that is empty, too long,
-  // or holds ids outside the vocabulary, and for sampling options out of range; NOT_FOUND for an adapter that is not
-  // loaded. Its output depends on the request alone, not on what else runs beside it.
+  // Queues a request; any thread. Returns its id. Throws base::Error INVALID_REQUEST for a prompt that is empty, too
+  // long, or holds ids outside the vocabulary, and for sampling options out of range; NOT_FOUND for an adapter that is
+  // not loaded. Its output depends on the request alone, not on what else runs beside it.
   uint64_t submit(GenerationRequest request);
   void cancel(uint64_t id);
   EngineStats stats() const;

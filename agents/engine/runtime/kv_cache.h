@@ -10,8 +10,8 @@
 
 namespace slipway::runtime {
 
-// One page holds kernels::kPageTokens positions of all layers and heads. Memory is backed when a page is first used, and
-// the page given back last is handed out first.
+// One page holds kernels::kPageTokens positions of all layers and heads. Memory is backed when a page is first used,
+// and the page given back last is handed out first.
 class KvCache {
  public:
   KvCache(int64_t layers, int64_t heads, int64_t head_dim, int64_t pages);

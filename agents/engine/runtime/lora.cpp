@@ -32,11 +32,18 @@ std::pair<int64_t, int64_t> shape_of(Module module, const model::Architecture& a
   const int64_t queries = architecture.num_attention_heads * architecture.head_dim;
   const int64_t keys = architecture.num_key_value_heads * architecture.head_dim;
   switch (module) {
-    case Module::kQuery: return {hidden, queries};
-    case Module::kKey: case Module::kValue: return {hidden, keys};
-    case Module::kOutput: return {queries, hidden};
-    case Module::kGate: case Module::kUp: return {hidden, architecture.intermediate_size};
-    case Module::kDown: return {architecture.intermediate_size, hidden};
+    case Module::kQuery:
+      return {hidden, queries};
+    case Module::kKey:
+    case Module::kValue:
+      return {hidden, keys};
+    case Module::kOutput:
+      return {queries, hidden};
+    case Module::kGate:
+    case Module::kUp:
+      return {hidden, architecture.intermediate_size};
+    case Module::kDown:
+      return {architecture.intermediate_size, hidden};
   }
   return {0, 0};
 }
@@ -52,16 +59,17 @@ std::shared_ptr<const Lora> load_lora(const std::filesystem::path& folder, const
     int64_t layer = 0;
     size_t module = 0;
     if (!parse_module(tensor.module, layer, module) || layer < 0 || layer >= architecture.num_hidden_layers) {
-      throw base::Error(base::kInvalidModel,
-                        folder.string() + ": the adapter changes " + tensor.module + ", which the base model does not have",
-                        "use an adapter that was trained on this base model, on its attention and MLP projections");
+      throw base::Error(
+          base::kInvalidModel,
+          folder.string() + ": the adapter changes " + tensor.module + ", which the base model does not have",
+          "use an adapter that was trained on this base model, on its attention and MLP projections");
     }
     const auto [in, out] = shape_of(static_cast<Module>(module), architecture);
     if (tensor.in_features != in || tensor.out_features != out) {
       throw base::Error(base::kInvalidModel,
-                        folder.string() + ": " + tensor.module + " is adapted as " + std::to_string(tensor.out_features) +
-                            " × " + std::to_string(tensor.in_features) + ", the base model has " + std::to_string(out) +
-                            " × " + std::to_string(in),
+                        folder.string() + ": " + tensor.module + " is adapted as " +
+                            std::to_string(tensor.out_features) + " × " + std::to_string(tensor.in_features) +
+                            ", the base model has " + std::to_string(out) + " × " + std::to_string(in),
                         "use an adapter that was trained on this base model");
     }
     LoraLinear& linear = lora->layers[static_cast<size_t>(layer)][module];

@@ -24,7 +24,8 @@ std::vector<Candidate> best_candidates(std::span<const float> logits, size_t cou
   std::vector<Candidate> candidates(logits.size());
   for (size_t i = 0; i < logits.size(); ++i) candidates[i] = {static_cast<int32_t>(i), logits[i]};
   count = std::min(count, candidates.size());
-  std::partial_sort(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(count), candidates.end(), better);
+  std::partial_sort(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(count), candidates.end(),
+                    better);
   candidates.resize(count);
   return candidates;
 }
@@ -64,7 +65,8 @@ int32_t greedy(std::span<const float> logits) {
   return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
-// Draws among candidates that are sorted best first, or (top_p 1, top_k 0, min_p 0) among all in the order of their ids.
+// Draws among candidates that are sorted best first, or (top_p 1, top_k 0, min_p 0) among all in the order of their
+// ids.
 int32_t draw(std::span<const float> logits, const SamplingOptions& options, double point, const kernels::Table& table) {
   const double inverse = 1.0 / options.temperature;
   const double best = table.maximum(logits.data(), static_cast<int64_t>(logits.size()));

@@ -13,17 +13,17 @@ namespace slipway::runtime {
 
 // What sampling knows of a sequence beside its logits.
 struct SamplingState {
-  std::span<const int32_t> tokens;        // prompt and generated
-  int64_t prompt_tokens = 0;              // how many of them are the prompt
-  std::span<const int32_t> banned;        // end tokens, while min_tokens is not reached
+  std::span<const int32_t> tokens;  // prompt and generated
+  int64_t prompt_tokens = 0;        // how many of them are the prompt
+  std::span<const int32_t> banned;  // end tokens, while min_tokens is not reached
 };
 
 // Natural log-probability of `token` under the logits.
 float log_probability(std::span<const float> logits, int32_t token, const kernels::Table& table);
 
-// Chooses the next token; `logits` is scratch. Order: penalties, bans, temperature, top_k, top_p, min_p, as transformers.
-// The draw depends on the seed and on the number of tokens generated so far alone. Log-probabilities are of the logits as
-// the model gave them. The logits must hold no NaN.
+// Chooses the next token; `logits` is scratch. Order: penalties, bans, temperature, top_k, top_p, min_p, as
+// transformers. The draw depends on the seed and on the number of tokens generated so far alone. Log-probabilities are
+// of the logits as the model gave them. The logits must hold no NaN.
 GeneratedToken sample(std::span<float> logits, const SamplingOptions& options, const SamplingState& state,
                       const kernels::Table& table);
 

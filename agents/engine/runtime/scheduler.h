@@ -22,8 +22,8 @@ struct Sequence {
   std::shared_ptr<const Lora> lora;  // null: the base model
   std::vector<int32_t> tokens;       // prompt and generated
   int64_t prompt_tokens = 0;
-  int64_t max_length = 0;            // of tokens
-  std::vector<int32_t> end_tokens;   // sorted
+  int64_t max_length = 0;           // of tokens
+  std::vector<int32_t> end_tokens;  // sorted
 
   // For scoring instead of generating: gets the logits of each position from first_wanted on, on any worker thread.
   std::function<void(int64_t position, const float* logits)> on_logits;
@@ -45,8 +45,8 @@ class Scheduler {
   Scheduler(KvCache& cache, int64_t max_num_seqs);
 
   void add(std::unique_ptr<Sequence> sequence);
-  // Chooses the next step's work and gives it its pages; sorted so that one adapter's sequences are neighbours. Empty only
-  // when there are no sequences.
+  // Chooses the next step's work and gives it its pages; sorted so that one adapter's sequences are neighbours. Empty
+  // only when there are no sequences.
   std::vector<Work> plan();
   // Takes a sequence out, wherever it is, and frees its pages; null when it is not there.
   std::unique_ptr<Sequence> remove(uint64_t id);

@@ -19,17 +19,18 @@ class ThreadPool {
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Calls body(index, worker) for each index below count, in any order on any thread; returns when all are done. A worker
-  // that comes too late is not waited for. The body must not throw.
+  // Calls body(index, worker) for each index below count, in any order on any thread; returns when all are done. A
+  // worker that comes too late is not waited for. The body must not throw.
   template <typename Body>
   void run(int64_t count, const Body& body) {
     if (count <= 1 || workers_.empty()) {
       for (int64_t i = 0; i < count; ++i) body(i, 0);
       return;
     }
-    run_job(count, [](const void* context, int64_t index, int worker) {
-      (*static_cast<const Body*>(context))(index, worker);
-    }, &body);
+    run_job(
+        count,
+        [](const void* context, int64_t index, int worker) { (*static_cast<const Body*>(context))(index, worker); },
+        &body);
   }
 
  private:

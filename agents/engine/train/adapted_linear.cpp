@@ -10,11 +10,7 @@ namespace slipway::train {
 
 AdaptedLinear::AdaptedLinear(std::vector<LinearPart> parts, at::Tensor weight, at::Tensor bias, LoraOptions lora,
                              std::optional<Trained> trained)
-    : parts_(std::move(parts)),
-      weight_(std::move(weight)),
-      bias_(std::move(bias)),
-      lora_(lora),
-      trained_(trained) {
+    : parts_(std::move(parts)), weight_(std::move(weight)), bias_(std::move(bias)), lora_(lora), trained_(trained) {
   int64_t offset = 0;
   for (size_t i = 0; i < parts_.size(); ++i) {
     offsets_.push_back(offset);
@@ -55,7 +51,8 @@ at::Tensor AdaptedLinear::forward(const at::Tensor& x, at::Tensor& hidden, uint6
   if (drops) {
     std::vector<at::Tensor> columns;
     for (size_t k = 0; k < adapted_.size(); ++k) {
-      columns.push_back(at::linear(dropped(x, dropout_seed, k), a_.narrow(0, static_cast<int64_t>(k) * lora_.rank, lora_.rank)));
+      columns.push_back(
+          at::linear(dropped(x, dropout_seed, k), a_.narrow(0, static_cast<int64_t>(k) * lora_.rank, lora_.rank)));
     }
     hidden = at::cat(columns, 1);
   } else {

@@ -1,5 +1,5 @@
-// A linear layer of the decoder with its LoRA deltas: forward and backward by hand. Several layers with one input (q, k and v;
-// gate and up) are one matrix product. Used by decoder_layer.cpp.
+// A linear layer of the decoder with its LoRA deltas: forward and backward by hand. Several layers with one input (q, k
+// and v; gate and up) are one matrix product. Used by decoder_layer.cpp.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -29,8 +29,8 @@ struct LoraOptions {
 
 class AdaptedLinear {
  public:
-  // weight [sum of out_features, in_features] in the compute type, bias of f32 or none. When `trained_weight` is set the
-  // weight is a parameter (the parts' weights lie one after the other from that index on).
+  // weight [sum of out_features, in_features] in the compute type, bias of f32 or none. When `trained_weight` is set
+  // the weight is a parameter (the parts' weights lie one after the other from that index on).
   struct Trained {
     size_t first_weight = 0;
     std::optional<size_t> first_bias;
@@ -58,10 +58,10 @@ class AdaptedLinear {
   at::Tensor weight_, bias_;
   LoraOptions lora_;
   std::optional<Trained> trained_;
-  std::vector<size_t> adapted_;    // indices of adapted parts
-  std::vector<int64_t> offsets_;   // first output of each part
-  at::Tensor a_;                   // compute copy, all adapted parts' A stacked: [adapted · rank, in]
-  std::vector<at::Tensor> b_;      // compute copies, scaled: [out_i, rank]
+  std::vector<size_t> adapted_;   // indices of adapted parts
+  std::vector<int64_t> offsets_;  // first output of each part
+  at::Tensor a_;                  // compute copy, all adapted parts' A stacked: [adapted · rank, in]
+  std::vector<at::Tensor> b_;     // compute copies, scaled: [out_i, rank]
 };
 
 }  // namespace slipway::train

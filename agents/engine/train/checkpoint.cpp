@@ -93,7 +93,8 @@ std::string CheckpointStore::save(const CheckpointContent& content) {
     std::vector<std::string> names;
     for (const auto& entry : fs::directory_iterator(temporary)) names.push_back(entry.path().filename().string());
     std::sort(names.begin(), names.end());
-    nlohmann::ordered_json manifest{{"version", 1}, {"step", content.step}, {"files", nlohmann::ordered_json::object()}};
+    nlohmann::ordered_json manifest{
+        {"version", 1}, {"step", content.step}, {"files", nlohmann::ordered_json::object()}};
     for (const std::string& name : names) {
       manifest["files"][name] = {{"bytes", fs::file_size(temporary / name)},
                                  {"sha256", base::sha256_file(temporary / name)}};
@@ -153,7 +154,8 @@ LoadedCheckpoint CheckpointStore::load(int64_t step, const std::string& paramete
     if (bytes != entry.at("bytes").get<uint64_t>()) {
       damaged(name + " is " + std::to_string(bytes) + " bytes long instead of " + entry.at("bytes").dump());
     }
-    if (base::sha256_file(file) != entry.at("sha256").get<std::string>()) damaged(name + " was changed after it was saved");
+    if (base::sha256_file(file) != entry.at("sha256").get<std::string>())
+      damaged(name + " was changed after it was saved");
   }
   result.state = read_json(folder / kState);
   result.parameters = model::open_weights(folder / parameter_file);

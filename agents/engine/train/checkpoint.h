@@ -1,5 +1,5 @@
-// Checkpoints of a training run: WORKDIR/checkpoints/step-N, whole or not there. Knows files and hashes, not tensors' meaning.
-// Used by trainer.cpp.
+// Checkpoints of a training run: WORKDIR/checkpoints/step-N, whole or not there. Knows files and hashes, not tensors'
+// meaning. Used by trainer.cpp.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +29,8 @@ struct CheckpointContent {
   std::string parameter_file;  // adapter_model.safetensors or model.safetensors
   std::vector<SavedTensor> parameters;
   std::vector<SavedTensor> optimizer;
-  nlohmann::ordered_json state;                                         // trainer_state.json
-  std::vector<std::pair<std::string, std::string>> further_files;       // name, content
+  nlohmann::ordered_json state;                                    // trainer_state.json
+  std::vector<std::pair<std::string, std::string>> further_files;  // name, content
 };
 
 // A checkpoint whose every byte has been compared with its manifest.
@@ -47,9 +47,9 @@ class CheckpointStore {
   // `warn(message)` is told of every damaged checkpoint that is passed over. keep_last 0 keeps all.
   CheckpointStore(std::filesystem::path folder, int64_t keep_last, std::function<void(const std::string&)> warn);
 
-  // Writes step-N: temporary name, fsync, manifest.json with every file's SHA-256, rename, then COMMIT. Then removes the
-  // oldest beyond the limit. Returns the manifest's SHA-256. When it throws (DISK_FULL, IO) nothing half-written is left
-  // and the earlier checkpoints are as they were.
+  // Writes step-N: temporary name, fsync, manifest.json with every file's SHA-256, rename, then COMMIT. Then removes
+  // the oldest beyond the limit. Returns the manifest's SHA-256. When it throws (DISK_FULL, IO) nothing half-written is
+  // left and the earlier checkpoints are as they were.
   std::string save(const CheckpointContent& content);
 
   // The newest whole one; damaged ones are passed over with a warning.

@@ -129,8 +129,12 @@ void read_file(const DataFile& file, const text::Tokenizer& tokenizer, const Tok
       if (!row.is_object()) throw bad_row("the line is not a JSON object");
       Example example;
       switch (file.format) {
-        case DataFormat::kMessages: example = encode_messages(row, *conversations, options.assistant_only_loss); break;
-        case DataFormat::kText: example = encode_text(row, tokenizer); break;
+        case DataFormat::kMessages:
+          example = encode_messages(row, *conversations, options.assistant_only_loss);
+          break;
+        case DataFormat::kText:
+          example = encode_text(row, tokenizer);
+          break;
         case DataFormat::kPromptCompletion:
           example = encode_prompt_completion(row, tokenizer, options.completion_only_loss);
           break;
@@ -156,8 +160,8 @@ std::string Dataset::fingerprint() const {
   return hash.hex();
 }
 
-Dataset load_dataset(const std::vector<DataFile>& files, const text::Tokenizer& tokenizer, const TokenizeOptions& options,
-                     const std::atomic<bool>& stop) {
+Dataset load_dataset(const std::vector<DataFile>& files, const text::Tokenizer& tokenizer,
+                     const TokenizeOptions& options, const std::atomic<bool>& stop) {
   Dataset dataset;
   for (const DataFile& file : files) read_file(file, tokenizer, options, stop, dataset);
   return dataset;

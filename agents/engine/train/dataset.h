@@ -39,14 +39,14 @@ struct TokenizeOptions {
   bool completion_only_loss = true;
 };
 
-// Reads all `files` in order. messages: the chat template's rendering, the assistant's tokens trained; text: the text and
-// the end-of-text token; prompt_completion: prompt and completion, the same end, the completion trained. Throws
+// Reads all `files` in order. messages: the chat template's rendering, the assistant's tokens trained; text: the text
+// and the end-of-text token; prompt_completion: prompt and completion, the same end, the completion trained. Throws
 // base::Error INVALID_DATA naming file and line. Returns what it has so far when `stop` becomes true.
 struct DataFile {
   std::filesystem::path path;
   DataFormat format = DataFormat::kMessages;
 };
-Dataset load_dataset(const std::vector<DataFile>& files, const text::Tokenizer& tokenizer, const TokenizeOptions& options,
-                     const std::atomic<bool>& stop);
+Dataset load_dataset(const std::vector<DataFile>& files, const text::Tokenizer& tokenizer,
+                     const TokenizeOptions& options, const std::atomic<bool>& stop);
 
 }  // namespace slipway::train

@@ -32,13 +32,14 @@ std::string lora_tensor_name(const std::string& module, char matrix) {
   return "base_model.model." + module + ".lora_" + matrix + ".weight";
 }
 
-at::Tensor Decoder::read(const model::Weights& weights, const std::string& name, const std::vector<int64_t>& shape) const {
+at::Tensor Decoder::read(const model::Weights& weights, const std::string& name,
+                         const std::vector<int64_t>& shape) const {
   const model::TensorView view = weights.get(name);
   if (view.shape != shape) {
-    throw base::Error(base::kInvalidModel,
-                      "tensor " + name + " is " + shape_text(view.shape) + ", but the configuration asks for " +
-                          shape_text(shape),
-                      "check that config.json belongs to these weights");
+    throw base::Error(
+        base::kInvalidModel,
+        "tensor " + name + " is " + shape_text(view.shape) + ", but the configuration asks for " + shape_text(shape),
+        "check that config.json belongs to these weights");
   }
   at::Tensor tensor = at::empty(shape, at::kFloat);
   weights.read_f32(name, {tensor.data_ptr<float>(), static_cast<size_t>(tensor.numel())});
@@ -100,7 +101,8 @@ std::vector<DecoderLayer> Decoder::make_layers(const model::Weights& weights, co
           const size_t index = parameters_.add(name, {part.out_features, in_features}, true);
           if (!trained) trained = AdaptedLinear::Trained{index, std::nullopt};
         }
-        rows.push_back(read(weights, name, {part.out_features, in_features}).to(options_.device, options_.compute_type));
+        rows.push_back(
+            read(weights, name, {part.out_features, in_features}).to(options_.device, options_.compute_type));
       }
       for (const LinearPart& part : parts) {
         if (!has_bias) break;
@@ -116,10 +118,12 @@ std::vector<DecoderLayer> Decoder::make_layers(const model::Weights& weights, co
           const std::string short_name = part.module.substr(part.module.rfind('.') + 1);
           part.adapted = std::find(method.target_modules.begin(), method.target_modules.end(), short_name) !=
                          method.target_modules.end();
-          if (part.adapted) part.lora_a = parameters_.add(lora_tensor_name(part.module, 'A'), {method.r, in_features}, true);
+          if (part.adapted)
+            part.lora_a = parameters_.add(lora_tensor_name(part.module, 'A'), {method.r, in_features}, true);
         }
         for (LinearPart& part : parts) {
-          if (part.adapted) part.lora_b = parameters_.add(lora_tensor_name(part.module, 'B'), {part.out_features, method.r}, true);
+          if (part.adapted)
+            part.lora_b = parameters_.add(lora_tensor_name(part.module, 'B'), {part.out_features, method.r}, true);
         }
       }
       return AdaptedLinear(std::move(parts), rows.size() == 1 ? rows.front() : at::cat(rows, 0),
@@ -194,9 +198,7 @@ BatchContext Decoder::context_of(const Batch& batch, uint64_t dropout_seed) cons
   return {batch.document_starts, cosine.to(options_.device), sine.to(options_.device), dropout_seed};
 }
 
-at::Tensor Decoder::embed(const at::Tensor& tokens) const {
-  return at::embedding(embedding_, tokens).to(at::kFloat);
-}
+at::Tensor Decoder::embed(const at::Tensor& tokens) const { return at::embedding(embedding_, tokens).to(at::kFloat); }
 
 at::Tensor Decoder::run_layers(const Batch& batch, const BatchContext& context, std::vector<LayerMemory>* memories,
                                std::vector<at::Tensor>* inputs) const {
@@ -220,7 +222,8 @@ LossSum Decoder::train(const Batch& batch, double scale, uint64_t dropout_seed) 
   const at::Tensor rows = indices(batch.target_rows), targets = indices(batch.targets);
   const at::Tensor selected = x.index_select(0, rows);
   at::Tensor inverse_rms, dhidden;
-  const at::Tensor hidden = rms_norm(selected, final_norm_, architecture_.rms_norm_eps, options_.compute_type, inverse_rms);
+  const at::Tensor hidden =
+      rms_norm(selected, final_norm_, architecture_.rms_norm_eps, options_.compute_type, inverse_rms);
   at::Tensor output_gradient;
   if (full_) output_gradient = parameters_.gradient(output_parameter_ ? *output_parameter_ : *embedding_parameter_);
   const double loss = output_loss(hidden, output_weight_, targets, scale, &dhidden, output_gradient);

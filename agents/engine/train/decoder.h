@@ -1,5 +1,5 @@
-// The generic decoder that is trained: reads a model::Architecture, runs on CPU or CUDA from the same source, and computes its
-// gradients by hand. Used by trainer.cpp and export.cpp.
+// The generic decoder that is trained: reads a model::Architecture, runs on CPU or CUDA from the same source, and
+// computes its gradients by hand. Used by trainer.cpp and export.cpp.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -30,8 +30,8 @@ struct DecoderOptions {
 };
 
 struct LossSum {
-  double loss = 0;      // sum of -log p over the trained tokens, natural logarithm
-  int64_t tokens = 0;   // how many those are
+  double loss = 0;     // sum of -log p over the trained tokens, natural logarithm
+  int64_t tokens = 0;  // how many those are
 };
 
 // One thread.

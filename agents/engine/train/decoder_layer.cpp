@@ -11,7 +11,8 @@
 namespace slipway::train {
 
 DecoderLayer::DecoderLayer(const model::Architecture& architecture, at::ScalarType compute_type, LayerNorms norms,
-                           AdaptedLinear qkv, AdaptedLinear o, AdaptedLinear gate_up, AdaptedLinear down, uint64_t index)
+                           AdaptedLinear qkv, AdaptedLinear o, AdaptedLinear gate_up, AdaptedLinear down,
+                           uint64_t index)
     : architecture_(architecture),
       type_(compute_type),
       norms_(std::move(norms)),
@@ -42,8 +43,10 @@ at::Tensor DecoderLayer::attend(const at::Tensor& qkv, const BatchContext& conte
     const int64_t begin = context.document_starts[i], length = context.document_starts[i + 1] - begin;
     // [1, heads, length, d] views of the projection.
     const at::Tensor document = split.narrow(0, begin, length).transpose(0, 1).unsqueeze(0);
-    DocumentAttention part{document.narrow(1, 0, heads).detach(), document.narrow(1, heads, kv_heads).detach(),
-                           document.narrow(1, heads + kv_heads, kv_heads).detach(), {}};
+    DocumentAttention part{document.narrow(1, 0, heads).detach(),
+                           document.narrow(1, heads, kv_heads).detach(),
+                           document.narrow(1, heads + kv_heads, kv_heads).detach(),
+                           {}};
     const bool keep = memory != nullptr;
     c10::AutoGradMode with_gradient(keep);
     if (keep) {
@@ -68,8 +71,7 @@ at::Tensor DecoderLayer::attend_backward(const at::Tensor& dattended, const Batc
   for (size_t i = 0; i + 1 < context.document_starts.size(); ++i) {
     const int64_t begin = context.document_starts[i], length = context.document_starts[i + 1] - begin;
     DocumentAttention& part = memory.documents[i];
-    const at::Tensor doutput =
-        dattended.narrow(0, begin, length).view({length, heads, d}).transpose(0, 1).unsqueeze(0);
+    const at::Tensor doutput = dattended.narrow(0, begin, length).view({length, heads, d}).transpose(0, 1).unsqueeze(0);
     part.output.backward(doutput);
     const at::Tensor target = split.narrow(0, begin, length).transpose(0, 1).unsqueeze(0);
     target.narrow(1, 0, heads).copy_(part.query.grad());
@@ -85,9 +87,12 @@ at::Tensor DecoderLayer::activate(const at::Tensor& gate_up) const {
   const int64_t width = gate_up.size(1) / 2;
   const at::Tensor gate = gate_up.narrow(1, 0, width), up = gate_up.narrow(1, width, width);
   switch (architecture_.activation) {
-    case model::Activation::kGelu: return at::gelu(gate, "none").mul_(up);
-    case model::Activation::kGeluTanh: return at::gelu(gate, "tanh").mul_(up);
-    case model::Activation::kSilu: break;
+    case model::Activation::kGelu:
+      return at::gelu(gate, "none").mul_(up);
+    case model::Activation::kGeluTanh:
+      return at::gelu(gate, "tanh").mul_(up);
+    case model::Activation::kSilu:
+      break;
   }
   return at::silu(gate).mul_(up);
 }
@@ -123,7 +128,8 @@ void DecoderLayer::forward(at::Tensor& x, const BatchContext& context, LayerMemo
   kept.attended = attend(qkv, context, memory);
   kept.middle = x + o_.forward(kept.attended, kept.hidden_o, dropout_seed(context, 1));
 
-  const at::Tensor normed2 = rms_norm(kept.middle, norms_.weight2, architecture_.rms_norm_eps, type_, kept.inverse_rms2);
+  const at::Tensor normed2 =
+      rms_norm(kept.middle, norms_.weight2, architecture_.rms_norm_eps, type_, kept.inverse_rms2);
   kept.gate_up = gate_up_.forward(normed2, kept.hidden_gate_up, dropout_seed(context, 2));
   x = kept.middle + down_.forward(activate(kept.gate_up), kept.hidden_down, dropout_seed(context, 3));
 }
@@ -135,18 +141,19 @@ void DecoderLayer::backward(at::Tensor& dx, const BatchContext& context, LayerMe
   };
   {
     const at::Tensor ddown = dx.to(type_);
-    const at::Tensor dactivated = down_.backward(activate(memory.gate_up), memory.hidden_down, ddown,
-                                                 dropout_seed(context, 3), true, parameters);
+    const at::Tensor dactivated =
+        down_.backward(activate(memory.gate_up), memory.hidden_down, ddown, dropout_seed(context, 3), true, parameters);
     const at::Tensor dgate_up = activate_backward(dactivated, memory.gate_up);
     memory.gate_up.reset();
     const at::Tensor normed = rms_norm_again(memory.middle, norms_.weight2, memory.inverse_rms2, type_);
     const at::Tensor dnormed =
         gate_up_.backward(normed, memory.hidden_gate_up, dgate_up, dropout_seed(context, 2), true, parameters);
-    rms_norm_backward(dnormed, memory.middle, norms_.weight2, memory.inverse_rms2, dx, norm_gradient(norms_.parameter2));
+    rms_norm_backward(dnormed, memory.middle, norms_.weight2, memory.inverse_rms2, dx,
+                      norm_gradient(norms_.parameter2));
     memory.middle.reset();
   }
-  const at::Tensor dattended = o_.backward(memory.attended, memory.hidden_o, dx.to(type_), dropout_seed(context, 1),
-                                           true, parameters);
+  const at::Tensor dattended =
+      o_.backward(memory.attended, memory.hidden_o, dx.to(type_), dropout_seed(context, 1), true, parameters);
   const at::Tensor dqkv = attend_backward(dattended, context, memory);
   const at::Tensor normed = rms_norm_again(memory.input, norms_.weight1, memory.inverse_rms1, type_);
   const at::Tensor dnormed =

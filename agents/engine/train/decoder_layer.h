@@ -1,5 +1,5 @@
-// One layer of the decoder, forward and backward by hand: what is kept for backward is chosen here, frozen weights get no
-// gradient, and documents laid end to end attend only to themselves. Used by decoder.cpp.
+// One layer of the decoder, forward and backward by hand: what is kept for backward is chosen here, frozen weights get
+// no gradient, and documents laid end to end attend only to themselves. Used by decoder.cpp.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -29,23 +29,23 @@ struct DocumentAttention {
 
 // What backward needs of one layer.
 struct LayerMemory {
-  at::Tensor input, middle;              // residual stream before attention and before the MLP, f32
+  at::Tensor input, middle;  // residual stream before attention and before the MLP, f32
   at::Tensor inverse_rms1, inverse_rms2;
   std::vector<DocumentAttention> documents;
-  at::Tensor attended;                   // [n, heads · head_dim]
-  at::Tensor gate_up;                    // [n, 2 · intermediate]
+  at::Tensor attended;  // [n, heads · head_dim]
+  at::Tensor gate_up;   // [n, 2 · intermediate]
   at::Tensor hidden_qkv, hidden_o, hidden_gate_up, hidden_down;
 };
 
 struct LayerNorms {
-  at::Tensor weight1, weight2;                     // f32
-  std::optional<size_t> parameter1, parameter2;    // when trained
+  at::Tensor weight1, weight2;                   // f32
+  std::optional<size_t> parameter1, parameter2;  // when trained
 };
 
 class DecoderLayer {
  public:
-  DecoderLayer(const model::Architecture& architecture, at::ScalarType compute_type, LayerNorms norms, AdaptedLinear qkv,
-               AdaptedLinear o, AdaptedLinear gate_up, AdaptedLinear down, uint64_t index);
+  DecoderLayer(const model::Architecture& architecture, at::ScalarType compute_type, LayerNorms norms,
+               AdaptedLinear qkv, AdaptedLinear o, AdaptedLinear gate_up, AdaptedLinear down, uint64_t index);
 
   void refresh(const Parameters& parameters);
 

@@ -65,7 +65,8 @@ void prepare_process(char** argv) {
 
 bool load_cuda() {
   Dl_info info{};
-  if (dladdr(reinterpret_cast<const void*>(&at::detail::getCUDAHooks), &info) == 0 || info.dli_fname == nullptr) return false;
+  if (dladdr(reinterpret_cast<const void*>(&at::detail::getCUDAHooks), &info) == 0 || info.dli_fname == nullptr)
+    return false;
   const std::filesystem::path library = std::filesystem::path(info.dli_fname).parent_path() / "libtorch_cuda.so";
   std::error_code failure;
   if (!std::filesystem::exists(library, failure)) return false;

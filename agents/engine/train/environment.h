@@ -6,14 +6,15 @@
 
 namespace slipway::train {
 
-// Sets how OpenMP and MKL wait and keep their results, by running this program again with the environment that libraries
-// read when they are loaded. Returns when that has been done already. To be called first in main.
+// Sets how OpenMP and MKL wait and keep their results, by running this program again with the environment that
+// libraries read when they are loaded. Returns when that has been done already. To be called first in main.
 void prepare_process(char** argv);
 
 // OMP_NUM_THREADS when set, else the CPUs this process may use (affinity and the cgroup's quota).
 int usable_threads();
 
-// Loads libtorch_cuda.so beside libtorch_cpu.so when it is there, so that its kernels register. True when a GPU can be used.
+// Loads libtorch_cuda.so beside libtorch_cpu.so when it is there, so that its kernels register. True when a GPU can be
+// used.
 bool load_cuda();
 
 // True when this CPU multiplies bf16 in hardware (AVX512_BF16).

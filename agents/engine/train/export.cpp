@@ -112,7 +112,8 @@ void load_adapter_into(Decoder& decoder, const model::Adapter& adapter, const st
     ++used;
   });
   if (used != adapter.tensors.size()) {
-    throw base::Error(base::kInvalidModel, origin + ": the adapter has tensors for layers that this model does not have",
+    throw base::Error(base::kInvalidModel,
+                      origin + ": the adapter has tensors for layers that this model does not have",
                       "use an adapter of this base model");
   }
   decoder.refresh();
@@ -133,7 +134,9 @@ model::DType write_merged_model(const fs::path& folder, const Decoder& decoder, 
   if (method.type == MethodType::kFull) {
     for (size_t i = 0; i < parameters.list().size(); ++i) trained[parameters.list()[i].name] = i;
   } else {
-    for_each_adapted(decoder, [&](const std::string& module, size_t a, size_t b) { adapted[module + ".weight"] = {a, b}; });
+    for_each_adapted(decoder, [&](const std::string& module, size_t a, size_t b) {
+      adapted[module + ".weight"] = {a, b};
+    });
   }
   const model::DType type = stored_type(base);
   std::vector<at::Tensor> kept;
@@ -166,7 +169,9 @@ model::DType write_merged_model(const fs::path& folder, const Decoder& decoder, 
   base::write_file_atomically(folder / "generation_config.json", fs::is_regular_file(generation, failure)
                                                                      ? base::read_file(generation, 1U << 20U)
                                                                      : generation_config(decoder.architecture()));
-  const char* const torch_type = type == model::DType::kBF16 ? "bfloat16" : type == model::DType::kF16 ? "float16" : "float32";
+  const char* const torch_type = type == model::DType::kBF16  ? "bfloat16"
+                                 : type == model::DType::kF16 ? "float16"
+                                                              : "float32";
   base::write_file_atomically(folder / "config.json",
                               model::config_from_architecture(decoder.architecture(), torch_type).dump(2) + "\n");
   return type;

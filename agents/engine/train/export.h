@@ -24,9 +24,9 @@ void load_adapter_into(Decoder& decoder, const model::Adapter& adapter, const st
 
 // Writes the trained model as a Hugging Face folder into `folder` (made, or emptied): the base's tensors in their own
 // precision (quantised ones as f32) with the deltas added. Returns that precision.
-model::DType write_merged_model(const std::filesystem::path& folder, const Decoder& decoder, const MethodSettings& method,
-                                const model::Weights& base, const std::filesystem::path& base_path,
-                                const text::Tokenizer& tokenizer);
+model::DType write_merged_model(const std::filesystem::path& folder, const Decoder& decoder,
+                                const MethodSettings& method, const model::Weights& base,
+                                const std::filesystem::path& base_path, const text::Tokenizer& tokenizer);
 
 // Puts `finished` in the place of `target`, which may exist.
 void publish_folder(const std::filesystem::path& finished, const std::filesystem::path& target);

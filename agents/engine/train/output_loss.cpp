@@ -20,8 +20,7 @@ double output_loss(const at::Tensor& hidden, const at::Tensor& weight, const at:
     const int64_t size = std::min(block, rows - begin);
     const at::Tensor part = hidden.narrow(0, begin, size);
     const at::Tensor target = targets.narrow(0, begin, size).unsqueeze(1);
-    const at::Tensor log_probabilities =
-        at::log_softmax(linear_forward(part, weight, {}), -1, at::kFloat);
+    const at::Tensor log_probabilities = at::log_softmax(linear_forward(part, weight, {}), -1, at::kFloat);
     total.sub_(log_probabilities.gather(1, target).sum(at::kDouble));
     if (gradient == nullptr) continue;
     at::Tensor dlogits = log_probabilities;

@@ -11,8 +11,8 @@ namespace slipway::train {
 // the first of its document (nothing predicts that one).
 struct Documents {
   std::vector<int32_t> tokens;
-  std::vector<uint8_t> trained;      // beside tokens
-  std::vector<int64_t> offsets{0};   // document i is [offsets[i], offsets[i + 1])
+  std::vector<uint8_t> trained;     // beside tokens
+  std::vector<int64_t> offsets{0};  // document i is [offsets[i], offsets[i + 1])
 
   int64_t count() const { return static_cast<int64_t>(offsets.size()) - 1; }
   int64_t length(int64_t document) const { return offsets[document + 1] - offsets[document]; }

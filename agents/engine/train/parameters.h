@@ -1,5 +1,5 @@
-// The trained parameters: f32 masters, gradients and both AdamW moments, each in one flat buffer, so that the optimizer,
-// the gradient norm and checkpoints each work on few large tensors.
+// The trained parameters: f32 masters, gradients and both AdamW moments, each in one flat buffer, so that the
+// optimizer, the gradient norm and checkpoints each work on few large tensors.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,9 +11,9 @@
 namespace slipway::train {
 
 struct Parameter {
-  std::string name;            // its key in the exported safetensors
+  std::string name;  // its key in the exported safetensors
   std::vector<int64_t> shape;
-  bool decayed = true;         // weight decay applies
+  bool decayed = true;           // weight decay applies
   int64_t offset = 0, size = 0;  // in the flat buffers
 };
 

@@ -12,9 +12,9 @@ namespace slipway::train {
 // Up to `count` beginnings of documents, spread over the set, of at most `length` tokens each.
 std::vector<std::vector<int64_t>> parity_prompts(const Documents& documents, size_t count, int64_t length);
 
-// Runs `prompts` through the trainer's decoder and through the serving runtime on `model` (with the PEFT folder `adapter`,
-// unless that is empty). Returns the worst prompt's difference of logits: the 2-norm of the difference over the 2-norm of
-// the trainer's.
+// Runs `prompts` through the trainer's decoder and through the serving runtime on `model` (with the PEFT folder
+// `adapter`, unless that is empty). Returns the worst prompt's difference of logits: the 2-norm of the difference over
+// the 2-norm of the trainer's.
 double logit_difference(Decoder& decoder, const std::vector<std::vector<int64_t>>& prompts,
                         const std::filesystem::path& model, const std::filesystem::path& adapter, int threads);
 

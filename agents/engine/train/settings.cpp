@@ -41,7 +41,8 @@ void take(const json& object, const char* key, T& target) {
 std::string fingerprint_of(json spec) {
   spec.erase("output");
   if (spec.contains("training")) {
-    for (const char* key : {"logging_steps", "eval_steps", "save_steps", "save_total_limit"}) spec["training"].erase(key);
+    for (const char* key : {"logging_steps", "eval_steps", "save_steps", "save_total_limit"})
+      spec["training"].erase(key);
   }
   if (spec.contains("data")) spec["data"].erase("validation");
   return base::sha256_hex(spec.dump());

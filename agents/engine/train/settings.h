@@ -48,8 +48,8 @@ struct TrainSettings {
   double max_grad_norm = 1.0;  // 0: never clipped
   int64_t max_length = 512;
   bool packing = true;
-  bool assistant_only_loss = true;    // messages: only the assistant's tokens are trained
-  bool completion_only_loss = true;   // prompt_completion: only the completion is trained
+  bool assistant_only_loss = true;   // messages: only the assistant's tokens are trained
+  bool completion_only_loss = true;  // prompt_completion: only the completion is trained
   bool shuffle = true;
   Precision precision = Precision::kAuto;
   bool gradient_checkpointing = false;

@@ -23,8 +23,8 @@ bool cpu_is_amd() {
   return __get_cpuid(0, &eax, &vendor[0], &vendor[2], &vendor[1]) != 0 && std::memcmp(vendor, "AuthenticAMD", 12) == 0;
 }
 
-// Only where MKL, libtorch's choice for f32, does not use the CPU's AVX-512: on AMD's. Measured on a Zen 5 pair: 10 to 15 %
-// faster, and half as fast again for the output projection.
+// Only where MKL, libtorch's choice for f32, does not use the CPU's AVX-512: on AMD's. Measured on a Zen 5 pair: 10 to
+// 15 % faster, and half as fast again for the output projection.
 std::optional<c10::TypedOperatorHandle<OneDnnLinear>> find_onednn_linear() {
   if (!cpu_is_amd()) return std::nullopt;
   const auto schema = c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
@@ -40,7 +40,8 @@ bool through_onednn(const at::Tensor& x, const at::Tensor& weight, at::Tensor& y
   static const auto handle = find_onednn_linear();
   // It adds up long rows (a whole vocabulary) less exactly than MKL does.
   constexpr int64_t kLongestSum = 16384;
-  if (!handle || !x.is_cpu() || x.scalar_type() != at::kFloat || x.size(0) < 16 || x.size(1) > kLongestSum) return false;
+  if (!handle || !x.is_cpu() || x.scalar_type() != at::kFloat || x.size(0) < 16 || x.size(1) > kLongestSum)
+    return false;
   y = handle->call(x, weight, std::nullopt, "none", c10::List<std::optional<at::Scalar>>(), "");
   return true;
 }

@@ -1,5 +1,5 @@
-// The decoder's small operations with their gradients, on whatever device the tensors are. Used by adapted_linear.cpp and
-// decoder_layer.cpp.
+// The decoder's small operations with their gradients, on whatever device the tensors are. Used by adapted_linear.cpp
+// and decoder_layer.cpp.
 #pragma once
 
 #include <ATen/core/Tensor.h>

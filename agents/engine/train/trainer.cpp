@@ -169,8 +169,8 @@ void Trainer::adopt_initial_adapter() {
   if (config.r != method.r || config.lora_alpha != method.lora_alpha || config.use_rslora != method.use_rslora ||
       modules != asked) {
     warn("INIT_ADAPTER_DIFFERS",
-         "r, lora_alpha, use_rslora and target_modules are those of method.init_adapter (r " + std::to_string(config.r) +
-             "), not those of the spec",
+         "r, lora_alpha, use_rslora and target_modules are those of method.init_adapter (r " +
+             std::to_string(config.r) + "), not those of the spec",
          "give the adapter's values in the spec to be rid of this warning");
   }
   method.r = config.r;
@@ -183,9 +183,15 @@ void Trainer::make_decoder() {
   at::set_num_threads(usable_threads());
   device_ = load_cuda() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
   switch (settings_.precision) {
-    case Precision::kF32: compute_type_ = at::kFloat; break;
-    case Precision::kBF16: compute_type_ = at::kBFloat16; break;
-    case Precision::kAuto: compute_type_ = device_.is_cuda() || cpu_has_bf16() ? at::kBFloat16 : at::kFloat; break;
+    case Precision::kF32:
+      compute_type_ = at::kFloat;
+      break;
+    case Precision::kBF16:
+      compute_type_ = at::kBFloat16;
+      break;
+    case Precision::kAuto:
+      compute_type_ = device_.is_cuda() || cpu_has_bf16() ? at::kBFloat16 : at::kFloat;
+      break;
   }
   if (checkpoint_ && settings_.precision == Precision::kAuto) {
     // Whatever this machine would choose, the run stays what it was.
@@ -206,12 +212,14 @@ void Trainer::resume() {
   if (!checkpoint_) return;
   const nlohmann::json& state = checkpoint_->state;
   if (state.at("data_fingerprint") != data_fingerprint_) {
-    throw base::Error(base::kInvalidData, "the training data is not what step-" + std::to_string(checkpoint_->step) +
-                                              " in this workdir was trained on",
-                      "put the former data back, or start in a new workdir");
+    throw base::Error(
+        base::kInvalidData,
+        "the training data is not what step-" + std::to_string(checkpoint_->step) + " in this workdir was trained on",
+        "put the former data back, or start in a new workdir");
   }
   Parameters& parameters = decoder_->parameters();
-  const auto fill = [&](const model::Weights& weights, const std::string& name, const Parameter& p, const at::Tensor& flat) {
+  const auto fill = [&](const model::Weights& weights, const std::string& name, const Parameter& p,
+                        const at::Tensor& flat) {
     at::Tensor values = at::empty({p.size}, at::kFloat);
     if (weights.get(name).elements() != p.size) {
       throw base::Error(base::kInvalidModel, "the checkpoint's tensor " + name + " does not fit this model",
@@ -281,19 +289,21 @@ bool Trainer::train_step() {
       settings_.learning_rate * schedule_factor(settings_.schedule, step_, warmup_steps_, total_steps_);
   const double gradient_norm = clip_gradients(parameters, settings_.max_grad_norm);
   if (!std::isfinite(loss) || !std::isfinite(gradient_norm)) {
-    throw base::Error("NAN_LOSS",
-                      "step " + std::to_string(step_ + 1) + ": the " + (std::isfinite(loss) ? "gradient" : "loss") +
-                          " is no longer a finite number" + save_error_context(),
-                      "lower training.learning_rate, add warmup_steps, keep max_grad_norm at 1.0, or use precision f32; "
-                      "then start in a new workdir");
+    throw base::Error(
+        "NAN_LOSS",
+        "step " + std::to_string(step_ + 1) + ": the " + (std::isfinite(loss) ? "gradient" : "loss") +
+            " is no longer a finite number" + save_error_context(),
+        "lower training.learning_rate, add warmup_steps, keep max_grad_norm at 1.0, or use precision f32; "
+        "then start in a new workdir");
   }
   if (gradient_norm == 0 && settings_.learning_rate > 0) {
     warn("ZERO_GRADIENT", "the gradient is exactly zero, so nothing is learnt",
          "check that the data has trained tokens and that the adapter is not all zeros");
   }
-  adamw_step(parameters,
-             {learning_rate, settings_.adam_beta1, settings_.adam_beta2, settings_.adam_epsilon, settings_.weight_decay},
-             step_ + 1);
+  adamw_step(
+      parameters,
+      {learning_rate, settings_.adam_beta1, settings_.adam_beta2, settings_.adam_epsilon, settings_.weight_decay},
+      step_ + 1);
   decoder_->refresh();
 
   ++step_;
@@ -323,15 +333,15 @@ void Trainer::report_step(double, double learning_rate, double gradient_norm) {
   if (!logged) return;
   if (step_ > history_.last_train_step) {
     const double rate = interval_seconds_ > 0 ? static_cast<double>(interval_tokens_) / interval_seconds_ : 0;
-    context_.events.metric(
-        step_, {{"loss", interval_loss_ / static_cast<double>(interval_steps_)},
-                {"learning_rate", learning_rate},
-                {"grad_norm", gradient_norm},
-                {"epoch", static_cast<double>(step_) / static_cast<double>(plan_->steps_per_epoch())},
-                {"tokens_per_second", rate},
-                {"tokens", tokens_},
-                {"trained_tokens", trained_tokens_},
-                {"peak_memory_bytes", peak_memory()}});
+    context_.events.metric(step_,
+                           {{"loss", interval_loss_ / static_cast<double>(interval_steps_)},
+                            {"learning_rate", learning_rate},
+                            {"grad_norm", gradient_norm},
+                            {"epoch", static_cast<double>(step_) / static_cast<double>(plan_->steps_per_epoch())},
+                            {"tokens_per_second", rate},
+                            {"tokens", tokens_},
+                            {"trained_tokens", trained_tokens_},
+                            {"peak_memory_bytes", peak_memory()}});
   }
   interval_steps_ = interval_tokens_ = 0;
   interval_loss_ = interval_seconds_ = 0;
@@ -401,12 +411,14 @@ void Trainer::save() {
     sha256 = checkpoints_.save(content);
   } catch (const base::Error& error) {
     throw base::Error(error.code(), error.what() + save_error_context(),
-                      error.advice().empty() ? "make room or choose another workdir, then start again: training goes on "
-                                               "from the last good checkpoint"
-                                             : error.advice());
+                      error.advice().empty()
+                          ? "make room or choose another workdir, then start again: training goes on "
+                            "from the last good checkpoint"
+                          : error.advice());
   }
   saved_step_ = step_;
-  if (const auto said = history_.checkpoints.find(step_); said == history_.checkpoints.end() || said->second != sha256) {
+  if (const auto said = history_.checkpoints.find(step_);
+      said == history_.checkpoints.end() || said->second != sha256) {
     context_.events.checkpoint(step_, "checkpoints/step-" + std::to_string(step_), sha256);
     history_.checkpoints[step_] = sha256;
   }
@@ -447,7 +459,8 @@ void Trainer::publish() {
   }
   if (!settings_.merged_output.empty()) {
     const fs::path& writing = add("merged", settings_.merged_output);
-    const model::DType stored = write_merged_model(writing, *decoder_, settings_.method, *weights_, model_path_, *tokenizer_);
+    const model::DType stored =
+        write_merged_model(writing, *decoder_, settings_.method, *weights_, model_path_, *tokenizer_);
     require_parity(logit_difference(trained, prompts, writing, {}, usable_threads()), stored != model::DType::kF32,
                    "the merged model");
   }
@@ -463,15 +476,16 @@ int Trainer::run() {
   context_.events.phase("load", "begin");
   checkpoint_ = checkpoints_.load_latest(parameter_file());
   if (checkpoint_ && checkpoint_->state.value("spec_fingerprint", "") != settings_.fingerprint) {
-    throw base::Error(base::kInvalidSpec,
-                      "the spec is not the one with which step-" + std::to_string(checkpoint_->step) +
-                          " in this workdir was trained",
-                      "use the former spec to go on, or a new workdir for the new one");
+    throw base::Error(
+        base::kInvalidSpec,
+        "the spec is not the one with which step-" + std::to_string(checkpoint_->step) + " in this workdir was trained",
+        "use the former spec to go on, or a new workdir for the new one");
   }
   architecture_ = model::load_architecture(model_path_);
   if (settings_.max_length > architecture_.max_position_embeddings) {
     throw base::Error(base::kInvalidSpec,
-                      "training.max_length: " + std::to_string(settings_.max_length) + " is more than the model's context of " +
+                      "training.max_length: " + std::to_string(settings_.max_length) +
+                          " is more than the model's context of " +
                           count_text(architecture_.max_position_embeddings, "token"),
                       "set training.max_length to at most " + std::to_string(architecture_.max_position_embeddings));
   }
@@ -493,8 +507,9 @@ int Trainer::run() {
   if (tokenizer_->vocab_size() > architecture_.vocab_size) {
     const int32_t highest = *std::max_element(train_.documents.tokens.begin(), train_.documents.tokens.end());
     if (highest >= architecture_.vocab_size) {
-      throw base::Error(base::kInvalidModel, "the tokenizer made token " + std::to_string(highest) + ", but the model has only " +
-                                                 std::to_string(architecture_.vocab_size),
+      throw base::Error(base::kInvalidModel,
+                        "the tokenizer made token " + std::to_string(highest) + ", but the model has only " +
+                            std::to_string(architecture_.vocab_size),
                         "use the tokenizer that belongs to this model");
     }
   }
@@ -503,9 +518,10 @@ int Trainer::run() {
   validation_rows_ = make_rows(validation_.documents, settings_.packing, settings_.max_length);
   plan_.emplace(static_cast<int64_t>(rows_.size()), settings_.batch_size, settings_.gradient_accumulation_steps,
                 settings_.shuffle, settings_.seed);
-  total_steps_ = settings_.max_steps > 0
-                     ? settings_.max_steps
-                     : static_cast<int64_t>(std::ceil(settings_.num_train_epochs * static_cast<double>(plan_->steps_per_epoch())));
+  total_steps_ =
+      settings_.max_steps > 0
+          ? settings_.max_steps
+          : static_cast<int64_t>(std::ceil(settings_.num_train_epochs * static_cast<double>(plan_->steps_per_epoch())));
   warmup_steps_ = settings_.warmup_steps > 0
                       ? settings_.warmup_steps
                       : static_cast<int64_t>(std::ceil(settings_.warmup_ratio * static_cast<double>(total_steps_)));
@@ -549,10 +565,12 @@ int run_training(spec::EngineContext& context) {
     return Trainer(context).run();
   } catch (const c10::Error& error) {
     const std::string text = error.what_without_backtrace();
-    if (dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr || text.find("allocate memory") != std::string::npos) {
-      throw base::Error(base::kOutOfMemory, text,
-                        "halve per_device_train_batch_size and double gradient_accumulation_steps, lower max_length, or set "
-                        "gradient_checkpointing to true");
+    if (dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
+        text.find("allocate memory") != std::string::npos) {
+      throw base::Error(
+          base::kOutOfMemory, text,
+          "halve per_device_train_batch_size and double gradient_accumulation_steps, lower max_length, or set "
+          "gradient_checkpointing to true");
     }
     throw;
   }

@@ -16,7 +16,7 @@ def wait_until(condition, what, seconds=90):
         value = condition()
         if value:
             return value
-        time.sleep(0.01)
+        time.sleep(0.02)
     raise AssertionError(f"not within {seconds} s: {what}")
 
 
@@ -56,7 +56,7 @@ class Stack:
 
     def cli(self, *arguments, text=None):
         done = subprocess.run([BIN / "slipway", "--backend", self.grpc, *map(str, arguments)], input=text, text=True,
-                              capture_output=True, env=self.environment)
+                              capture_output=True, env=self.environment, timeout=240)
         assert done.returncode == 0, f"slipway {' '.join(map(str, arguments))}: {done.stdout}{done.stderr}"
         return done.stdout
 
@@ -69,9 +69,6 @@ class Stack:
     def sign_in(self):
         link = (self.data / "setup-link").read_text().strip()
         self.cli("login", "--user", "admin", "--password-stdin", "--setup-token", link, text="a long password\n")
-
-    def state_of(self, run):
-        return self.ask("run", "show", run)["state"]
 
     def engine(self, kind):
         """Folder and latest launch of the attempt whose engine of this kind runs, or None."""

@@ -29,7 +29,8 @@ int run(const std::string& command, const std::vector<std::string>& arguments) {
     for (const auto& name : weights->names()) {
       std::vector<float> values(static_cast<size_t>(weights->get(name).elements()));
       weights->read_f32(name, values);
-      out.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(float)));
+      out.write(reinterpret_cast<const char*>(values.data()),
+                static_cast<std::streamsize>(values.size() * sizeof(float)));
     }
   } else if (command == "export") {  // PATH FOLDER: a Hugging Face folder with f32 weights
     const auto weights = model::open_weights(arguments.at(0));

@@ -1,7 +1,9 @@
-// Runs jobs from a JSON file on the inference engine, for the pytest files beside it to compare with transformers and peft.
-//   runtime_oracle JOBS.json: {"model": PATH, "dtype": "f32", "threads": 2, "adapters": {NAME: FOLDER}, "jobs": [JOB, …]}
-// A job is {"op": "logits" | "score" | "generate", "tokens": […], "adapter": NAME, …}; all "generate" jobs run together.
-// Writes one JSON array of results to stdout; logits go to the file that the job names, as f32.
+// Runs jobs from a JSON file on the inference engine, for the pytest files beside it to compare with transformers and
+// peft.
+//   runtime_oracle JOBS.json: {"model": PATH, "dtype": "f32", "threads": 2, "adapters": {NAME: FOLDER}, "jobs": [JOB,
+//   …]}
+// A job is {"op": "logits" | "score" | "generate", "tokens": […], "adapter": NAME, …}; all "generate" jobs run
+// together. Writes one JSON array of results to stdout; logits go to the file that the job names, as f32.
 #include <chrono>
 #include <fstream>
 #include <future>
@@ -87,7 +89,8 @@ json run(const json& spec) {
     } else {
       const auto logits = engine.logits(job["tokens"], job.value("adapter", ""), job.value("all", true));
       std::ofstream out(job["out"].get<std::string>(), std::ios::binary);
-      out.write(reinterpret_cast<const char*>(logits.data()), static_cast<std::streamsize>(logits.size() * sizeof(float)));
+      out.write(reinterpret_cast<const char*>(logits.data()),
+                static_cast<std::streamsize>(logits.size() * sizeof(float)));
     }
     result["seconds"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     results.push_back(result);

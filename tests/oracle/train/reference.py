@@ -17,7 +17,7 @@ def run_train(workdir, spec, expect=0, env=None):
     path = workdir / "spec.json"
     path.write_text(json.dumps(spec))
     done = subprocess.run([BIN / "slipway-train", "--spec", path, "--workdir", workdir], capture_output=True, text=True,
-                          env={**os.environ, **(env or {})}, timeout=280)
+                          env={**os.environ, **(env or {})}, timeout=580)
     assert done.returncode == expect, f"exit {done.returncode}: {done.stderr[-2000:]}"
     return events(workdir)
 

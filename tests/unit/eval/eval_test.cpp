@@ -52,7 +52,8 @@ TEST(Examples, ScoreWhatTheFormatSays) {
   EXPECT_EQ(whole.scored[0], 0);  // nothing comes before the first token
 
   const ExampleEncoder completion(tokenizer(), options_for(DataFormat::kPromptCompletion));
-  EXPECT_EQ(scored_text(completion.encode(R"({"prompt":"One two","completion":" three four"})")), " three four<|im_end|>");
+  EXPECT_EQ(scored_text(completion.encode(R"({"prompt":"One two","completion":" three four"})")),
+            " three four<|im_end|>");
   const ExampleEncoder plain(tokenizer(), options_for(DataFormat::kText));
   EXPECT_EQ(scored_text(plain.encode(R"({"text":"One two three"})")), " two three<|im_end|>");
 }
@@ -60,9 +61,12 @@ TEST(Examples, ScoreWhatTheFormatSays) {
 TEST(Examples, CountRowsThatAreCutOrHaveNothingToScore) {
   const base::TemporaryFolder folder;
   const auto path = folder.path() / "rows.jsonl";
-  std::ofstream(path) << R"({"prompt":"a b c d e f g h","completion":" i"})" << "\n\n"
-                      << R"({"prompt":"a","completion":" b c d e f g h i j"})" << "\n"
-                      << R"({"prompt":"a","completion":" b"})" << "\n"
+  std::ofstream(path) << R"({"prompt":"a b c d e f g h","completion":" i"})"
+                      << "\n\n"
+                      << R"({"prompt":"a","completion":" b c d e f g h i j"})"
+                      << "\n"
+                      << R"({"prompt":"a","completion":" b"})"
+                      << "\n"
                       << R"({"prompt":"a","completion":" c"})";
   auto options = options_for(DataFormat::kPromptCompletion);
   options.max_length = 6;
@@ -80,7 +84,9 @@ TEST(Examples, NameFileAndLineOfABadRow) {
   const auto path = folder.path() / "rows.jsonl";
   const ExampleEncoder encoder(tokenizer(), options_for(DataFormat::kMessages));
   const auto failure = [&](const std::string& line) -> std::string {
-    std::ofstream(path) << R"({"messages":[{"role":"assistant","content":"fine"}]})" << "\n" << line << "\n";
+    std::ofstream(path) << R"({"messages":[{"role":"assistant","content":"fine"}]})"
+                        << "\n"
+                        << line << "\n";
     try {
       encoder.read(path);
       return "";
@@ -125,24 +131,31 @@ TEST_F(PerplexityTest, IsTheMeanOverTheScoredTokensAndTheSameEveryTime) {
     for (size_t i = 2; i < example.tokens.size(); i += 2) sum -= static_cast<double>(scores[i - 1]);
   }
   int64_t last = 0, all = 0;
-  const auto measured = measure_perplexity(examples_, *engine_, "", [&](int64_t done, int64_t total) { last = done, all = total; }, stop_);
+  const auto measured = measure_perplexity(
+      examples_, *engine_, "", [&](int64_t done, int64_t total) { last = done, all = total; }, stop_);
   ASSERT_TRUE(measured.has_value());
   EXPECT_EQ(measured->tokens, examples_.scored_tokens);
   EXPECT_NEAR(measured->loss, sum / static_cast<double>(examples_.scored_tokens), 1e-12);
   EXPECT_NEAR(measured->perplexity, std::exp(measured->loss), 1e-9);
   EXPECT_EQ(last, all);
   EXPECT_GT(all, 0);
-  EXPECT_EQ(measure_perplexity(examples_, *engine_, "", [](int64_t, int64_t) {}, stop_)->loss, measured->loss);
+  EXPECT_EQ(measure_perplexity(
+                examples_, *engine_, "", [](int64_t, int64_t) {}, stop_)
+                ->loss,
+            measured->loss);
 }
 
 TEST_F(PerplexityTest, AFailureComesOutAndAStopLeavesNothing) {
   examples_.kept[7].tokens[3] = 131;  // outside the vocabulary
-  EXPECT_THROW(measure_perplexity(examples_, *engine_, "", [](int64_t, int64_t) {}, stop_), base::Error);
+  EXPECT_THROW(measure_perplexity(
+                   examples_, *engine_, "", [](int64_t, int64_t) {}, stop_),
+               base::Error);
   examples_.kept[7].tokens[3] = 0;
   stop_ = true;
   for (int i = 0; i < 2000; ++i) examples_.kept.push_back(examples_.kept[static_cast<size_t>(i % 20)]);
   int64_t done = 0;
-  const auto measured = measure_perplexity(examples_, *engine_, "", [&](int64_t so_far, int64_t) { done = so_far; }, stop_);
+  const auto measured = measure_perplexity(
+      examples_, *engine_, "", [&](int64_t so_far, int64_t) { done = so_far; }, stop_);
   EXPECT_FALSE(measured.has_value());
 }
 

@@ -16,9 +16,9 @@ using nlohmann::json;
 using testing::HasSubstr;
 
 json good_config() {
-  return {{"model_type", "llama"},       {"vocab_size", 100},        {"hidden_size", 32}, {"intermediate_size", 64},
-          {"num_hidden_layers", 2},      {"num_attention_heads", 4}, {"eos_token_id", 2}, {"num_key_value_heads", 2},
-          {"max_position_embeddings", 64}};
+  return {{"model_type", "llama"},   {"vocab_size", 100},        {"hidden_size", 32},
+          {"intermediate_size", 64}, {"num_hidden_layers", 2},   {"num_attention_heads", 4},
+          {"eos_token_id", 2},       {"num_key_value_heads", 2}, {"max_position_embeddings", 64}};
 }
 
 std::string failure(const json& config) {
@@ -52,8 +52,11 @@ TEST(Architecture, AConfigMeansTheSameAfterWritingItAgain) {
   json config = good_config();
   config["eos_token_id"] = {2, 9};
   config["tie_word_embeddings"] = true;
-  config["rope_scaling"] = {{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 1.0},
-                            {"high_freq_factor", 4.0}, {"original_max_position_embeddings", 32}};
+  config["rope_scaling"] = {{"rope_type", "llama3"},
+                            {"factor", 8.0},
+                            {"low_freq_factor", 1.0},
+                            {"high_freq_factor", 4.0},
+                            {"original_max_position_embeddings", 32}};
   const auto first = architecture_from_config(config, "config.json");
   const auto written = config_from_architecture(first, "bfloat16");
   const auto second = architecture_from_config(json::parse(written.dump()), "config.json");
@@ -62,7 +65,8 @@ TEST(Architecture, AConfigMeansTheSameAfterWritingItAgain) {
 }
 
 TEST(Architecture, NamesTheKeyThatIsMissingOrWrong) {
-  for (const char* key : {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"}) {
+  for (const char* key :
+       {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"}) {
     json config = good_config();
     config.erase(key);
     EXPECT_THAT(failure(config), HasSubstr(std::string("INVALID_MODEL config.json: the key ") + key + " is missing"));
@@ -79,7 +83,8 @@ TEST(Architecture, NamesTheKeyThatIsMissingOrWrong) {
 }
 
 TEST(Architecture, SaysWhatIsNotSupportedAndWhatIs) {
-  EXPECT_THAT(failure_with("model_type", "mamba"), HasSubstr("UNSUPPORTED config.json: model_type is 'mamba' known: llama"));
+  EXPECT_THAT(failure_with("model_type", "mamba"),
+              HasSubstr("UNSUPPORTED config.json: model_type is 'mamba' known: llama"));
   EXPECT_THAT(failure_with("rope_scaling", {{"rope_type", "yarn"}}), HasSubstr("default, linear, llama3"));
   EXPECT_THAT(failure_with("hidden_act", "relu"), HasSubstr("silu"));
   EXPECT_THAT(failure_with("quantization_config", {{"bits", 4}}), HasSubstr("UNSUPPORTED"));

@@ -32,7 +32,8 @@ class GgufBuilder {
   }
   GgufBuilder& uint_key(const std::string& key, uint32_t value) { return text(key).number<uint32_t>(4).number(value); }
   GgufBuilder& float_key(const std::string& key, float value) { return text(key).number<uint32_t>(6).number(value); }
-  GgufBuilder& tensor(const std::string& name, const std::vector<uint64_t>& dimensions, uint32_t type, uint64_t offset) {
+  GgufBuilder& tensor(const std::string& name, const std::vector<uint64_t>& dimensions, uint32_t type,
+                      uint64_t offset) {
     text(name).number(static_cast<uint32_t>(dimensions.size()));
     for (const uint64_t size : dimensions) number(size);
     return number(type).number(offset);

@@ -19,7 +19,12 @@ GgufBuilder small_file() {
   builder.uint_key("llama.block_count", 2);
   builder.float_key("llama.rope.freq_base", 10000.0F);
   builder.text("names").number<uint32_t>(9).number<uint32_t>(8).number<uint64_t>(3).text("a").text("").text("ccc");
-  builder.text("numbers").number<uint32_t>(9).number<uint32_t>(5).number<uint64_t>(2).number<int32_t>(-7).number<int32_t>(9);
+  builder.text("numbers")
+      .number<uint32_t>(9)
+      .number<uint32_t>(5)
+      .number<uint64_t>(2)
+      .number<int32_t>(-7)
+      .number<int32_t>(9);
   builder.tensor("one", {4, 2}, 0, 0).tensor("two", {32, 2}, 8, 32).align().bytes(32 + 2 * 34);
   return builder;
 }
@@ -124,7 +129,8 @@ TEST(Gguf, RefusesTensorsThatDoNotFit) {
 }
 
 TEST(Gguf, RefusesDuplicatesAndNestedArrays) {
-  EXPECT_THAT(failure(GgufBuilder().header(0, 2).uint_key("a", 1).uint_key("a", 2).span()), HasSubstr("'a' is there twice"));
+  EXPECT_THAT(failure(GgufBuilder().header(0, 2).uint_key("a", 1).uint_key("a", 2).span()),
+              HasSubstr("'a' is there twice"));
   GgufBuilder tensors;
   tensors.header(2, 0).tensor("w", {8}, 0, 0).tensor("w", {8}, 0, 0).align().bytes(64);
   EXPECT_THAT(failure(tensors.span()), HasSubstr("'w' is there twice"));

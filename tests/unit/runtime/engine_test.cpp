@@ -50,7 +50,8 @@ std::future<Outcome> start(Engine& engine, GenerationRequest request, uint64_t* 
 
 GenerationRequest request_of(int number, int64_t length = 0) {
   GenerationRequest request;
-  for (int i = 0; i < (length > 0 ? length : 3 + number * 7 % 40); ++i) request.prompt.push_back(3 + (number * 31 + i * 17) % 120);
+  for (int i = 0; i < (length > 0 ? length : 3 + number * 7 % 40); ++i)
+    request.prompt.push_back(3 + (number * 31 + i * 17) % 120);
   request.sampling.temperature = number % 3 == 0 ? 0.0 : 0.8;
   request.sampling.seed = static_cast<uint64_t>(number);
   request.max_tokens = 8 + number % 20;

@@ -27,7 +27,10 @@ struct Product {
   std::vector<uint16_t> w16;
 
   Product(int64_t m, int64_t n, int64_t k)
-      : rows(m), columns(n), depth(k), x(random_values(static_cast<size_t>(m * k), 1, 1)),
+      : rows(m),
+        columns(n),
+        depth(k),
+        x(random_values(static_cast<size_t>(m * k), 1, 1)),
         w(random_values(static_cast<size_t>(n * k), 1, 2)) {
     for (float& value : w) {
       w16.push_back(model::f32_to_bf16(value));
@@ -60,7 +63,8 @@ struct Product {
 };
 
 TEST_P(Kernels, ProductIsRightAndTheSameBitsHoweverItIsCut) {
-  for (const auto& [rows, columns, depth] : {std::tuple<int64_t, int64_t, int64_t>{1, 37, 100}, {13, 29, 67}, {9, 8, 5}, {70, 16, 1100}}) {
+  for (const auto& [rows, columns, depth] :
+       {std::tuple<int64_t, int64_t, int64_t>{1, 37, 100}, {13, 29, 67}, {9, 8, 5}, {70, 16, 1100}}) {
     const Product product(rows, columns, depth);
     for (const auto format : {WeightFormat::kF32, WeightFormat::kBF16}) {
       const auto whole = product.run(*table_, format, rows, columns);
@@ -90,21 +94,25 @@ TEST_P(Kernels, AttentionIsTheSoftmaxWeightedSumOverThePages) {
       const auto values = random_values(static_cast<size_t>(pages * stride), 1, 5);
       const std::vector<int32_t> order = {6, 1, 4, 0};
       std::vector<float> scores(static_cast<size_t>(heads * 64)), out(static_cast<size_t>(heads * head_dim));
-      AttentionCall call{q.data(), heads, head_dim, keys.data(), values.data(), order.data(), stride, length, 0.3F,
-                         scores.data(), out.data()};
+      AttentionCall call{q.data(), heads,  head_dim, keys.data(),   values.data(), order.data(),
+                         stride,   length, 0.3F,     scores.data(), out.data()};
       table_->attention(call);
       for (int64_t head = 0; head < heads; ++head) {
-        const auto at = [&](int64_t t) { return order[static_cast<size_t>(t / kPageTokens)] * stride + t % kPageTokens * head_dim; };
+        const auto at = [&](int64_t t) {
+          return order[static_cast<size_t>(t / kPageTokens)] * stride + t % kPageTokens * head_dim;
+        };
         std::vector<double> weights;
         double total = 0;
         for (int64_t t = 0; t < length; ++t) {
           double score = 0;
-          for (int64_t d = 0; d < head_dim; ++d) score += q[static_cast<size_t>(head * head_dim + d)] * keys[static_cast<size_t>(at(t) + d)];
+          for (int64_t d = 0; d < head_dim; ++d)
+            score += q[static_cast<size_t>(head * head_dim + d)] * keys[static_cast<size_t>(at(t) + d)];
           total += weights.emplace_back(std::exp(0.3 * score));
         }
         for (int64_t d = 0; d < head_dim; ++d) {
           double expected = 0;
-          for (int64_t t = 0; t < length; ++t) expected += weights[static_cast<size_t>(t)] / total * values[static_cast<size_t>(at(t) + d)];
+          for (int64_t t = 0; t < length; ++t)
+            expected += weights[static_cast<size_t>(t)] / total * values[static_cast<size_t>(at(t) + d)];
           ASSERT_NEAR(out[static_cast<size_t>(head * head_dim + d)], expected, 1e-5);
         }
         // One head alone gives the same bits.
@@ -150,7 +158,9 @@ TEST_P(Kernels, NormScalesToUnitMeanSquare) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Levels, Kernels, testing::Values(Level::kPortable, Level::kAvx2, Level::kAvx512),
-                         [](const auto& level) { return std::string("level") + std::to_string(static_cast<int>(level.param)); });
+                         [](const auto& level) {
+                           return std::string("level") + std::to_string(static_cast<int>(level.param));
+                         });
 
 }  // namespace
 }  // namespace slipway::kernels

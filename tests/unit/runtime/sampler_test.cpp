@@ -55,7 +55,8 @@ TEST(Sampler, DrawsFollowTheDistribution) {
   const std::vector<float> logits = {std::log(1.0F), std::log(2.0F), std::log(5.0F), std::log(2.0F)};
   SamplingOptions options;
   auto got = shares(logits, options);
-  for (const auto& [id, share] : std::map<int32_t, double>{{0, 0.1}, {1, 0.2}, {2, 0.5}, {3, 0.2}}) EXPECT_NEAR(got[id], share, 0.02);
+  for (const auto& [id, share] : std::map<int32_t, double>{{0, 0.1}, {1, 0.2}, {2, 0.5}, {3, 0.2}})
+    EXPECT_NEAR(got[id], share, 0.02);
   options.temperature = 0.5;  // squares the weights: 1, 4, 25, 4
   got = shares(logits, options);
   EXPECT_NEAR(got[2], 25.0 / 34, 0.02);

@@ -24,7 +24,8 @@ Documents documents_of(const std::vector<int>& lengths) {
 }
 
 TEST(Packing, WithoutItEachDocumentIsARow) {
-  EXPECT_THAT(make_rows(documents_of({3, 5, 2}), false, 8), ElementsAre(ElementsAre(0), ElementsAre(1), ElementsAre(2)));
+  EXPECT_THAT(make_rows(documents_of({3, 5, 2}), false, 8),
+              ElementsAre(ElementsAre(0), ElementsAre(1), ElementsAre(2)));
 }
 
 TEST(Packing, BestFitDecreasingFillsRowsAndKeepsDocumentsWhole) {
@@ -72,7 +73,8 @@ TEST(StepPlan, CoversAnEpochOnceWithAShortLastStep) {
   EXPECT_EQ(plan.steps_per_epoch(), 3);
   std::vector<int64_t> seen;
   for (int64_t step = 0; step < 3; ++step) {
-    for (const auto& micro_batch : plan.micro_batches(step)) seen.insert(seen.end(), micro_batch.begin(), micro_batch.end());
+    for (const auto& micro_batch : plan.micro_batches(step))
+      seen.insert(seen.end(), micro_batch.begin(), micro_batch.end());
   }
   EXPECT_THAT(seen, testing::UnorderedElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10));
   EXPECT_THAT(plan.micro_batches(2), ElementsAre(testing::SizeIs(2), testing::SizeIs(1)));

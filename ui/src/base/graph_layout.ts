@@ -53,3 +53,21 @@ export function layOut(ids: readonly string[], edges: readonly GraphEdge[]): Pla
   }
   return placed;
 }
+
+/** Without the edges that a longer way implies: a to c, when there is a to b to c. Cycles stay as they are. */
+export function withoutImplied(edges: readonly GraphEdge[]): GraphEdge[] {
+  const after = new Map<string, string[]>();
+  for (const { from, to } of edges) after.set(from, [...(after.get(from) ?? []), to]);
+  const leadsTo = (start: string, end: string): boolean => {
+    const seen = new Set<string>();
+    const open = (after.get(start) ?? []).filter((next) => next !== end);
+    for (let at = open.pop(); at !== undefined; at = open.pop()) {
+      if (at === end) return true;
+      if (at === start || seen.has(at)) continue;
+      seen.add(at);
+      open.push(...(after.get(at) ?? []));
+    }
+    return false;
+  };
+  return edges.filter(({ from, to }) => !leadsTo(from, to));
+}

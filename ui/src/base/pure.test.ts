@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { parseAnsi, stripAnsi } from "@/base/ansi";
 import { fuzzyScore, rank } from "@/base/fuzzy";
-import { layOut } from "@/base/graph_layout";
+import { layOut, withoutImplied } from "@/base/graph_layout";
 import { decodeText, encodeAll, parameterOfField } from "@/base/parameters";
 import { type Point, smooth, thin, toCsv, upsertPoint } from "@/base/series";
 import { SseParser } from "@/base/sse";
@@ -56,6 +56,10 @@ describe("graph layout", () => {
     );
     expect([placed.get("a")!.layer, placed.get("b")!.layer, placed.get("d")!.layer]).toEqual([0, 1, 2]);
     expect(new Set([placed.get("b")!.row, placed.get("c")!.row]).size).toBe(2);
+  });
+  it("leaves out edges that a longer way implies", () => {
+    const edges = [{ from: "a", to: "b" }, { from: "b", to: "c" }, { from: "a", to: "c" }, { from: "a", to: "d" }];
+    expect(withoutImplied(edges).map(({ from, to }) => from + to)).toEqual(["ab", "bc", "ad"]);
   });
   it("ends on cycles and unknown ids", () => {
     expect(layOut(["a", "b"], [{ from: "a", to: "b" }, { from: "b", to: "a" }, { from: "x", to: "a" }])).toHaveLength(2);

@@ -2,6 +2,7 @@
 import { CloseOutlined } from "@ant-design/icons";
 import { Button, Progress } from "antd";
 import { formatCount, formatDuration, formatNumber } from "@/base/format";
+import { withoutImplied } from "@/base/graph_layout";
 import { type Run, type Task, TaskState } from "@/gen/slipway/v1/run_pb";
 import { NodeLink } from "@/pages/pickers";
 import { currentTask } from "@/pages/run_columns";
@@ -47,7 +48,7 @@ export function TaskGraph({ run, selected, select }: TaskGraphProps) {
           ),
         };
       })}
-      edges={run.tasks.flatMap((task) => task.needs.map((need) => ({ from: need, to: task.name })))}
+      edges={withoutImplied(run.tasks.flatMap((task) => task.needs.map((need) => ({ from: need, to: task.name }))))}
     />
   );
 }

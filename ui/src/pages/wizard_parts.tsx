@@ -4,6 +4,7 @@ import { Button, Input } from "antd";
 import { useState } from "react";
 import { Link } from "react-router-dom";
 import { decodeText, type FieldValue } from "@/base/parameters";
+import { withAdvice } from "@/base/problem";
 import { type FieldViolation } from "@/gen/slipway/v1/error_pb";
 import { type PlanRunResponse, type Workflow, type WorkflowParameter } from "@/gen/slipway/v1/workflow_pb";
 import { type Draft } from "@/pages/draft";
@@ -116,7 +117,7 @@ function OneParameter({ parameter, value, setValue, violations, strict }: OnePar
         said &&
         violations.map((violation, index) => (
           <div key={index}>
-            {violation.message} {violation.advice}
+            {withAdvice(violation.message, violation.advice)}
           </div>
         ))
       }
@@ -190,7 +191,7 @@ export function Review({ workflow, plan, draft, violations, setName, go }: Revie
               <ul>
                 {others.map((one, index) => (
                   <li key={index}>
-                    <code>{one.field}</code> {one.message} {one.advice}
+                    <code>{one.field}</code> {withAdvice(one.message, one.advice)}
                   </li>
                 ))}
               </ul>
@@ -223,7 +224,7 @@ export function Review({ workflow, plan, draft, violations, setName, go }: Revie
                             {set ? <strong>{show(parameter)}</strong> : <span className="muted">{show(parameter)}</span>}
                             {violations.get(parameter.name)?.map((violation, index) => (
                               <div key={index} className="tone-bad">
-                                {violation.message} {violation.advice}
+                                {withAdvice(violation.message, violation.advice)}
                               </div>
                             ))}
                           </td>

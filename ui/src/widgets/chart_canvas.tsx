@@ -69,13 +69,18 @@ export default function ChartCanvas(props: CanvasProps) {
     const { xKind, logarithmic, fromZero, most, interval, writeX, format, xName } = latest.current;
     chart.current?.setOption({
       animation: false,
-      grid: { left: 8, right: 16, top: 12, bottom: 8, containLabel: true },
+      grid: { left: 8, right: 24, top: 12, bottom: 8, containLabel: true },
       xAxis: {
         type: xKind,
         min: from ?? "dataMin",
         max: to ?? "dataMax",
         axisLine: { lineStyle: { color: palette.line } },
-        axisLabel: { color: palette.muted, hideOverlap: true, ...(xKind === "value" ? { formatter: (value: number) => writeX(value) } : {}) },
+        ...(xKind === "value" ? { minInterval: 1 } : {}),
+        axisLabel: {
+          color: palette.muted,
+          hideOverlap: true,
+          formatter: (value: number) => (xKind === "time" && value % 60_000 === 0 ? writeX(value).slice(0, 5) : writeX(value)),
+        },
         splitLine: { show: false },
         splitNumber: xKind === "time" ? 4 : 6,
         axisPointer: { label: { show: false } },
@@ -86,7 +91,7 @@ export default function ChartCanvas(props: CanvasProps) {
         type: logarithmic ? "log" : "value",
         scale: !fromZero,
         ...(fromZero && !logarithmic ? { min: 0 } : { min: null }),
-        max: most ?? null,
+        max: most ?? (interval && !logarithmic ? ({ max }: { max: number }) => Math.max(1, Math.ceil(max / interval)) * interval : null),
         ...(interval && !logarithmic ? { interval } : {}),
         axisLabel: {
           color: palette.muted,

@@ -2,15 +2,14 @@
 import { ReloadOutlined } from "@ant-design/icons";
 import { Button } from "antd";
 import { type ReactNode } from "react";
-import { type Problem } from "@/base/problem";
+import { asSentence, type Problem, withAdvice } from "@/base/problem";
 
 export function ProblemBox({ problem, retry, title }: { problem: Problem; retry?: () => void; title?: string }) {
   return (
     <div className={problem.transient ? "problem soft" : "problem"} role="alert">
       <div className="grow stack tight">
         <strong>
-          {title ? `${title}: ` : ""}
-          {problem.message}
+          {title ? `${title}: ${problem.message}` : asSentence(problem.message)}
         </strong>
         {problem.field && (
           <span>
@@ -22,12 +21,12 @@ export function ProblemBox({ problem, retry, title }: { problem: Problem; retry?
             {problem.violations.map((one, index) => (
               <li key={index}>
                 {one.field && <code>{one.field}: </code>}
-                {one.message} {one.advice && <span className="muted">{one.advice}</span>}
+                {withAdvice(one.message, one.advice)}
               </li>
             ))}
           </ul>
         )}
-        {problem.advice && <span>{problem.advice}</span>}
+        {problem.advice && <span>{asSentence(problem.advice)}</span>}
         <span className="code">{problem.code}</span>
       </div>
       {retry && (

@@ -131,6 +131,7 @@ export function ThemeProvider({ children }: { children: ReactNode }) {
         colorWarning: palette.warn,
         colorError: palette.bad,
         colorInfo: palette.info,
+        controlItemBgActive: palette.accentSoft,
         borderRadius: 4,
         fontSize: 13,
         controlHeight: 30,
