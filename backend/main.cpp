@@ -100,17 +100,21 @@ Flags read_flags(int argc, char** argv) {
   CLI::App app("slipwayd: Slipway's backend. Serves gRPC, the web console and the OpenAI API of deployments.");
   app.set_version_flag("--version", SLIPWAY_VERSION);
   app.add_option("--data", flags.data, "Folder that holds everything")->capture_default_str();
-  app.add_option("--grpc-listen", flags.grpc_listen, "HOST:PORT for gRPC (port 0: any free one)")->capture_default_str();
+  app.add_option("--grpc-listen", flags.grpc_listen, "HOST:PORT for gRPC (port 0: any free one)")
+      ->capture_default_str();
   app.add_option("--web-listen", flags.web_listen, "HOST:PORT for HTTP (port 0: any free one)")->capture_default_str();
   app.add_option("--web-root", flags.web_root, "Folder of the built web console")->capture_default_str();
   app.add_option("--workflows", flags.workflows, "Folder of the workflows' YAML files")->capture_default_str();
-  auto* certificate = app.add_option("--tls-cert", flags.tls_certificate, "PEM file of the certificate chain")->check(CLI::ExistingFile);
+  auto* certificate = app.add_option("--tls-cert", flags.tls_certificate, "PEM file of the certificate chain")
+                          ->check(CLI::ExistingFile);
   auto* key = app.add_option("--tls-key", flags.tls_key, "PEM file of its key")->check(CLI::ExistingFile);
   certificate->needs(key);
   key->needs(certificate);
-  app.add_option("--allowed-host", flags.allowed_hosts, "Further name by which browsers may reach the console without TLS");
+  app.add_option("--allowed-host", flags.allowed_hosts,
+                 "Further name by which browsers may reach the console without TLS");
   app.add_option("--log-level", flags.log_level, "debug, info, warning or error")
-      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))->capture_default_str();
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
+      ->capture_default_str();
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -133,8 +137,10 @@ absl::Status check_loopback(const std::string& flag, const std::string& address,
     return base::invalid_argument(flag, flag + ": '" + address + "' is no HOST:PORT", "write it like 127.0.0.1:7878");
   }
   if (tls || web::is_loopback_host(host)) return absl::OkStatus();
-  return base::failed_precondition("NEEDS_TLS", flag + ": " + host + " can be reached from other machines, and passwords would be readable on the way",
-                                   "give --tls-cert and --tls-key, or listen on 127.0.0.1");
+  return base::failed_precondition(
+      "NEEDS_TLS",
+      flag + ": " + host + " can be reached from other machines, and passwords would be readable on the way",
+      "give --tls-cert and --tls-key, or listen on 127.0.0.1");
 }
 
 std::string with_port(const std::string& address, int port) {
@@ -306,10 +312,12 @@ absl::Status serve(const Flags& flags) {
     if (absl::Status status = data.write_secret(data.setup_link_file(), link); !status.ok()) return status;
     std::printf("Make the first administrator: %s\n", link.c_str());
   }
-  if (absl::Status status = data.write_addresses(grpc_address, web_address, SLIPWAY_VERSION); !status.ok()) return status;
+  if (absl::Status status = data.write_addresses(grpc_address, web_address, SLIPWAY_VERSION); !status.ok())
+    return status;
   std::printf("Console: %s\ngRPC: %s\n", web_url.c_str(), grpc_address.c_str());
   std::fflush(stdout);
-  spdlog::info("ready version={} web={} grpc={} data={}", SLIPWAY_VERSION, web_address, grpc_address, data.path().string());
+  spdlog::info("ready version={} web={} grpc={} data={}", SLIPWAY_VERSION, web_address, grpc_address,
+               data.path().string());
 
   int signal = 0;
   sigwait(&signals, &signal);

@@ -107,7 +107,7 @@ void MainWindow::show_console(const QUrl& address) {
   home.setPath(QString());
   home.setQuery(QString());
   page_->set_home(home);
-  session_->open(home, [this, address] { page_->setUrl(address); });
+  session_->open(current_.name, home, [this, address] { page_->setUrl(address); });
 }
 
 void MainWindow::ask_for_connection() {

@@ -17,9 +17,10 @@ SessionKeeper::SessionKeeper(QWebEngineCookieStore* cookies, SecretStore& secret
   connect(cookies_, &QWebEngineCookieStore::cookieRemoved, this, &SessionKeeper::on_removed);
 }
 
-void SessionKeeper::open(const QUrl& url, std::function<void()> ready) {
+void SessionKeeper::open(const QString& connection, const QUrl& url, std::function<void()> ready) {
   // Cookies do not know ports: the session of another backend on this host must not be sent to this one.
   cookies_->deleteAllCookies();
+  connection_ = connection;
   url_ = url;
   value_.clear();
   secrets_.read(key(), this, [this, url, ready = std::move(ready)](const QByteArray& secret) {
@@ -59,6 +60,6 @@ void SessionKeeper::on_removed(const QNetworkCookie& cookie) {
   Q_EMIT session_changed();
 }
 
-QString SessionKeeper::key() const { return QStringLiteral("session ") + url_.toString(QUrl::RemovePath); }
+QString SessionKeeper::key() const { return QStringLiteral("session ") + connection_; }
 
 }  // namespace slipway::desktop

@@ -4,6 +4,7 @@
 
 #include <QByteArray>
 #include <QObject>
+#include <QString>
 #include <QUrl>
 #include <functional>
 
@@ -20,8 +21,9 @@ class SessionKeeper : public QObject {
  public:
   SessionKeeper(QWebEngineCookieStore* cookies, SecretStore& secrets, QObject* parent = nullptr);
 
-  // From now on watches the session of `url`; `ready` is called when a kept session is back in the cookie store.
-  void open(const QUrl& url, std::function<void()> ready);
+  // From now on watches the session of `url`, kept under the connection's name, which stays when a local backend comes
+  // back on another port; `ready` is called when a kept session is back in the cookie store.
+  void open(const QString& connection, const QUrl& url, std::function<void()> ready);
 
   // `slipway_session=…` for requests of our own; empty while signed out.
   QByteArray cookie_header() const;
@@ -36,6 +38,7 @@ class SessionKeeper : public QObject {
 
   QWebEngineCookieStore* cookies_;
   SecretStore& secrets_;
+  QString connection_;
   QUrl url_;
   QByteArray value_;
 };

@@ -51,14 +51,15 @@ bool fit_for_name(const std::string& id, const std::string& prefix) {
 }
 
 int64_t modified_ms(const fs::path& path) {
-  struct stat facts{};
+  struct stat facts {};
   if (stat(path.c_str(), &facts) != 0) return 0;
   return facts.st_mtim.tv_sec * 1000 + facts.st_mtim.tv_nsec / 1'000'000;
 }
 
 std::string upload_record(const std::vector<FileEntry>& files) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
-  for (const FileEntry& file : files) list.push_back({{"path", file.path}, {"size", file.size}, {"sha256", file.sha256}});
+  for (const FileEntry& file : files)
+    list.push_back({{"path", file.path}, {"size", file.size}, {"sha256", file.sha256}});
   return nlohmann::ordered_json{{"files", list}}.dump() + "\n";
 }
 
@@ -88,7 +89,7 @@ absl::Status check_files(const std::vector<FileEntry>& files) {
 DiskOperations real_disk() {
   return {[](int fd, const void* data, size_t size, off_t offset) { return pwrite(fd, data, size, offset); },
           [](const fs::path& path) {
-            struct statvfs facts{};
+            struct statvfs facts {};
             if (statvfs(path.c_str(), &facts) != 0) return std::numeric_limits<int64_t>::max();
             return static_cast<int64_t>(facts.f_bavail) * static_cast<int64_t>(facts.f_frsize);
           }};
@@ -132,11 +133,12 @@ fs::path ArtifactStore::upload_folder(const std::string& upload_id) const { retu
 
 bool ArtifactStore::has_blob(const FileEntry& file) const {
   if (file.sha256.empty()) return false;
-  struct stat facts{};
+  struct stat facts {};
   return stat(blob_path(file.sha256).c_str(), &facts) == 0 && facts.st_size == file.size;
 }
 
-absl::StatusOr<UploadState> ArtifactStore::begin_upload(const std::string& upload_id, const std::vector<FileEntry>& files) {
+absl::StatusOr<UploadState> ArtifactStore::begin_upload(const std::string& upload_id,
+                                                        const std::vector<FileEntry>& files) {
   if (!upload_id.empty()) return get_upload(upload_id);
   if (absl::Status status = check_files(files); !status.ok()) return status;
   int64_t missing = 0;
@@ -145,8 +147,8 @@ absl::StatusOr<UploadState> ArtifactStore::begin_upload(const std::string& uploa
   }
   if (const int64_t free = disk_.free_bytes(folder_); missing > 0 && missing > free - kSpareBytes) {
     return base::error(absl::StatusCode::kResourceExhausted,
-                       "the upload needs " + std::to_string(missing >> 20) + " MiB, and the disk of " + folder_.string() +
-                           " has " + std::to_string(free >> 20) + " MiB left",
+                       "the upload needs " + std::to_string(missing >> 20) + " MiB, and the disk of " +
+                           folder_.string() + " has " + std::to_string(free >> 20) + " MiB left",
                        {base::kDiskFull, "", "free some space on that disk, or use another data folder"});
   }
   return guarded("begin an upload", [&]() -> absl::StatusOr<UploadState> {
@@ -158,7 +160,8 @@ absl::StatusOr<UploadState> ArtifactStore::begin_upload(const std::string& uploa
 }
 
 absl::StatusOr<std::vector<FileEntry>> ArtifactStore::load_upload(const std::string& upload_id) const {
-  if (upload_id.empty()) return base::invalid_argument("upload_id", "the upload's id is missing", "begin an upload first");
+  if (upload_id.empty())
+    return base::invalid_argument("upload_id", "the upload's id is missing", "begin an upload first");
   if (!fit_for_name(upload_id, "upload-")) return base::not_found("upload", upload_id.substr(0, 100));
   std::string text;
   try {
@@ -179,7 +182,7 @@ UploadState ArtifactStore::state_of(const std::string& upload_id, std::vector<Fi
   UploadState state{upload_id, std::move(files), {}};
   const bool finished = fs::exists(upload_folder(upload_id) / "finished");
   for (size_t i = 0; i < state.files.size(); ++i) {
-    struct stat facts{};
+    struct stat facts {};
     int64_t received = 0;
     if (finished || has_blob(state.files[i])) {
       received = state.files[i].size;
@@ -237,7 +240,7 @@ absl::StatusOr<Artifact> ArtifactStore::finish_upload(const std::string& upload_
         return base::error(absl::StatusCode::kAborted, "'" + files[i].path + "' is still being uploaded",
                            {"UPLOAD_BUSY", "", "finish when all its bytes have been sent"});
       }
-      struct stat facts{};
+      struct stat facts {};
       if (fstat(content.get(), &facts) != 0) return disk_error("read '" + files[i].path + "' of the upload", errno);
       if (facts.st_size != files[i].size) {
         return base::failed_precondition("UPLOAD_INCOMPLETE",
@@ -318,7 +321,8 @@ absl::StatusOr<Artifact> ArtifactStore::load(const std::string& artifact_id) con
 }
 
 absl::StatusOr<Artifact> ArtifactStore::get(const std::string& artifact_id) {
-  if (artifact_id.empty()) return base::invalid_argument("id", "the artifact's id is missing", "give its 64 hex digits");
+  if (artifact_id.empty())
+    return base::invalid_argument("id", "the artifact's id is missing", "give its 64 hex digits");
   if (!is_sha256(artifact_id)) return base::not_found("artifact", artifact_id.substr(0, 100));
   return load(artifact_id);
 }

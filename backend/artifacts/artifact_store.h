@@ -1,5 +1,6 @@
-// The content-addressed store in a local folder: blobs by SHA-256, manifests by artifact id, uploads that can be resumed,
-// and folder views with the files' own names. Used by service/, rpc/ and web/. Any thread; calls block on the disk.
+// The content-addressed store in a local folder: blobs by SHA-256, manifests by artifact id, uploads that can be
+// resumed, and folder views with the files' own names. Used by service/, rpc/ and web/. Any thread; calls block on the
+// disk.
 //   blobs/ab/ab12…            content, read-only
 //   manifests/<artifact id>   canonical text; an artifact exists when this does
 //   uploads/<upload id>/      upload.json, one file per missing content, and `finished` with the artifact's id
@@ -32,8 +33,8 @@ struct Artifact {
 
 struct UploadState {
   std::string id;
-  std::vector<FileEntry> files;    // as the upload began, in its order; sha256 may be empty
-  std::vector<int64_t> received;   // bytes that are here, per file
+  std::vector<FileEntry> files;   // as the upload began, in its order; sha256 may be empty
+  std::vector<int64_t> received;  // bytes that are here, per file
 };
 
 // How the store reaches the disk; tests make it fail.
@@ -56,7 +57,8 @@ class FileWriter {
 class FileReader {
  public:
   virtual ~FileReader() = default;
-  // The next bytes, at most `most`; empty at the end. DATA_LOSS when a whole reading gave other content than the hash says.
+  // The next bytes, at most `most`; empty at the end. DATA_LOSS when a whole reading gave other content than the hash
+  // says.
   virtual absl::StatusOr<std::string> read(size_t most) = 0;
   virtual const FileEntry& file() const = 0;
 };
@@ -66,11 +68,13 @@ class ArtifactStore {
   // Makes the folders, and collects uploads that nobody has touched for a day. Throws base::Error.
   ArtifactStore(std::filesystem::path folder, const base::Clock& clock, DiskOperations disk = real_disk());
 
-  // Opens an upload of `files` (sha256 may be empty where not known), or says how far `upload_id` is when that is given.
+  // Opens an upload of `files` (sha256 may be empty where not known), or says how far `upload_id` is when that is
+  // given.
   absl::StatusOr<UploadState> begin_upload(const std::string& upload_id, const std::vector<FileEntry>& files);
   absl::StatusOr<UploadState> get_upload(const std::string& upload_id);
   // `offset` must be what was received so far: ABORTED otherwise, and while another writer has the file.
-  absl::StatusOr<std::unique_ptr<FileWriter>> write_file(const std::string& upload_id, int64_t file_index, int64_t offset);
+  absl::StatusOr<std::unique_ptr<FileWriter>> write_file(const std::string& upload_id, int64_t file_index,
+                                                         int64_t offset);
   // Checks sizes and hashes, moves what is new among the blobs, and writes the manifest last. Idempotent. A file with
   // another hash than declared is thrown away (DATA_LOSS), so that it can be sent again.
   absl::StatusOr<Artifact> finish_upload(const std::string& upload_id);

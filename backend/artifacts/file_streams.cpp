@@ -108,13 +108,13 @@ absl::StatusOr<std::unique_ptr<FileWriter>> open_writer(const std::filesystem::p
     return base::error(absl::StatusCode::kAborted, "'" + file.path + "' is being uploaded by another call",
                        {"UPLOAD_BUSY", "", "wait until that call has ended, then ask how far it came"});
   }
-  struct stat facts{};
+  struct stat facts {};
   if (fstat(descriptor.get(), &facts) != 0) return disk_error("read '" + file.path + "' of the upload", errno);
   if (facts.st_size != offset) {
-    return base::error(absl::StatusCode::kAborted,
-                       "'" + file.path + "' goes on at byte " + std::to_string(facts.st_size) + ", not " +
-                           std::to_string(offset),
-                       {"WRONG_OFFSET", "offset", "ask how far the upload is, and go on from there"});
+    return base::error(
+        absl::StatusCode::kAborted,
+        "'" + file.path + "' goes on at byte " + std::to_string(facts.st_size) + ", not " + std::to_string(offset),
+        {"WRONG_OFFSET", "offset", "ask how far the upload is, and go on from there"});
   }
   return std::make_unique<DescriptorWriter>(std::move(descriptor), file, offset, disk);
 }
@@ -126,9 +126,10 @@ absl::StatusOr<std::unique_ptr<FileReader>> open_reader(const std::filesystem::p
                        {"OUT_OF_RANGE", "offset", "it has " + std::to_string(file.size) + " bytes"});
   }
   Descriptor descriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  struct stat facts{};
+  struct stat facts {};
   if (descriptor.get() < 0 || fstat(descriptor.get(), &facts) != 0 || facts.st_size != file.size) {
-    return base::error(absl::StatusCode::kDataLoss, "the stored content of '" + file.path + "' is missing or has another size",
+    return base::error(absl::StatusCode::kDataLoss,
+                       "the stored content of '" + file.path + "' is missing or has another size",
                        {"ARTIFACT_DAMAGED", "", "check the disk of the data folder, and upload the artifact again"});
   }
   return std::make_unique<DescriptorReader>(std::move(descriptor), file, offset);

@@ -63,7 +63,8 @@ absl::Status check_paths(const std::string& field, const std::vector<FileEntry>&
   for (const std::string& name : names) {
     for (size_t slash = name.find('/'); slash != std::string::npos; slash = name.find('/', slash + 1)) {
       if (names.contains(name.substr(0, slash))) {
-        return base::invalid_argument(field, "'" + name.substr(0, slash) + "' is a file and a folder", "rename one of them");
+        return base::invalid_argument(field, "'" + name.substr(0, slash) + "' is a file and a folder",
+                                      "rename one of them");
       }
     }
   }
@@ -71,8 +72,8 @@ absl::Status check_paths(const std::string& field, const std::vector<FileEntry>&
 }
 
 bool is_sha256(std::string_view text) {
-  return text.size() == 64 && std::all_of(text.begin(), text.end(),
-                                          [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+  return text.size() == 64 &&
+         std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
 std::string canonical_text(const Manifest& manifest) {

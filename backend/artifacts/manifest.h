@@ -1,5 +1,5 @@
-// An artifact is a list of files, each known by the hash of its content. Its id is the hash of the canonical text of that
-// list, so the same content has the same id. Used by ArtifactStore and by those who show artifacts.
+// An artifact is a list of files, each known by the hash of its content. Its id is the hash of the canonical text of
+// that list, so the same content has the same id. Used by ArtifactStore and by those who show artifacts.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +29,8 @@ struct Manifest {
 inline constexpr size_t kMaxFiles = 10'000;
 inline constexpr size_t kMaxPathBytes = 512;
 
-// INVALID_ARGUMENT on `field` for a path that is absolute, leads upward, or holds what file systems or manifests cannot.
+// INVALID_ARGUMENT on `field` for a path that is absolute, leads upward, or holds what file systems or manifests
+// cannot.
 absl::Status check_path(const std::string& field, const std::string& path);
 // The whole list: paths are fine, different, and none is a folder of another.
 absl::Status check_paths(const std::string& field, const std::vector<FileEntry>& files);

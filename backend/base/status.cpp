@@ -9,8 +9,38 @@ namespace {
 constexpr char kPayloadUrl[] = "slipway/error-detail";
 }  // namespace
 
+std::string printable_utf8(const std::string& text) {
+  std::string result;
+  result.reserve(text.size());
+  size_t i = 0;
+  while (i < text.size()) {
+    const auto lead = static_cast<unsigned char>(text[i]);
+    size_t length = lead < 0x80                    ? 1
+                    : lead >= 0xC2 && lead <= 0xDF ? 2
+                    : (lead & 0xF0U) == 0xE0       ? 3
+                    : lead >= 0xF0 && lead <= 0xF4 ? 4
+                                                   : 0;
+    bool valid = length != 0 && i + length <= text.size();
+    for (size_t k = 1; valid && k < length; ++k) valid = (static_cast<unsigned char>(text[i + k]) & 0xC0U) == 0x80;
+    if (valid && length > 2) {
+      // Overlong forms, surrogates, and what lies beyond U+10FFFF.
+      const auto second = static_cast<unsigned char>(text[i + 1]);
+      valid = !(lead == 0xE0 && second < 0xA0) && !(lead == 0xED && second > 0x9F) &&
+              !(lead == 0xF0 && second < 0x90) && !(lead == 0xF4 && second > 0x8F);
+    }
+    if (valid) {
+      result.append(text, i, length);
+      i += length;
+    } else {
+      result += '?';
+      ++i;
+    }
+  }
+  return result;
+}
+
 absl::Status error(absl::StatusCode code, const std::string& message, const ErrorDetail& detail) {
-  absl::Status status(code, message);
+  absl::Status status(code, printable_utf8(message));
   nlohmann::json payload = {{"reason", detail.reason}, {"field", detail.field}, {"advice", detail.advice}};
   for (const FieldViolation& violation : detail.violations) {
     payload["violations"].push_back(

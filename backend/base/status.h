@@ -34,6 +34,10 @@ absl::Status not_found(const std::string& kind, const std::string& id);
 absl::Status already_exists(const std::string& kind, const std::string& id, const std::string& advice = "");
 absl::Status failed_precondition(const std::string& reason, const std::string& message, const std::string& advice);
 
+// `text` with every byte that is no part of valid UTF-8 replaced by '?'. `error` does it to its message, because
+// protobuf and JSON refuse other text, and messages quote what strangers sent.
+std::string printable_utf8(const std::string& text);
+
 // What `error` put in, or empty strings.
 ErrorDetail detail_of(const absl::Status& status);
 

@@ -162,7 +162,8 @@ grpc::ServerReadReactor<v1::UploadFileRequest>* ArtifactAdapter::UploadFile(grpc
 }
 
 grpc::ServerUnaryReactor* ArtifactAdapter::FinishUpload(grpc::CallbackServerContext* context,
-                                                        const v1::FinishUploadRequest* request, v1::Artifact* response) {
+                                                        const v1::FinishUploadRequest* request,
+                                                        v1::Artifact* response) {
   return unary(context, gate_, Access::kUserOrNode, [=, this]() -> absl::Status {
     const auto artifact = store_.finish_upload(request->upload_id());
     if (!artifact.ok()) return artifact.status();

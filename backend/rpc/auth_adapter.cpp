@@ -24,8 +24,8 @@ void fill_token(const store::ApiTokenRecord& token, v1::ApiToken* message) {
 
 void AuthAdapter::set_cookie(grpc::CallbackServerContext* context, const std::string& secret) const {
   const int64_t lifetime_s = secret.empty() ? 0 : service::Auth::kSessionLifetimeMs / 1000;
-  std::string cookie = std::string(service::kSessionCookie) + "=" + secret + "; Path=/; HttpOnly; SameSite=Strict; Max-Age=" +
-                       std::to_string(lifetime_s);
+  std::string cookie = std::string(service::kSessionCookie) + "=" + secret +
+                       "; Path=/; HttpOnly; SameSite=Strict; Max-Age=" + std::to_string(lifetime_s);
   if (options_.secure_cookie) cookie += "; Secure";
   context->AddInitialMetadata("set-cookie", cookie);
 }
@@ -122,9 +122,8 @@ grpc::ServerUnaryReactor* AuthAdapter::ListApiTokens(grpc::CallbackServerContext
 grpc::ServerUnaryReactor* AuthAdapter::RevokeApiToken(grpc::CallbackServerContext* context,
                                                       const v1::RevokeApiTokenRequest* request,
                                                       v1::RevokeApiTokenResponse*) {
-  return unary(context, gate_, [=, this](const service::Caller& caller) {
-    return auth_.revoke_api_token(caller, request->id());
-  });
+  return unary(context, gate_,
+               [=, this](const service::Caller& caller) { return auth_.revoke_api_token(caller, request->id()); });
 }
 
 }  // namespace slipway::rpc

@@ -12,10 +12,10 @@ namespace slipway::rpc {
 
 // Who may call a method. Administrators are users too.
 enum class Access {
-  kOpen,           // anybody; credentials that are wrong count as none
-  kUser,           // signed in: session cookie or API token
+  kOpen,  // anybody; credentials that are wrong count as none
+  kUser,  // signed in: session cookie or API token
   kAdministrator,
-  kNode,           // an agent with its node token
+  kNode,  // an agent with its node token
   kUserOrNode
 };
 

@@ -15,7 +15,8 @@ service::ColumnMapping read_mapping(const v1::ColumnMapping& message) {
   return mapping;
 }
 
-void fill_mapping(const std::string& format, const std::map<std::string, std::string>& roles, v1::ColumnMapping* message) {
+void fill_mapping(const std::string& format, const std::map<std::string, std::string>& roles,
+                  v1::ColumnMapping* message) {
   message->set_format(format);
   for (const auto& [role, column] : roles) (*message->mutable_roles())[role] = column;
 }

@@ -52,8 +52,8 @@ grpc::ServerUnaryReactor* ModelAdapter::ImportModel(grpc::CallbackServerContext*
   });
 }
 
-grpc::ServerUnaryReactor* ModelAdapter::GetModel(grpc::CallbackServerContext* context, const v1::GetModelRequest* request,
-                                                 v1::Model* response) {
+grpc::ServerUnaryReactor* ModelAdapter::GetModel(grpc::CallbackServerContext* context,
+                                                 const v1::GetModelRequest* request, v1::Model* response) {
   return unary(context, gate_, [=, this]() -> absl::Status {
     const auto model = models_.get(request->id());
     if (!model.ok()) return model.status();

@@ -4,7 +4,8 @@
 //     return unary(context, gate_, [=, this]() -> absl::Status { ... fills in *response ... });
 //   }
 // Signed-in users alone may call it; other rules are given as an Access before the body. A body that wants to know the
-// caller takes a `const service::Caller&`. A server-streaming handler calls authenticate() itself before its first read.
+// caller takes a `const service::Caller&`. A server-streaming handler calls authenticate() itself before its first
+// read.
 #pragma once
 
 #include <grpcpp/server_context.h>

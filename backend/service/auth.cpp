@@ -28,9 +28,7 @@ absl::Status unauthenticated(const std::string& reason, const std::string& messa
   return base::error(absl::StatusCode::kUnauthenticated, message, {reason, "", advice});
 }
 
-absl::Status session_ended() {
-  return unauthenticated("SESSION_ENDED", "the session has ended", "sign in again");
-}
+absl::Status session_ended() { return unauthenticated("SESSION_ENDED", "the session has ended", "sign in again"); }
 
 absl::Status token_unknown() {
   return unauthenticated("INVALID_TOKEN", "the token is not known or was revoked", "sign in again (slipway login)");
@@ -48,8 +46,8 @@ absl::Status must_be_user(const Caller& caller) {
 absl::Status check_user_name(const std::string& name) {
   bool fine = !name.empty() && name.size() <= kMaxUserNameBytes;
   for (const char c : name) {
-    fine = fine && ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-                    c == '-' || c == '@');
+    fine = fine && ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+                    c == '_' || c == '-' || c == '@');
   }
   if (fine) return absl::OkStatus();
   return base::invalid_argument("user_name", "this is no user name",
@@ -72,7 +70,8 @@ absl::Status check_new_password(const std::string& field, const std::string& pas
 bool same_hash(const std::string& a, const std::string& b) {
   if (a.size() != b.size()) return false;
   unsigned difference = 0;
-  for (size_t i = 0; i < a.size(); ++i) difference |= static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(b[i]);
+  for (size_t i = 0; i < a.size(); ++i)
+    difference |= static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(b[i]);
   return difference == 0;
 }
 
@@ -82,7 +81,8 @@ Auth::Auth(store::Database& database, const base::Clock& clock, NodeTokens* node
     : database_(database), clock_(clock), nodes_(nodes), passwords_(cost), failures_(clock) {}
 
 absl::StatusOr<Caller> Auth::identify(const Credentials& credentials) {
-  if (credentials.bearer.size() > kMaxSecretBytes || credentials.session.size() > kMaxSecretBytes) return token_unknown();
+  if (credentials.bearer.size() > kMaxSecretBytes || credentials.session.size() > kMaxSecretBytes)
+    return token_unknown();
   if (absl::StartsWith(credentials.bearer, kNodeTokenPrefix)) return identify_node(credentials.bearer);
   if (!credentials.bearer.empty()) return identify_api_token(credentials.bearer);
   if (!credentials.session.empty()) return identify_session(credentials.session);
@@ -168,9 +168,10 @@ absl::StatusOr<SignedIn> Auth::complete_setup(const std::string& setup_token, co
     }
     if (!same_hash(setup_sha256_, base::sha256_hex(setup_token))) {
       failures_.failed(kSetupName);
-      return base::error(absl::StatusCode::kUnauthenticated, "the setup link is not the right one",
-                         {"WRONG_SETUP_TOKEN", "setup_token",
-                          "use the link that slipwayd printed at its latest start (file setup-link of its data folder)"});
+      return base::error(
+          absl::StatusCode::kUnauthenticated, "the setup link is not the right one",
+          {"WRONG_SETUP_TOKEN", "setup_token",
+           "use the link that slipwayd printed at its latest start (file setup-link of its data folder)"});
     }
   }
   if (absl::Status status = check_user_name(user_name); !status.ok()) return status;
@@ -282,7 +283,8 @@ absl::Status Auth::change_password(const Caller& caller, const std::string& old_
 absl::StatusOr<NewApiToken> Auth::create_api_token(const Caller& caller, const std::string& name) {
   if (absl::Status status = must_be_user(caller); !status.ok()) return status;
   if (name.empty() || name.size() > kMaxTokenNameBytes) {
-    return base::invalid_argument("name", "a token needs a name of 1 to 100 bytes", "name the program that will use it");
+    return base::invalid_argument("name", "a token needs a name of 1 to 100 bytes",
+                                  "name the program that will use it");
   }
   NewApiToken token;
   const int64_t now_ms = clock_.now_ms();

@@ -45,7 +45,8 @@ class Auth {
   absl::StatusOr<Caller> identify(const Credentials& credentials);
 
   absl::StatusOr<bool> needs_administrator();
-  // A new one-time secret for the first administrator, which replaces the one before. For main.cpp, which writes the link.
+  // A new one-time secret for the first administrator, which replaces the one before. For main.cpp, which writes the
+  // link.
   std::string start_setup();
   absl::StatusOr<SignedIn> complete_setup(const std::string& setup_token, const std::string& user_name,
                                           const std::string& password);

@@ -11,7 +11,8 @@ namespace slipway::service {
 
 class DataFolder {
  public:
-  // Makes the folder where it is missing (for its owner alone) and locks it. FAILED_PRECONDITION names the process that has it.
+  // Makes the folder where it is missing (for its owner alone) and locks it. FAILED_PRECONDITION names the process that
+  // has it.
   static absl::StatusOr<std::unique_ptr<DataFolder>> open(const std::filesystem::path& path);
   // Takes slipwayd.json away and gives the lock back.
   ~DataFolder();

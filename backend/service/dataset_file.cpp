@@ -31,7 +31,8 @@ auto guarded(const std::string& name, const std::filesystem::path& path, Functio
     return function();
   } catch (const base::Error& error) {
     std::string text = error.what();
-    if (const size_t at = text.find(path.string()); at != std::string::npos) text.replace(at, path.string().size(), name);
+    if (const size_t at = text.find(path.string()); at != std::string::npos)
+      text.replace(at, path.string().size(), name);
     return base::error(absl::StatusCode::kInvalidArgument, text, {error.code(), "artifact_id", error.advice()});
   }
 }
@@ -78,21 +79,24 @@ void add_tokens(const text::Tokenizer& tokenizer, const std::vector<text::TokenI
   if (!shown.tokens.empty()) shown.tokens.back().text += rest;
   shown.rendered += rest;
   if (count < ids.size()) {
-    shown.problem = "only the first " + std::to_string(count) + " of " + std::to_string(ids.size()) + " tokens are shown";
+    shown.problem =
+        "only the first " + std::to_string(count) + " of " + std::to_string(ids.size()) + " tokens are shown";
   }
 }
 
 void render(const prep::Row& row, const LoadedTokenizer& loaded, PreviewRow& shown) {
   if (row.kind == prep::RowKind::kText) {
     const auto ids = loaded.tokenizer->encode(row.text.get<std::string>(), true, false);
-    return add_tokens(*loaded.tokenizer, ids, [](size_t) { return true; }, shown);
+    return add_tokens(
+        *loaded.tokenizer, ids, [](size_t) { return true; }, shown);
   }
   if (!loaded.conversations) {
     shown.problem = "the model has no chat template";
     return;
   }
   const auto tokens = loaded.conversations->tokenize(conversation_of(row), row.tools);
-  add_tokens(*loaded.tokenizer, tokens.ids, [&](size_t i) { return tokens.assistant_mask[i] != 0; }, shown);
+  add_tokens(
+      *loaded.tokenizer, tokens.ids, [&](size_t i) { return tokens.assistant_mask[i] != 0; }, shown);
 }
 
 PreviewRow show_row(const std::string& line, const ColumnMapping& mapping, const LoadedTokenizer* tokenizer) {
@@ -104,10 +108,9 @@ PreviewRow show_row(const std::string& line, const ColumnMapping& mapping, const
     if (messages.is_array()) {
       for (const ordered_json& message : messages) {
         const auto content = message.find("content");
-        shown.messages.push_back(
-            {message.value("role", ""), content != message.end() && content->is_string()
-                                            ? shorten(content->get<std::string>(), kMaxShownBytes)
-                                            : std::string()});
+        shown.messages.push_back({message.value("role", ""), content != message.end() && content->is_string()
+                                                                 ? shorten(content->get<std::string>(), kMaxShownBytes)
+                                                                 : std::string()});
       }
     }
     if (const std::string useless = row.useless(); !useless.empty()) {
@@ -184,8 +187,8 @@ absl::StatusOr<CheckedFile> check_file(const std::filesystem::path& path, const 
   });
 }
 
-absl::StatusOr<Preview> preview_file(const std::filesystem::path& path, const std::string& name, const PreviewRequest& request,
-                                     const LoadedTokenizer* tokenizer) {
+absl::StatusOr<Preview> preview_file(const std::filesystem::path& path, const std::string& name,
+                                     const PreviewRequest& request, const LoadedTokenizer* tokenizer) {
   if (request.rows < 0 || request.rows > kMostPreviewRows) {
     return base::invalid_argument("rows", "the number of rows is out of bounds", "use 1 to 100, or 0 for 5");
   }

@@ -21,7 +21,7 @@ absl::StatusOr<CheckedFile> check_file(const std::filesystem::path& path, const 
                                        const ColumnMapping& mapping);
 
 // Some rows, and how many there are. What is wrong with single rows is said beside them. `tokenizer` may be null.
-absl::StatusOr<Preview> preview_file(const std::filesystem::path& path, const std::string& name, const PreviewRequest& request,
-                                     const LoadedTokenizer* tokenizer);
+absl::StatusOr<Preview> preview_file(const std::filesystem::path& path, const std::string& name,
+                                     const PreviewRequest& request, const LoadedTokenizer* tokenizer);
 
 }  // namespace slipway::service

@@ -13,8 +13,8 @@ using nlohmann::ordered_json;
 
 // Formats in the order of guessing: the first whose required roles all find a column.
 const std::vector<std::string>& formats() {
-  static const std::vector<std::string> kFormats = {"messages", "sharegpt", "preference", "alpaca", "prompt_completion",
-                                                    "text"};
+  static const std::vector<std::string> kFormats = {"messages", "sharegpt",          "preference",
+                                                    "alpaca",   "prompt_completion", "text"};
   return kFormats;
 }
 
@@ -98,7 +98,8 @@ std::vector<std::string> optional_roles(const std::string& format) {
 absl::StatusOr<ColumnMapping> complete_mapping(const ColumnMapping& given, const ordered_json& first_row) {
   const std::string known = absl::StrJoin(formats(), ", ");
   if (!given.format.empty() && std::find(formats().begin(), formats().end(), given.format) == formats().end()) {
-    return base::invalid_argument("mapping.format", "there is no format '" + given.format.substr(0, 50) + "'", "use one of: " + known);
+    return base::invalid_argument("mapping.format", "there is no format '" + given.format.substr(0, 50) + "'",
+                                  "use one of: " + known);
   }
   for (const std::string& format : given.format.empty() ? formats() : std::vector<std::string>{given.format}) {
     std::vector<std::string> roles = required_roles(format);
@@ -119,12 +120,13 @@ absl::StatusOr<ColumnMapping> complete_mapping(const ColumnMapping& given, const
     }
     if (given.format.empty()) continue;
     if (!foreign.empty()) {
-      return base::invalid_argument("mapping.roles." + foreign.substr(0, 50), "format " + format + " has no role '" + foreign.substr(0, 50) + "'",
+      return base::invalid_argument("mapping.roles." + foreign.substr(0, 50),
+                                    "format " + format + " has no role '" + foreign.substr(0, 50) + "'",
                                     "its roles: " + absl::StrJoin(roles, ", "));
     }
-    return base::invalid_argument("mapping.roles", "the rows have no column for every role of format " + format,
-                                  "it needs " + absl::StrJoin(required_roles(format), " and ") + "; the rows have " +
-                                      columns_of(first_row));
+    return base::invalid_argument(
+        "mapping.roles", "the rows have no column for every role of format " + format,
+        "it needs " + absl::StrJoin(required_roles(format), " and ") + "; the rows have " + columns_of(first_row));
   }
   return base::invalid_argument("mapping", "the format cannot be guessed from the columns: " + columns_of(first_row),
                                 "choose a format, and the column of each role");

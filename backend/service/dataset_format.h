@@ -11,12 +11,12 @@
 namespace slipway::service {
 
 struct ColumnMapping {
-  std::string format;  // messages, prompt_completion, alpaca, sharegpt, text, preference
+  std::string format;                        // messages, prompt_completion, alpaca, sharegpt, text, preference
   std::map<std::string, std::string> roles;  // role -> column
 };
 
-// `given`, with what it leaves out guessed from the first row. INVALID_ARGUMENT when nothing fits, or a role or format is
-// not known.
+// `given`, with what it leaves out guessed from the first row. INVALID_ARGUMENT when nothing fits, or a role or format
+// is not known.
 absl::StatusOr<ColumnMapping> complete_mapping(const ColumnMapping& given, const nlohmann::ordered_json& first_row);
 
 // The roles of a format that must have a column, and those that may.

@@ -68,7 +68,8 @@ absl::StatusOr<store::DatasetVersion> Datasets::import(const std::string& name, 
   version.row_count = checked->row_count;
   auto added = database_.write_returning([&](store::Transaction& transaction) -> absl::StatusOr<store::DatasetVersion> {
     const auto latest = store::find_dataset_version(transaction.connection(), name);
-    if (latest && latest->artifact_id == artifact_id && latest->format == version.format && latest->roles == version.roles) {
+    if (latest && latest->artifact_id == artifact_id && latest->format == version.format &&
+        latest->roles == version.roles) {
       return *latest;
     }
     return registry_.add_dataset_version(transaction, name, description, version);
@@ -88,7 +89,8 @@ absl::StatusOr<Preview> Datasets::preview(const PreviewRequest& request) {
     if (!version.ok()) return version.status();
     completed.artifact_id = version->artifact_id;
     file = version->path;
-    if (request.mapping.format.empty() && request.mapping.roles.empty()) completed.mapping = {version->format, version->roles};
+    if (request.mapping.format.empty() && request.mapping.roles.empty())
+      completed.mapping = {version->format, version->roles};
   } else if (request.artifact_id.empty()) {
     return base::invalid_argument("source", "there is nothing to preview", "give artifact_id or dataset_version_id");
   }

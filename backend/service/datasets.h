@@ -1,5 +1,5 @@
-// Datasets: import with every row checked, versions, previews as a model would see them, deletion. Called by rpc/ on its
-// workers. Any thread.
+// Datasets: import with every row checked, versions, previews as a model would see them, deletion. Called by rpc/ on
+// its workers. Any thread.
 #pragma once
 
 #include <cstdint>

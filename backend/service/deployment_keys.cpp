@@ -19,8 +19,8 @@ absl::StatusOr<NewDeploymentKey> DeploymentKeys::create(const std::string& deplo
   }
   NewDeploymentKey key;
   key.secret = kPrefix + base::random_secret();
-  key.record = {base::new_id("key", clock_.now_ms()), name, deployment_id, base::sha256_hex(key.secret),
-                clock_.now_ms(), 0};
+  key.record = {
+      base::new_id("key", clock_.now_ms()), name, deployment_id, base::sha256_hex(key.secret), clock_.now_ms(), 0};
   const absl::Status status = database_.write([&](store::Transaction& transaction) {
     store::insert_deployment_key(transaction, key.record);
     return absl::OkStatus();

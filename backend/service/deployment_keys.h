@@ -9,8 +9,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "backend/base/clock.h"
-#include "backend/store/deployment_key_records.h"
 #include "backend/store/database.h"
+#include "backend/store/deployment_key_records.h"
 
 namespace slipway::service {
 

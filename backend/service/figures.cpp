@@ -13,12 +13,13 @@ std::map<std::string, int64_t> count_by_state(store::Connection& connection, con
 }
 
 int64_t count_all(store::Connection& connection, const std::string& table) {
-  return store::query_one(connection, "SELECT count(*) FROM " + table, [](SQLite::Statement& row) {
-           return row.getColumn(0).getInt64();
-         }).value_or(0);
+  return store::query_one(connection, "SELECT count(*) FROM " + table,
+                          [](SQLite::Statement& row) { return row.getColumn(0).getInt64(); })
+      .value_or(0);
 }
 
-void add(std::string& text, const std::string& name, const std::string& help, const std::map<std::string, int64_t>& counts) {
+void add(std::string& text, const std::string& name, const std::string& help,
+         const std::map<std::string, int64_t>& counts) {
   text += "# HELP " + name + " " + help + "\n# TYPE " + name + " gauge\n";
   for (const auto& [state, count] : counts) text += name + "{state=\"" + state + "\"} " + std::to_string(count) + "\n";
 }
@@ -32,7 +33,8 @@ void add(std::string& text, const std::string& name, const std::string& help, in
 absl::StatusOr<Figures> read_figures(store::Database& database) {
   return database.read([](store::Connection& connection) -> absl::StatusOr<Figures> {
     return Figures{count_by_state(connection, "runs"), count_by_state(connection, "deployments"),
-                   count_by_state(connection, "nodes"), count_all(connection, "models"), count_all(connection, "datasets")};
+                   count_by_state(connection, "nodes"), count_all(connection, "models"),
+                   count_all(connection, "datasets")};
   });
 }
 

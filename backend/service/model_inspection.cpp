@@ -63,9 +63,10 @@ void check_shape(const model::Weights& weights, const std::string& name, std::ve
     for (const int64_t extent : shape) joined += (joined.empty() ? "" : "x") + std::to_string(extent);
     return joined;
   };
-  throw base::Error(base::kInvalidModel,
-                    "tensor " + name + " has the shape " + text(tensor.shape) + ", and the configuration says " + text(expected),
-                    "the files do not belong together: download or export the model again");
+  throw base::Error(
+      base::kInvalidModel,
+      "tensor " + name + " has the shape " + text(tensor.shape) + ", and the configuration says " + text(expected),
+      "the files do not belong together: download or export the model again");
 }
 
 // Every matrix that the generic decoder reads is there, in its shape.
@@ -169,7 +170,8 @@ absl::Status check_adapter_fits(const fs::path& adapter_folder, const fs::path& 
     for (const model::AdapterTensor& tensor : adapter.tensors) {
       const model::TensorView target = weights->get(tensor.module + ".weight");
       if (target.shape == std::vector<int64_t>{tensor.out_features, tensor.in_features}) continue;
-      return refused("ADAPTER_DOES_NOT_FIT", "the adapter's " + tensor.module + " has another shape than the base model's",
+      return refused("ADAPTER_DOES_NOT_FIT",
+                     "the adapter's " + tensor.module + " has another shape than the base model's",
                      "import the adapter's own base model first");
     }
   } catch (const base::Error& error) {

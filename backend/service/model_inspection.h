@@ -1,5 +1,5 @@
-// Reads the files of an artifact as a model, before anything is registered: what it is, or why it is none. Used by Models.
-// No state; any thread.
+// Reads the files of an artifact as a model, before anything is registered: what it is, or why it is none. Used by
+// Models. No state; any thread.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +23,8 @@ struct ModelInspection {
   std::string base_name;  // an adapter's base_model_name_or_path
 };
 
-// `folder` holds the files of `manifest` under their names. INVALID_ARGUMENT (reason INVALID_MODEL or UNSUPPORTED) names
-// file and tensor or key.
+// `folder` holds the files of `manifest` under their names. INVALID_ARGUMENT (reason INVALID_MODEL or UNSUPPORTED)
+// names file and tensor or key.
 absl::StatusOr<ModelInspection> inspect_model(const std::filesystem::path& folder, const artifacts::Manifest& manifest);
 
 // Whether the adapter's matrices fit the base model. Both are where their files lie.

@@ -32,7 +32,8 @@ class Models {
       : database_(database), store_(store), registry_(registry) {}
 
   // Parses the artifact's files, then registers them as the next version of `name`. The same files again as the latest
-  // version are that version. Adapters: the base is looked for in the registry by the name that their configuration gives.
+  // version are that version. Adapters: the base is looked for in the registry by the name that their configuration
+  // gives.
   absl::StatusOr<store::ModelVersion> import(const std::string& name, const std::string& artifact_id,
                                              const std::string& description);
   absl::StatusOr<ModelOverview> get(const std::string& id_or_name);

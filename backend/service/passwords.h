@@ -27,7 +27,8 @@ class Passwords {
   // A text that holds salt, cost and hash. RESOURCE_EXHAUSTED when too many wait already.
   absl::StatusOr<std::string> hash(const std::string& password);
   absl::StatusOr<bool> verify(const std::string& hash, const std::string& password);
-  // Takes as long as verify does and says false, so that an unknown user name is not told from a wrong password by time.
+  // Takes as long as verify does and says false, so that an unknown user name is not told from a wrong password by
+  // time.
   absl::StatusOr<bool> verify_nothing(const std::string& password);
 
  private:

@@ -17,8 +17,8 @@ absl::Status reference_not_found(const std::string& kind, const std::string& ref
 absl::Status check_name(const std::string& field, const std::string& name) {
   bool fine = !name.empty() && name.size() <= kMaxNameBytes;
   for (const char c : name) {
-    fine = fine && ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-                    c == '-');
+    fine = fine && ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+                    c == '_' || c == '-');
   }
   if (fine) return absl::OkStatus();
   return base::invalid_argument(field, name.empty() ? "the name is missing" : "this name cannot be used",
@@ -59,7 +59,9 @@ absl::StatusOr<DatasetVersionFacts> Registry::find_dataset_version(store::Connec
   return facts;
 }
 
-absl::Status Registry::check_model_name(store::Connection&, const std::string& name) { return check_name("name", name); }
+absl::Status Registry::check_model_name(store::Connection&, const std::string& name) {
+  return check_name("name", name);
+}
 
 absl::StatusOr<std::filesystem::path> Registry::local_path(const store::ModelVersion& version) {
   const auto view = store_.view(version.artifact_id);
@@ -67,7 +69,8 @@ absl::StatusOr<std::filesystem::path> Registry::local_path(const store::ModelVer
   return version.path.empty() ? *view : *view / version.path;
 }
 
-void fill_version(const ModelInspection& inspection, const artifacts::Artifact& artifact, store::ModelVersion& version) {
+void fill_version(const ModelInspection& inspection, const artifacts::Artifact& artifact,
+                  store::ModelVersion& version) {
   version.artifact_id = artifact.id;
   version.size_bytes = artifact.manifest.size();
   version.path = inspection.path;
@@ -79,7 +82,8 @@ void fill_version(const ModelInspection& inspection, const artifacts::Artifact& 
   version.has_chat_template = inspection.has_chat_template;
 }
 
-absl::StatusOr<std::string> Registry::register_version(store::Transaction& transaction, const NewModelVersion& version) {
+absl::StatusOr<std::string> Registry::register_version(store::Transaction& transaction,
+                                                       const NewModelVersion& version) {
   if (absl::Status status = check_name("name", version.model_name); !status.ok()) return status;
   const auto artifact = store_.get(version.artifact_id);
   if (!artifact.ok()) return artifact.status();
@@ -88,9 +92,10 @@ absl::StatusOr<std::string> Registry::register_version(store::Transaction& trans
   const auto inspection = inspect_model(*view, artifact->manifest);
   if (!inspection.ok()) return inspection.status();
   if (inspection->adapter != version.adapter) {
-    return base::failed_precondition("WRONG_MODEL_KIND",
-                                     std::string("the run's artifact is ") + (inspection->adapter ? "an adapter" : "a whole model"),
-                                     "look at the outputs of the workflow's training task");
+    return base::failed_precondition(
+        "WRONG_MODEL_KIND",
+        std::string("the run's artifact is ") + (inspection->adapter ? "an adapter" : "a whole model"),
+        "look at the outputs of the workflow's training task");
   }
   store::ModelVersion added;
   fill_version(*inspection, *artifact, added);
@@ -110,7 +115,8 @@ absl::StatusOr<std::string> Registry::register_version(store::Transaction& trans
   return done->id;
 }
 
-absl::StatusOr<store::ModelVersion> Registry::add_model_version(store::Transaction& transaction, const std::string& name,
+absl::StatusOr<store::ModelVersion> Registry::add_model_version(store::Transaction& transaction,
+                                                                const std::string& name,
                                                                 const std::string& model_description,
                                                                 store::ModelVersion version) {
   // The artifact may have been removed since it was looked at.

@@ -26,7 +26,8 @@ class Registry final : public ModelRegistry {
   absl::StatusOr<DatasetVersionFacts> find_dataset_version(store::Connection& connection,
                                                            const std::string& reference) override;
   absl::Status check_model_name(store::Connection& connection, const std::string& name) override;
-  absl::StatusOr<std::string> register_version(store::Transaction& transaction, const NewModelVersion& version) override;
+  absl::StatusOr<std::string> register_version(store::Transaction& transaction,
+                                               const NewModelVersion& version) override;
 
   // Adds `version` (whose id, model, number and time are filled in here) to the model `name`, which is made if new.
   absl::StatusOr<store::ModelVersion> add_model_version(store::Transaction& transaction, const std::string& name,

@@ -35,8 +35,8 @@ absl::StatusOr<std::shared_ptr<const LoadedTokenizer>> Tokenizers::find(const st
       loaded->conversations = std::make_unique<const text::ConversationTokenizer>(*loaded->tokenizer);
     }
   } catch (const base::Error& error) {
-    return base::failed_precondition(error.code(), "the tokenizer of " + version->label() + " cannot be used: " + error.what(),
-                                     error.advice());
+    return base::failed_precondition(
+        error.code(), "the tokenizer of " + version->label() + " cannot be used: " + error.what(), error.advice());
   }
   const std::lock_guard lock(mutex_);
   entries_.push_front({version->id, loaded});

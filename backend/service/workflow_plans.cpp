@@ -74,6 +74,28 @@ void add_inputs(const PlannedRun& plan, std::vector<Consequence>& list) {
   }
 }
 
+// How long the training is, for workflows whose parameters have the usual names.
+void add_training(const PlannedRun& plan, std::vector<Consequence>& list) {
+  const Json& values = plan.checked.values;
+  const auto number = [&](const char* name) {
+    const Json value = values.value(name, Json());
+    return value.is_number() ? value.get<double>() : 0.0;
+  };
+  const double steps = number("max_steps"), epochs = number("num_train_epochs");
+  const double tokens_per_step = number("per_device_train_batch_size") *
+                                 std::max(1.0, number("gradient_accumulation_steps")) * number("max_length");
+  if (steps > 0 && tokens_per_step > 0) {
+    list.push_back({"Training", with_separators(static_cast<int64_t>(steps)) + " steps at most, up to " +
+                                    with_separators(static_cast<int64_t>(steps * tokens_per_step)) + " tokens",
+                    "ok"});
+  } else if (epochs > 0 && !plan.datasets.empty()) {
+    const double rows = static_cast<double>(plan.datasets.front().row_count) * (1 - number("validation_share"));
+    list.push_back({"Training", absl::StrFormat("%g", epochs) + (epochs == 1 ? " pass" : " passes") + " over about " +
+                                    with_separators(static_cast<int64_t>(std::round(rows))) + " rows",
+                    "ok"});
+  }
+}
+
 // Weights in 32 bits, and as much again for activations: a floor, not a promise.
 void add_memory(const PlannedRun& plan, int64_t most_memory, std::vector<Consequence>& list) {
   for (const ModelVersionFacts& model : plan.models) {
@@ -130,6 +152,7 @@ absl::StatusOr<RunPreview> WorkflowPlans::preview(const std::string& workflow_na
     preview.command = command_of(**workflow, plan.checked, parameters, name);
     preview.consequences.push_back({"Run", plan.checked.run_name, "ok"});
     add_inputs(plan, preview.consequences);
+    add_training(plan, preview.consequences);
     std::vector<Consequence> queue;
     int64_t most_memory = 0;
     add_queue(connection, queue, most_memory);

@@ -19,9 +19,9 @@ ApiTokenRecord read_token(SQLite::Statement& row) {
 }  // namespace
 
 int64_t count_users(Connection& connection) {
-  return query_one(connection, "SELECT count(*) FROM users", [](SQLite::Statement& row) {
-           return row.getColumn(0).getInt64();
-         }).value_or(0);
+  return query_one(connection, "SELECT count(*) FROM users",
+                   [](SQLite::Statement& row) { return row.getColumn(0).getInt64(); })
+      .value_or(0);
 }
 
 std::optional<UserRecord> find_user(Connection& connection, const std::string& id) {
@@ -79,7 +79,8 @@ std::optional<ApiTokenRecord> find_api_token(Connection& connection, const std::
 }
 
 std::vector<ApiTokenRecord> list_api_tokens(Connection& connection, const std::string& user_id) {
-  return query_all(connection, std::string("SELECT ") + kTokenColumns + " FROM api_tokens WHERE user_id = ? ORDER BY id",
+  return query_all(connection,
+                   std::string("SELECT ") + kTokenColumns + " FROM api_tokens WHERE user_id = ? ORDER BY id",
                    read_token, user_id);
 }
 

@@ -92,9 +92,11 @@ std::optional<DatasetVersion> find_dataset_version(Connection& connection, const
   if (by_id) return by_id;
   const Reference named = parse_reference(reference);
   if (named.version == 0) {
-    return query_one(connection, select_versions("d.name = ? ORDER BY v.version DESC LIMIT 1"), read_version, named.name);
+    return query_one(connection, select_versions("d.name = ? ORDER BY v.version DESC LIMIT 1"), read_version,
+                     named.name);
   }
-  return query_one(connection, select_versions("d.name = ? AND v.version = ?"), read_version, named.name, named.version);
+  return query_one(connection, select_versions("d.name = ? AND v.version = ?"), read_version, named.name,
+                   named.version);
 }
 
 std::optional<DatasetVersion> latest_dataset_version(Connection& connection, const std::string& dataset_id) {

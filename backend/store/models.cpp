@@ -81,7 +81,8 @@ void delete_model(Connection& connection, const std::string& id) {
 }
 
 std::optional<Model> find_model(Connection& connection, const std::string& id_or_name) {
-  return query_one(connection, std::string("SELECT ") + kModelColumns + " FROM models WHERE id = ?1 OR name = ?1 LIMIT 1",
+  return query_one(connection,
+                   std::string("SELECT ") + kModelColumns + " FROM models WHERE id = ?1 OR name = ?1 LIMIT 1",
                    read_model, id_or_name);
 }
 
@@ -99,7 +100,8 @@ absl::StatusOr<Page<Model>> list_models(Connection& connection, const PageReques
 void insert_model_version(Connection& connection, const ModelVersion& version) {
   SQLite::Statement statement(
       connection,
-      "INSERT INTO model_versions (id, model_id, version, kind, artifact_id, path, size_bytes, family, parameter_count, "
+      "INSERT INTO model_versions (id, model_id, version, kind, artifact_id, path, size_bytes, family, "
+      "parameter_count, "
       "context_length, format, has_chat_template, base_version_id, run_id, metrics, description, created_at_ms) "
       "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
   RowWriter(statement) << version.id << version.model_id << version.version << (version.adapter ? "adapter" : "base")
@@ -115,13 +117,16 @@ std::optional<ModelVersion> find_model_version(Connection& connection, const std
   if (by_id) return by_id;
   const Reference named = parse_reference(reference);
   if (named.version == 0) {
-    return query_one(connection, select_versions("m.name = ? ORDER BY v.version DESC LIMIT 1"), read_version, named.name);
+    return query_one(connection, select_versions("m.name = ? ORDER BY v.version DESC LIMIT 1"), read_version,
+                     named.name);
   }
-  return query_one(connection, select_versions("m.name = ? AND v.version = ?"), read_version, named.name, named.version);
+  return query_one(connection, select_versions("m.name = ? AND v.version = ?"), read_version, named.name,
+                   named.version);
 }
 
 std::optional<ModelVersion> latest_model_version(Connection& connection, const std::string& model_id) {
-  return query_one(connection, select_versions("v.model_id = ? ORDER BY v.version DESC LIMIT 1"), read_version, model_id);
+  return query_one(connection, select_versions("v.model_id = ? ORDER BY v.version DESC LIMIT 1"), read_version,
+                   model_id);
 }
 
 int64_t count_model_versions(Connection& connection, const std::string& model_id) {

@@ -58,7 +58,8 @@ std::vector<ModelVersion> all_model_versions(Connection& connection, const std::
 absl::StatusOr<Page<ModelVersion>> list_model_versions(Connection& connection, const std::string& model_id,
                                                        const PageRequest& request);
 
-// What keeps a model from being deleted, in words: a deployment, an adapter of another model, a run under way. Empty: nothing.
+// What keeps a model from being deleted, in words: a deployment, an adapter of another model, a run under way. Empty:
+// nothing.
 std::string model_in_use(Connection& connection, const std::string& model_id);
 
 // NAME@VERSION in two; version is 0 when the text holds none.

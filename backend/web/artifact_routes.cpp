@@ -48,7 +48,8 @@ void receive_next(const std::shared_ptr<Receiving>& receiving) {
       if (piece.empty()) {
         const std::string body = "{\"received\":\"" + std::to_string(receiving->writer->received()) + "\"}";
         receiving->writer.reset();
-        return answer(receiving->exchange, {200, {{"Content-Type", "application/json"}, {"Cache-Control", "no-store"}}, body});
+        return answer(receiving->exchange,
+                      {200, {{"Content-Type", "application/json"}, {"Cache-Control", "no-store"}}, body});
       }
       if (const absl::Status status = receiving->writer->write(piece); !status.ok()) {
         receiving->writer.reset();
@@ -130,8 +131,8 @@ void ArtifactRoutes::handle(const ExchangePointer& exchange) {
     int64_t offset = 0;
     const std::string offset_text = query_value(head.query, "offset");
     if (!parse_number(parts[3], file_index) || (!offset_text.empty() && !parse_number(offset_text, offset))) {
-      return exchange->respond(status_response(
-          base::invalid_argument("offset", "the address is no upload address", "PUT /artifacts/uploads/ID/INDEX?offset=N")));
+      return exchange->respond(status_response(base::invalid_argument("offset", "the address is no upload address",
+                                                                      "PUT /artifacts/uploads/ID/INDEX?offset=N")));
     }
     return upload(exchange, parts[2], file_index, offset);
   }
@@ -141,12 +142,13 @@ void ArtifactRoutes::handle(const ExchangePointer& exchange) {
     if (!percent_decode(std::string_view(head.path).substr(files + 7), path)) path.clear();
     return download(exchange, parts[1], std::move(path));
   }
-  exchange->respond(status_response(base::error(
-      absl::StatusCode::kNotFound, "there is nothing at this address",
-      {"NOT_FOUND", "", "PUT /artifacts/uploads/ID/INDEX?offset=N or GET /artifacts/ID/files/PATH"})));
+  exchange->respond(status_response(
+      base::error(absl::StatusCode::kNotFound, "there is nothing at this address",
+                  {"NOT_FOUND", "", "PUT /artifacts/uploads/ID/INDEX?offset=N or GET /artifacts/ID/files/PATH"})));
 }
 
-void ArtifactRoutes::upload(const ExchangePointer& exchange, std::string upload_id, int64_t file_index, int64_t offset) {
+void ArtifactRoutes::upload(const ExchangePointer& exchange, std::string upload_id, int64_t file_index,
+                            int64_t offset) {
   boost::asio::post(workers_, [this, exchange, upload_id = std::move(upload_id), file_index, offset] {
     if (const absl::Status status = signed_in(auth_, exchange->head()); !status.ok()) {
       return answer(exchange, status_response(status));
@@ -161,13 +163,15 @@ void ArtifactRoutes::upload(const ExchangePointer& exchange, std::string upload_
 void ArtifactRoutes::download(const ExchangePointer& exchange, std::string artifact_id, std::string path) {
   boost::asio::post(workers_, [this, exchange, artifact_id = std::move(artifact_id), path = std::move(path)] {
     const RequestHead& head = exchange->head();
-    if (const absl::Status status = signed_in(auth_, head); !status.ok()) return answer(exchange, status_response(status));
+    if (const absl::Status status = signed_in(auth_, head); !status.ok())
+      return answer(exchange, status_response(status));
     auto reader = store_.read_file(artifact_id, path, 0);
     if (!reader.ok()) return answer(exchange, status_response(reader.status()));
     const artifacts::FileEntry file = (*reader)->file();
     const std::string tag = "\"" + file.sha256 + "\"";
     const std::string_view if_range = head.header("if-range");
-    const ByteRange range = !if_range.empty() && if_range != tag ? ByteRange() : parse_range(head.header("range"), file.size);
+    const ByteRange range =
+        !if_range.empty() && if_range != tag ? ByteRange() : parse_range(head.header("range"), file.size);
     std::vector<Header> headers = {{"Content-Type", media_type_of(path)},
                                    {"Accept-Ranges", "bytes"},
                                    {"ETag", tag},
@@ -183,8 +187,8 @@ void ArtifactRoutes::download(const ExchangePointer& exchange, std::string artif
     int64_t length = file.size;
     if (range.kind == ByteRange::Kind::kPart) {
       length = range.last - range.first + 1;
-      headers.push_back({"Content-Range", "bytes " + std::to_string(range.first) + "-" + std::to_string(range.last) + "/" +
-                                              std::to_string(file.size)});
+      headers.push_back({"Content-Range", "bytes " + std::to_string(range.first) + "-" + std::to_string(range.last) +
+                                              "/" + std::to_string(file.size)});
       reader = store_.read_file(artifact_id, path, range.first);
       if (!reader.ok()) return answer(exchange, status_response(reader.status()));
     }

@@ -6,13 +6,14 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/escaping.h"
+#include "backend/base/status.h"
 #include "slipway/v1/error.pb.h"
 
 namespace slipway::web {
 namespace {
 
-using nlohmann::ordered_json;
 using grpc::StatusCode;
+using nlohmann::ordered_json;
 
 ordered_json error_value(const grpc::Status& status) {
   ordered_json error = {{"code", connect_code(status.error_code())}, {"message", status.error_message()}};
@@ -36,48 +37,78 @@ ordered_json error_value(const grpc::Status& status) {
   return error;
 }
 
-std::string dump(const ordered_json& value) { return value.dump(-1, ' ', false, ordered_json::error_handler_t::replace); }
+std::string dump(const ordered_json& value) {
+  return value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}
 
 }  // namespace
 
 const char* connect_code(StatusCode code) {
   switch (code) {
-    case StatusCode::CANCELLED: return "canceled";
-    case StatusCode::INVALID_ARGUMENT: return "invalid_argument";
-    case StatusCode::DEADLINE_EXCEEDED: return "deadline_exceeded";
-    case StatusCode::NOT_FOUND: return "not_found";
-    case StatusCode::ALREADY_EXISTS: return "already_exists";
-    case StatusCode::PERMISSION_DENIED: return "permission_denied";
-    case StatusCode::RESOURCE_EXHAUSTED: return "resource_exhausted";
-    case StatusCode::FAILED_PRECONDITION: return "failed_precondition";
-    case StatusCode::ABORTED: return "aborted";
-    case StatusCode::OUT_OF_RANGE: return "out_of_range";
-    case StatusCode::UNIMPLEMENTED: return "unimplemented";
-    case StatusCode::INTERNAL: return "internal";
-    case StatusCode::UNAVAILABLE: return "unavailable";
-    case StatusCode::DATA_LOSS: return "data_loss";
-    case StatusCode::UNAUTHENTICATED: return "unauthenticated";
-    default: return "unknown";
+    case StatusCode::CANCELLED:
+      return "canceled";
+    case StatusCode::INVALID_ARGUMENT:
+      return "invalid_argument";
+    case StatusCode::DEADLINE_EXCEEDED:
+      return "deadline_exceeded";
+    case StatusCode::NOT_FOUND:
+      return "not_found";
+    case StatusCode::ALREADY_EXISTS:
+      return "already_exists";
+    case StatusCode::PERMISSION_DENIED:
+      return "permission_denied";
+    case StatusCode::RESOURCE_EXHAUSTED:
+      return "resource_exhausted";
+    case StatusCode::FAILED_PRECONDITION:
+      return "failed_precondition";
+    case StatusCode::ABORTED:
+      return "aborted";
+    case StatusCode::OUT_OF_RANGE:
+      return "out_of_range";
+    case StatusCode::UNIMPLEMENTED:
+      return "unimplemented";
+    case StatusCode::INTERNAL:
+      return "internal";
+    case StatusCode::UNAVAILABLE:
+      return "unavailable";
+    case StatusCode::DATA_LOSS:
+      return "data_loss";
+    case StatusCode::UNAUTHENTICATED:
+      return "unauthenticated";
+    default:
+      return "unknown";
   }
 }
 
 int http_status_of(StatusCode code) {
   switch (code) {
-    case StatusCode::OK: return 200;
-    case StatusCode::CANCELLED: return 499;
+    case StatusCode::OK:
+      return 200;
+    case StatusCode::CANCELLED:
+      return 499;
     case StatusCode::INVALID_ARGUMENT:
     case StatusCode::FAILED_PRECONDITION:
-    case StatusCode::OUT_OF_RANGE: return 400;
-    case StatusCode::DEADLINE_EXCEEDED: return 504;
-    case StatusCode::NOT_FOUND: return 404;
+    case StatusCode::OUT_OF_RANGE:
+      return 400;
+    case StatusCode::DEADLINE_EXCEEDED:
+      return 504;
+    case StatusCode::NOT_FOUND:
+      return 404;
     case StatusCode::ALREADY_EXISTS:
-    case StatusCode::ABORTED: return 409;
-    case StatusCode::PERMISSION_DENIED: return 403;
-    case StatusCode::RESOURCE_EXHAUSTED: return 429;
-    case StatusCode::UNIMPLEMENTED: return 501;
-    case StatusCode::UNAVAILABLE: return 503;
-    case StatusCode::UNAUTHENTICATED: return 401;
-    default: return 500;
+    case StatusCode::ABORTED:
+      return 409;
+    case StatusCode::PERMISSION_DENIED:
+      return 403;
+    case StatusCode::RESOURCE_EXHAUSTED:
+      return 429;
+    case StatusCode::UNIMPLEMENTED:
+      return 501;
+    case StatusCode::UNAVAILABLE:
+      return 503;
+    case StatusCode::UNAUTHENTICATED:
+      return 401;
+    default:
+      return 500;
   }
 }
 
@@ -127,8 +158,9 @@ grpc::Status parse_timeout(std::string_view header, std::optional<int64_t>& time
   return grpc::Status::OK;
 }
 
-grpc::Status gateway_error(StatusCode code, const std::string& message, const std::string& reason,
+grpc::Status gateway_error(StatusCode code, const std::string& text, const std::string& reason,
                            const std::string& advice) {
+  const std::string message = base::printable_utf8(text);
   v1::ErrorDetail detail;
   detail.set_reason(reason);
   detail.set_advice(advice);

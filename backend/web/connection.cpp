@@ -1,5 +1,7 @@
 #include "backend/web/connection.h"
 
+#include <spdlog/spdlog.h>
+
 #include <array>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -52,6 +54,8 @@ class ExchangeImpl final : public Exchange, public std::enable_shared_from_this<
 
   // For the connection: the client has left, or the response is complete.
   void leave(bool complete);
+  // Its handler threw.
+  void fail() { status_ == 0 ? respond({500, {}, ""}) : abort(); }
   int status() const { return status_; }
   int64_t milliseconds() const {
     return std::chrono::duration_cast<std::chrono::milliseconds>(SteadyClock::now() - started_).count();
@@ -215,7 +219,12 @@ class ConnectionImpl final : public Connection, public std::enable_shared_from_t
     exchange_ = std::make_shared<ExchangeImpl>(shared_from_this(), io_, std::move(head));
     const auto exchange = exchange_;
     watch();
-    site_.handle(exchange);
+    try {
+      site_.handle(exchange);
+    } catch (const std::exception& exception) {
+      spdlog::error("web handler failed path={} error=\"{}\"", exchange->head().path, exception.what());
+      exchange->fail();
+    }
   }
 
   // Answers what is no request, and closes.
@@ -351,7 +360,8 @@ void ExchangeImpl::collect_body(size_t max_bytes, std::shared_ptr<std::string> b
   read_piece([self = shared_from_this(), max_bytes, body, done = std::move(done)](std::string piece) mutable {
     if (piece.empty()) return done(std::move(*body));
     if (body->size() + piece.size() > max_bytes) {
-      return self->respond({413, {{"Content-Type", "text/plain; charset=utf-8"}},
+      return self->respond({413,
+                            {{"Content-Type", "text/plain; charset=utf-8"}},
                             "The request is larger than " + std::to_string(max_bytes) + " bytes.\n"});
     }
     body->append(piece);

@@ -78,12 +78,18 @@ bool is_immutable(const fs::path& relative) {
 
 const char* media_type_of(const fs::path& path) {
   static const std::map<std::string, const char*> kTypes = {
-      {".html", "text/html; charset=utf-8"},      {".js", "text/javascript; charset=utf-8"},
-      {".css", "text/css; charset=utf-8"},        {".json", "application/json"},
-      {".jsonl", "application/x-ndjson"},         {".svg", "image/svg+xml"},
-      {".png", "image/png"},                      {".ico", "image/x-icon"},
-      {".woff2", "font/woff2"},                   {".webmanifest", "application/manifest+json"},
-      {".txt", "text/plain; charset=utf-8"},      {".map", "application/json"},
+      {".html", "text/html; charset=utf-8"},
+      {".js", "text/javascript; charset=utf-8"},
+      {".css", "text/css; charset=utf-8"},
+      {".json", "application/json"},
+      {".jsonl", "application/x-ndjson"},
+      {".svg", "image/svg+xml"},
+      {".png", "image/png"},
+      {".ico", "image/x-icon"},
+      {".woff2", "font/woff2"},
+      {".webmanifest", "application/manifest+json"},
+      {".txt", "text/plain; charset=utf-8"},
+      {".map", "application/json"},
   };
   const auto found = kTypes.find(path.extension().string());
   return found == kTypes.end() ? "application/octet-stream" : found->second;
@@ -109,7 +115,7 @@ void ConsoleFiles::handle(const ExchangePointer& exchange) {
 Response ConsoleFiles::find(const RequestHead& head) const {
   auto relative = relative_path(head.path);
   if (!relative) return text_response(400, "The path is not a path of this site.");
-  struct stat facts{};
+  struct stat facts {};
   if (relative->empty() || !is_file(root_ / *relative, facts)) {
     // An address inside the console, which finds its own way by it.
     if (relative->has_extension() && !relative->empty()) return text_response(404, "There is no such file.");
@@ -127,7 +133,7 @@ Response ConsoleFiles::find(const RequestHead& head) const {
   fs::path file = root_ / *relative;
   for (const auto& [coding, extension] : {std::pair{"br", ".br"}, std::pair{"gzip", ".gz"}}) {
     const fs::path packed = file.string() + extension;
-    struct stat packed_facts{};
+    struct stat packed_facts {};
     if (!accepts(head.header("accept-encoding"), coding) || !is_file(packed, packed_facts)) continue;
     if (packed_facts.st_mtime < facts.st_mtime) continue;  // left over from an older build
     file = packed;

@@ -1,4 +1,5 @@
-// The web console's files: built by Vite, served as they are. handle() is on the I/O thread; files are read on a worker.
+// The web console's files: built by Vite, served as they are. handle() is on the I/O thread; files are read on a
+// worker.
 #pragma once
 
 #include <filesystem>
@@ -11,8 +12,7 @@ namespace slipway::web {
 class ConsoleFiles final : public Handler {
  public:
   // `root` holds index.html and assets/. It may be missing: then every page says how to build it.
-  ConsoleFiles(std::filesystem::path root, Workers& workers)
-      : root_(std::move(root)), workers_(workers) {}
+  ConsoleFiles(std::filesystem::path root, Workers& workers) : root_(std::move(root)), workers_(workers) {}
 
   void handle(const ExchangePointer& exchange) override;
 

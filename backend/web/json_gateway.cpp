@@ -68,6 +68,14 @@ void respond_error(const ExchangePointer& exchange, const grpc::Status& status, 
   exchange->respond({http_status_of(status.error_code()), std::move(headers), connect_error_json(status)});
 }
 
+// The same in the shape that the method's callers expect: a stream says at its end how it went.
+void respond_error(const ExchangePointer& exchange, const MethodDescriptor& method, const grpc::Status& status) {
+  if (!method.server_streaming()) return respond_error(exchange, status);
+  exchange->begin(200, {{"Content-Type", kStreamType}, {"Cache-Control", "no-store"}}, -1);
+  exchange->write(envelope(kEndOfStream, end_of_stream_json(status)), nullptr);
+  exchange->end();
+}
+
 // gRPC ends the program when metadata holds other bytes.
 bool fit_for_metadata(const std::string& text) {
   return !text.empty() && text.size() <= kMaxSecretBytes &&
@@ -192,8 +200,8 @@ const MethodDescriptor* find_method(std::string_view path) {
   path.remove_prefix(JsonGateway::kPrefix.size());
   const size_t slash = path.find('/');
   if (slash == std::string_view::npos || path.substr(0, slash).find("slipway.v1.") != 0) return nullptr;
-  const auto* service = google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(
-      std::string(path.substr(0, slash)));
+  const auto* service =
+      google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(std::string(path.substr(0, slash)));
   return service == nullptr ? nullptr : service->FindMethodByName(std::string(path.substr(slash + 1)));
 }
 
@@ -225,20 +233,23 @@ void JsonGateway::handle(const ExchangePointer& exchange) {
     return exchange->respond({405, {{"Allow", "POST"}}, ""});
   }
   if (method->client_streaming()) {
-    return respond_error(exchange, gateway_error(StatusCode::UNIMPLEMENTED,
-                                                 method->full_name() + " streams requests, which JSON over HTTP cannot",
-                                                 "CLIENT_STREAMING", "call it over gRPC"));
+    return respond_error(
+        exchange, *method,
+        gateway_error(StatusCode::UNIMPLEMENTED, method->full_name() + " streams requests, which JSON over HTTP cannot",
+                      "CLIENT_STREAMING", "call it over gRPC"));
   }
   const char* type = method->server_streaming() ? kStreamType : kUnaryType;
   if (!has_media_type(head.header("content-type"), type)) {
-    return exchange->respond(
-        {415, {{"Accept-Post", type}, {"Content-Type", "text/plain; charset=utf-8"}}, std::string("Send ") + type + ".\n"});
+    return exchange->respond({415,
+                              {{"Accept-Post", type}, {"Content-Type", "text/plain; charset=utf-8"}},
+                              std::string("Send ") + type + ".\n"});
   }
   const std::string_view encoding =
       head.header(method->server_streaming() ? "connect-content-encoding" : "content-encoding");
   if (!encoding.empty() && encoding != "identity") {
-    return respond_error(exchange, gateway_error(StatusCode::UNIMPLEMENTED, "compressed requests are not supported",
-                                                 "COMPRESSED_REQUEST", "send the request as it is"));
+    return respond_error(exchange, *method,
+                         gateway_error(StatusCode::UNIMPLEMENTED, "compressed requests are not supported",
+                                       "COMPRESSED_REQUEST", "send the request as it is"));
   }
   exchange->read_body(kMaxRpcRequestBytes,
                       [this, exchange, method](std::string body) { call(exchange, *method, std::move(body)); });
@@ -254,19 +265,12 @@ void JsonGateway::call(const ExchangePointer& exchange, const MethodDescriptor& 
   grpc::Status status = parse_timeout(head.header("connect-timeout-ms"), timeout_ms);
   if (status.ok() && streams) status = open_envelope(body, payload);
   if (status.ok()) status = to_bytes(payload, method.input_type(), request);
-  if (streams) {
-    exchange->begin(200, {{"Content-Type", kStreamType}, {"Cache-Control", "no-store"}}, -1);
-    if (!status.ok()) {
-      exchange->write(envelope(kEndOfStream, end_of_stream_json(status)), nullptr);
-      return exchange->end();
-    }
-  } else if (!status.ok()) {
-    return respond_error(exchange, status);
-  }
+  if (!status.ok()) return respond_error(exchange, method, status);
   const auto deadline = [&](int64_t milliseconds) {
     return std::chrono::system_clock::now() + std::chrono::milliseconds(milliseconds);
   };
   if (streams) {
+    exchange->begin(200, {{"Content-Type", kStreamType}, {"Cache-Control", "no-store"}}, -1);
     auto stream = std::make_shared<StreamCall>(*this, exchange, method);
     fill_context(stream->context(), head);
     if (timeout_ms) stream->context().set_deadline(deadline(*timeout_ms));

@@ -1,6 +1,6 @@
-// The one JSON door to every method: /api/slipway.v1.Service/Method by the Connect protocol. Turns JSON into protobuf by
-// descriptor and calls the server over its in-process channel; knows no method by name. handle() is on the I/O thread;
-// no thread waits for a call.
+// The one JSON door to every method: /api/slipway.v1.Service/Method by the Connect protocol. Turns JSON into protobuf
+// by descriptor and calls the server over its in-process channel; knows no method by name. handle() is on the I/O
+// thread; no thread waits for a call.
 #pragma once
 
 #include <grpcpp/channel.h>

@@ -33,7 +33,9 @@ std::string Metrics::text() {
       text += "slipway_http_requests_total{route=\"" + key.first + "\",code=\"" + std::to_string(key.second) + "\"} " +
               std::to_string(count) + "\n";
     }
-    text += "# HELP slipway_http_request_seconds_total Time spent on them.\n# TYPE slipway_http_request_seconds_total counter\n";
+    text +=
+        "# HELP slipway_http_request_seconds_total Time spent on them.\n# TYPE slipway_http_request_seconds_total "
+        "counter\n";
     for (const auto& [route, milliseconds] : milliseconds_) {
       text += "slipway_http_request_seconds_total{route=\"" + route + "\"} " +
               std::to_string(static_cast<double>(milliseconds) / 1000.0) + "\n";
@@ -45,7 +47,8 @@ std::string Metrics::text() {
 void Metrics::handle(const ExchangePointer& exchange) {
   boost::asio::post(workers_, [this, exchange] {
     const RequestHead& head = exchange->head();
-    Response response{200, {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}, {"Cache-Control", "no-store"}}, ""};
+    Response response{
+        200, {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}, {"Cache-Control", "no-store"}}, ""};
     if (!head.from_loopback) {
       const auto caller = auth_.identify(
           service::parse_credentials(std::string(head.header("cookie")), std::string(head.header("authorization"))));

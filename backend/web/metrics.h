@@ -1,5 +1,5 @@
-// /metrics in Prometheus' text format: requests by route and status, and what main.cpp adds. For callers on this machine
-// and signed-in users.
+// /metrics in Prometheus' text format: requests by route and status, and what main.cpp adds. For callers on this
+// machine and signed-in users.
 #pragma once
 
 #include <cstdint>

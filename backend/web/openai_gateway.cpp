@@ -149,8 +149,7 @@ bool find_model_name(std::string_view json, std::string& model) {
 }
 
 Response openai_error(int status, const std::string& message, const std::string& type, const std::string& code) {
-  return json_response(status,
-                       {{"error", {{"message", message}, {"type", type}, {"param", nullptr}, {"code", code}}}});
+  return json_response(status, {{"error", {{"message", message}, {"type", type}, {"param", nullptr}, {"code", code}}}});
 }
 
 absl::StatusOr<std::vector<ServedDeployment>> OpenAiGateway::visible(const RequestHead& head) {
@@ -185,7 +184,8 @@ void OpenAiGateway::handle(const ExchangePointer& exchange) {
     return exchange->respond(openai_error(405, "POST a JSON object here", kInvalidRequest, "method_not_allowed"));
   }
   exchange->read_body(kMaxBodyBytes, [this, exchange](std::string body) {
-    boost::asio::post(workers_, [this, exchange, body = std::move(body)]() mutable { forward(exchange, std::move(body)); });
+    boost::asio::post(workers_,
+                      [this, exchange, body = std::move(body)]() mutable { forward(exchange, std::move(body)); });
   });
 }
 
@@ -200,8 +200,9 @@ void OpenAiGateway::list_models(const ExchangePointer& exchange) {
     if (deployment != nullptr && deployment->state == ServedDeployment::State::kReady) {
       return answer(exchange, json_response(200, model_object(*deployment, name)));
     }
-    return answer(exchange, openai_error(404, "there is no model '" + name.substr(0, 200) + "'; " + ready_names(*deployments),
-                                         kInvalidRequest, "model_not_found"));
+    return answer(exchange,
+                  openai_error(404, "there is no model '" + name.substr(0, 200) + "'; " + ready_names(*deployments),
+                               kInvalidRequest, "model_not_found"));
   }
   ordered_json list = ordered_json::array();
   for (const ServedDeployment& deployment : *deployments) {
@@ -219,23 +220,26 @@ void OpenAiGateway::forward(const ExchangePointer& exchange, std::string body) {
     return answer(exchange, openai_error(400, "the request is no JSON object", kInvalidRequest, "invalid_json"));
   }
   if (model.empty()) {
-    return answer(exchange, openai_error(400, "the request names no 'model'; " + ready_names(*deployments), kInvalidRequest,
-                                         "model_missing"));
+    return answer(exchange, openai_error(400, "the request names no 'model'; " + ready_names(*deployments),
+                                         kInvalidRequest, "model_missing"));
   }
   const ServedDeployment* deployment = find_named(*deployments, model);
   if (deployment == nullptr) {
-    return answer(exchange, openai_error(404, "there is no model '" + model.substr(0, 200) + "'; " + ready_names(*deployments),
-                                         kInvalidRequest, "model_not_found"));
+    return answer(exchange,
+                  openai_error(404, "there is no model '" + model.substr(0, 200) + "'; " + ready_names(*deployments),
+                               kInvalidRequest, "model_not_found"));
   }
   if (deployment->state == ServedDeployment::State::kUnavailable) {
-    return answer(exchange, openai_error(404, "deployment '" + deployment->name + "' is not running" +
-                                                  (deployment->reason.empty() ? "" : " (" + deployment->reason + ")") + "; " +
-                                                  ready_names(*deployments),
+    return answer(exchange, openai_error(404,
+                                         "deployment '" + deployment->name + "' is not running" +
+                                             (deployment->reason.empty() ? "" : " (" + deployment->reason + ")") +
+                                             "; " + ready_names(*deployments),
                                          kInvalidRequest, "model_not_found"));
   }
   if (deployment->state == ServedDeployment::State::kStarting || deployment->address.empty()) {
-    Response response = openai_error(503, "deployment '" + deployment->name + "' is starting" +
-                                              (deployment->reason.empty() ? "" : " (" + deployment->reason + ")"),
+    Response response = openai_error(503,
+                                     "deployment '" + deployment->name + "' is starting" +
+                                         (deployment->reason.empty() ? "" : " (" + deployment->reason + ")"),
                                      "server_error", "model_starting");
     response.headers.push_back({"Retry-After", "2"});
     return answer(exchange, std::move(response));
@@ -261,8 +265,8 @@ void OpenAiGateway::pass_on(const ExchangePointer& exchange, const std::string& 
   events.end = [exchange] { exchange->end(); };
   events.failed = [exchange](const std::string& what, bool before_head) {
     if (!before_head) return exchange->abort();
-    Response response = openai_error(503, "the deployment's replica does not answer: " + what, "server_error",
-                                     "replica_unreachable");
+    Response response =
+        openai_error(503, "the deployment's replica does not answer: " + what, "server_error", "replica_unreachable");
     response.headers.push_back({"Retry-After", "2"});
     exchange->respond(std::move(response));
   };

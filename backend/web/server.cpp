@@ -59,7 +59,8 @@ class WebServerImpl final : public WebServer {
       transports_ = options.tls_certificate.empty() ? plain_transports()
                                                     : tls_transports(options.tls_certificate, options.tls_key);
     } catch (const std::exception& exception) {
-      return base::error(absl::StatusCode::kInvalidArgument, std::string("the TLS files cannot be used: ") + exception.what(),
+      return base::error(absl::StatusCode::kInvalidArgument,
+                         std::string("the TLS files cannot be used: ") + exception.what(),
                          {"INVALID_TLS", "", "give PEM files of a certificate chain and its key"});
     }
     return absl::OkStatus();

@@ -39,13 +39,16 @@ bool Site::known_host(std::string_view host_header) const {
 void Site::handle(const ExchangePointer& exchange) {
   const RequestHead& head = exchange->head();
   if (!known_host(head.header("host"))) {
-    return exchange->respond(refusal(421, "This server does not answer to that host name. Use its address as it printed it."));
+    return exchange->respond(
+        refusal(421, "This server does not answer to that host name. Use its address as it printed it."));
   }
-  if (head.path.empty() || head.path.front() != '/') return exchange->respond(refusal(400, "The path must begin with /."));
+  if (head.path.empty() || head.path.front() != '/')
+    return exchange->respond(refusal(400, "The path must begin with /."));
   const bool reads = head.method == "GET" || head.method == "HEAD";
   const bool has_cookie = head.header("cookie").find(service::kSessionCookie) != std::string_view::npos;
   if (has_cookie && !reads && !comes_from_own_page(head)) {
-    return exchange->respond(refusal(403, "Requests with the session's cookie must come from the console's own pages."));
+    return exchange->respond(
+        refusal(403, "Requests with the session's cookie must come from the console's own pages."));
   }
   if (has_cookie && head.method == "POST" && !has_media_type(head.header("content-type"), "application/json") &&
       !has_media_type(head.header("content-type"), "application/connect+json")) {
@@ -61,7 +64,8 @@ void Site::handle(const ExchangePointer& exchange) {
   } else if (head.path == "/metrics") {
     part = parts_.metrics;
   } else if (head.path == "/healthz") {
-    return exchange->respond({200, {{"Content-Type", "text/plain; charset=utf-8"}, {"Cache-Control", "no-store"}}, "ok\n"});
+    return exchange->respond(
+        {200, {{"Content-Type", "text/plain; charset=utf-8"}, {"Cache-Control", "no-store"}}, "ok\n"});
   }
   if (part == nullptr) return exchange->respond(refusal(404, "There is nothing at this address."));
   part->handle(exchange);

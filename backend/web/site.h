@@ -1,5 +1,5 @@
-// The whole site: checks that a request may be here at all (host, origin), then hands it to the part that its path names.
-// On the I/O thread.
+// The whole site: checks that a request may be here at all (host, origin), then hands it to the part that its path
+// names. On the I/O thread.
 #pragma once
 
 #include <functional>
@@ -21,7 +21,8 @@ struct SiteParts {
 class Site final : public Handler {
  public:
   // any_host: the name in a request's Host header is not checked, because TLS proves it already. Otherwise it must be a
-  // loopback name or one of `hosts`, so that a page of another site cannot reach a loopback server by a name of its own.
+  // loopback name or one of `hosts`, so that a page of another site cannot reach a loopback server by a name of its
+  // own.
   Site(SiteParts parts, bool any_host, std::vector<std::string> hosts)
       : parts_(parts), any_host_(any_host), hosts_(std::move(hosts)) {}
 

@@ -57,15 +57,17 @@ class UpstreamImpl final : public Upstream, public std::enable_shared_from_this<
   void send() {
     error_code ignored;
     stream_.socket().set_option(tcp::no_delay(true), ignored);
-    text_ = request_.method + " " + request_.target + " HTTP/1.1\r\nHost: " + request_.address + "\r\nConnection: close\r\n";
+    text_ = request_.method + " " + request_.target + " HTTP/1.1\r\nHost: " + request_.address +
+            "\r\nConnection: close\r\n";
     for (const Header& header : request_.headers) text_ += header.name + ": " + header.value + "\r\n";
     text_ += "Content-Length: " + std::to_string(request_.body.size()) + "\r\n\r\n" + request_.body;
     request_.body.clear();
     stream_.expires_after(kSilenceTime);
-    boost::asio::async_write(stream_, boost::asio::buffer(text_), [self = shared_from_this()](const error_code& failure, size_t) {
-      if (failure) return self->fail(failure.message());
-      self->read_head();
-    });
+    boost::asio::async_write(stream_, boost::asio::buffer(text_),
+                             [self = shared_from_this()](const error_code& failure, size_t) {
+                               if (failure) return self->fail(failure.message());
+                               self->read_head();
+                             });
   }
 
   void read_head() {

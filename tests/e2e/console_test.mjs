@@ -182,6 +182,8 @@ async function watchRun() {
   await page.getByRole("tab", { name: "Charts" }).click();
   await page.getByRole("figure", { name: /^Loss/ }).locator("canvas").waitFor();
   await until("live points of the loss", () => page.getByRole("figure", { name: /^Loss/ }).locator(".now").count());
+  const done = page.locator(".figure .value", { hasText: /^\d+ \/ 24/ });
+  await until("two thirds of the training", async () => parseInt((await done.first().textContent()) ?? "", 10) >= 16, runMinutes * 60_000);
   await screenshot("light-run-live");
   await page.emulateMedia({ colorScheme: "dark" });
   await screenshot("dark-run-live");

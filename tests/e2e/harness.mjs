@@ -1,6 +1,6 @@
 // Starts what an end-to-end test needs: a backend with an empty data folder, its agent, and a Chromium; ends it all after.
 import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -106,6 +106,24 @@ export class Stage {
       .join("\n");
   }
 
+  /** Engines outlive their agent by design: those that work in this stage's folder end here. */
+  endEngines() {
+    for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
+      let command = "";
+      try {
+        command = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+      } catch {
+        continue; // gone meanwhile
+      }
+      if (!command.includes(`${this.folder}/agent/`) || Number(pid) === process.pid) continue;
+      try {
+        process.kill(Number(pid), "SIGKILL");
+      } catch {
+        // gone meanwhile
+      }
+    }
+  }
+
   async end(keep) {
     await this.context?.close().catch(() => undefined);
     for (const { child } of this.children.reverse()) {
@@ -116,6 +134,7 @@ export class Stage {
       await gone;
       clearTimeout(timer);
     }
+    this.endEngines();
     if (!keep) rmSync(this.folder, { recursive: true, force: true });
   }
 }

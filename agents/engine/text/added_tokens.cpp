@@ -24,7 +24,8 @@ void AddedTokenMatcher::add(const std::string& content, const AddedToken* token)
       next = static_cast<int32_t>(nodes_.size());
       nodes_.emplace_back();
       auto& children = nodes_[static_cast<size_t>(node)].children;
-      children.insert(std::lower_bound(children.begin(), children.end(), std::make_pair(byte, int32_t{0})), {byte, next});
+      children.insert(std::lower_bound(children.begin(), children.end(), std::make_pair(byte, int32_t{0})),
+                      {byte, next});
     }
     node = next;
   }

@@ -121,8 +121,8 @@ Bpe::Bpe(const TokenizerDefinition& definition, Alphabet alphabet)
     joined = tokens[static_cast<size_t>(left)] + tokens[static_cast<size_t>(right)];
     const auto result = ids.find(joined);
     if (result == ids.end()) {
-      throw base::Error(base::kInvalidModel, definition.origin + ": model.merges[" + std::to_string(rank) + "] makes \"" +
-                                                 joined + "\", which is not in the vocabulary");
+      throw base::Error(base::kInvalidModel, definition.origin + ": model.merges[" + std::to_string(rank) +
+                                                 "] makes \"" + joined + "\", which is not in the vocabulary");
     }
     insert_merge(left, right, static_cast<int32_t>(rank), result->second);
   }

@@ -41,7 +41,8 @@ namespace {
 // Names a message's reasoning goes by; Transformers copies it so that every template finds it.
 void alias_reasoning(nlohmann::ordered_json& messages) {
   for (auto& message : messages) {
-    if (!message.is_object()) throw base::Error(base::kInvalidData, "a chat message must be an object with role and content");
+    if (!message.is_object())
+      throw base::Error(base::kInvalidData, "a chat message must be an object with role and content");
     for (const char* key : {"reasoning_content", "thinking", "reasoning"}) {
       const auto found = message.find(key);
       if (found == message.end() || found->is_null()) continue;
@@ -55,8 +56,8 @@ void alias_reasoning(nlohmann::ordered_json& messages) {
 
 }  // namespace
 
-nlohmann::ordered_json chat_variables(const Tokenizer& tokenizer, nlohmann::ordered_json messages, bool add_generation_prompt,
-                                      nlohmann::ordered_json tools) {
+nlohmann::ordered_json chat_variables(const Tokenizer& tokenizer, nlohmann::ordered_json messages,
+                                      bool add_generation_prompt, nlohmann::ordered_json tools) {
   if (!messages.is_array()) throw base::Error(base::kInvalidData, "messages must be a list");
   alias_reasoning(messages);
   nlohmann::ordered_json variables = {{"messages", std::move(messages)},
@@ -74,7 +75,8 @@ nlohmann::ordered_json chat_variables(const Tokenizer& tokenizer, nlohmann::orde
 
 ChatTemplate template_of(const Tokenizer& tokenizer) {
   if (tokenizer.chat_template().empty()) {
-    throw base::Error(base::kUnsupported, "the tokenizer has no chat template", "use an instruction-tuned model, or plain text in place of messages");
+    throw base::Error(base::kUnsupported, "the tokenizer has no chat template",
+                      "use an instruction-tuned model, or plain text in place of messages");
   }
   return ChatTemplate(tokenizer.chat_template());
 }

@@ -1,5 +1,5 @@
-// Chat templates: our own Jinja subset with Transformers' extensions. Templates come from strangers, so depth, steps and
-// output size are bounded.
+// Chat templates: our own Jinja subset with Transformers' extensions. Templates come from strangers, so depth, steps
+// and output size are bounded.
 #pragma once
 
 #include <memory>
@@ -24,8 +24,8 @@ class ChatTemplate {
   ChatTemplate& operator=(ChatTemplate&&) noexcept;
 
   // Renders with `variables` in scope: messages, tools, add_generation_prompt, bos_token, eos_token, and others.
-  // Key order of objects is kept. Any thread. Throws base::Error CHAT_TEMPLATE (raise_exception's text, or the limit that was
-  // hit).
+  // Key order of objects is kept. Any thread. Throws base::Error CHAT_TEMPLATE (raise_exception's text, or the limit
+  // that was hit).
   std::string render(const nlohmann::ordered_json& variables) const;
 
   // Whether the template says with {% generation %} what the assistant writes; and rendering that tells where.
@@ -40,11 +40,11 @@ class ChatTemplate {
 class Tokenizer;
 
 // The variables that apply_chat_template gives to a template; others may be added. Reasoning gets all of its names.
-nlohmann::ordered_json chat_variables(const Tokenizer& tokenizer, nlohmann::ordered_json messages, bool add_generation_prompt,
-                                      nlohmann::ordered_json tools = nullptr);
+nlohmann::ordered_json chat_variables(const Tokenizer& tokenizer, nlohmann::ordered_json messages,
+                                      bool add_generation_prompt, nlohmann::ordered_json tools = nullptr);
 
-// The tokenizer's own template, parsed: to be kept where many conversations are rendered. Throws base::Error UNSUPPORTED when
-// there is none.
+// The tokenizer's own template, parsed: to be kept where many conversations are rendered. Throws base::Error
+// UNSUPPORTED when there is none.
 ChatTemplate template_of(const Tokenizer& tokenizer);
 
 // The prompt for `messages` ([{"role","content",...}]) with the tokenizer's own template and special tokens, as

@@ -25,7 +25,9 @@ struct Span {
 // Stands for a reply while its place is searched for. Private-use characters, so that no text has it by chance.
 constexpr char kStandIn[] = "\xEE\x80\x80slipway-reply\xEE\x80\x81";
 
-bool starts_with(const std::string& text, const std::string& prefix) { return text.compare(0, prefix.size(), prefix) == 0; }
+bool starts_with(const std::string& text, const std::string& prefix) {
+  return text.compare(0, prefix.size(), prefix) == 0;
+}
 
 bool is_blank(std::string_view text) { return jinja::strip(text).empty(); }
 
@@ -51,9 +53,11 @@ class Locator {
       auto span = prompts_ ? by_prefix(text, index) : by_stand_in(text, index);
       if (!span) span = prompts_ ? by_stand_in(text, index) : by_prefix(text, index);
       if (!span) {
-        throw base::Error(base::kInvalidData,
-                          "message " + std::to_string(index) + ": the reply cannot be located in what the chat template makes of the conversation",
-                          "mark the reply in the template with {% generation %} and {% endgeneration %}, or train on all tokens");
+        throw base::Error(
+            base::kInvalidData,
+            "message " + std::to_string(index) +
+                ": the reply cannot be located in what the chat template makes of the conversation",
+            "mark the reply in the template with {% generation %} and {% endgeneration %}, or train on all tokens");
       }
       if (!spans.empty() && span->begin < spans.back().end) span->begin = spans.back().end;
       if (span->begin < span->end) spans.push_back(*span);
@@ -93,7 +97,8 @@ class Locator {
     try {
       const std::string before = render(first_messages(index), true);
       const std::string through = index + 1 == messages_.size() ? text : render(first_messages(index + 1), false);
-      if (through.size() < before.size() || !starts_with(through, before) || !starts_with(text, through)) return std::nullopt;
+      if (through.size() < before.size() || !starts_with(through, before) || !starts_with(text, through))
+        return std::nullopt;
       return Span{before.size(), through.size(), false};
     } catch (const base::Error&) {
       return std::nullopt;  // some templates refuse conversations that end here
@@ -114,7 +119,8 @@ class Locator {
       if (begin == std::string::npos || other.find(kStandIn, begin + 1) != std::string::npos) return std::nullopt;
       const std::string suffix = other.substr(begin + sizeof(kStandIn) - 1);
       const bool same_before = text.compare(0, begin, other, 0, begin) == 0;
-      if (!same_before || text.size() < begin + suffix.size() || text.compare(text.size() - suffix.size(), suffix.size(), suffix) != 0) {
+      if (!same_before || text.size() < begin + suffix.size() ||
+          text.compare(text.size() - suffix.size(), suffix.size(), suffix) != 0) {
         return std::nullopt;
       }
       return Span{begin, text.size() - suffix.size(), false};
@@ -131,7 +137,8 @@ class Locator {
 };
 
 // The byte ranges of the tokens in the text; nothing when they cannot be followed (a normalizer changed the text).
-std::optional<std::vector<std::pair<size_t, size_t>>> align(const Tokenizer& tokenizer, const std::string& text, const std::vector<TokenId>& ids) {
+std::optional<std::vector<std::pair<size_t, size_t>>> align(const Tokenizer& tokenizer, const std::string& text,
+                                                            const std::vector<TokenId>& ids) {
   std::vector<std::pair<size_t, size_t>> out;
   out.reserve(ids.size());
   size_t position = 0;
@@ -142,7 +149,8 @@ std::optional<std::vector<std::pair<size_t, size_t>>> align(const Tokenizer& tok
     std::string_view spelled = bytes;
     size_t begin = position;
     const auto matches = [&] { return text.compare(begin, spelled.size(), spelled) == 0; };
-    // A special token may have swallowed white space around it, and SentencePiece may have put a space where there is none.
+    // A special token may have swallowed white space around it, and SentencePiece may have put a space where there is
+    // none.
     while (!matches() && begin < text.size()) {
       if (puts_space && behind_special && !spelled.empty() && spelled[0] == ' ' && spelled.size() == bytes.size()) {
         spelled.remove_prefix(1);
@@ -161,10 +169,12 @@ std::optional<std::vector<std::pair<size_t, size_t>>> align(const Tokenizer& tok
   return out;
 }
 
-// The same where tokens do not spell the text: encoded part by part, each token of a part gets the part's whole range. Nothing
-// when the parts do not give the same ids as the whole.
-std::optional<std::vector<std::pair<size_t, size_t>>> align_by_parts(const Tokenizer& tokenizer, const std::string& text,
-                                                                    const std::vector<TokenId>& ids, const std::vector<Span>& spans) {
+// The same where tokens do not spell the text: encoded part by part, each token of a part gets the part's whole range.
+// Nothing when the parts do not give the same ids as the whole.
+std::optional<std::vector<std::pair<size_t, size_t>>> align_by_parts(const Tokenizer& tokenizer,
+                                                                     const std::string& text,
+                                                                     const std::vector<TokenId>& ids,
+                                                                     const std::vector<Span>& spans) {
   std::vector<size_t> cuts = {0};
   for (const Span& span : spans) {
     cuts.push_back(span.begin);
@@ -174,7 +184,8 @@ std::optional<std::vector<std::pair<size_t, size_t>>> align_by_parts(const Token
   std::vector<std::pair<size_t, size_t>> out;
   std::vector<TokenId> joined;
   for (size_t index = 0; index + 1 < cuts.size(); ++index) {
-    const auto part = tokenizer.encode(std::string_view(text).substr(cuts[index], cuts[index + 1] - cuts[index]), false);
+    const auto part =
+        tokenizer.encode(std::string_view(text).substr(cuts[index], cuts[index + 1] - cuts[index]), false);
     joined.insert(joined.end(), part.begin(), part.end());
     out.insert(out.end(), part.size(), {cuts[index], cuts[index + 1]});
   }
@@ -209,10 +220,12 @@ ConversationTokenizer::ConversationTokenizer(const Tokenizer& tokenizer)
 ConversationTokenizer::~ConversationTokenizer() = default;
 ConversationTokenizer::ConversationTokenizer(ConversationTokenizer&&) noexcept = default;
 
-TokenizedConversation ConversationTokenizer::tokenize(const nlohmann::ordered_json& messages, const nlohmann::ordered_json& tools) const {
+TokenizedConversation ConversationTokenizer::tokenize(const nlohmann::ordered_json& messages,
+                                                      const nlohmann::ordered_json& tools) const {
   if (!messages.is_array()) throw base::Error(base::kInvalidData, "messages must be a list");
   for (size_t index = 0; index < messages.size(); ++index) {
-    if (!messages[index].is_object()) throw base::Error(base::kInvalidData, "message " + std::to_string(index) + " must be an object");
+    if (!messages[index].is_object())
+      throw base::Error(base::kInvalidData, "message " + std::to_string(index) + " must be an object");
   }
   const Tokenizer& tokenizer = state_->tokenizer;
   std::string text;
@@ -224,19 +237,24 @@ TokenizedConversation ConversationTokenizer::tokenize(const nlohmann::ordered_js
   auto ranges = align(tokenizer, text, out.ids);
   if (!ranges) ranges = align_by_parts(tokenizer, text, out.ids, spans);
   if (!ranges) {
-    throw base::Error(base::kInvalidData, "the conversation's tokens cannot be followed in its text: the vocabulary normalizes what it reads",
-                      "bring the data into Unicode normal form C first, or train on all tokens");
+    throw base::Error(
+        base::kInvalidData,
+        "the conversation's tokens cannot be followed in its text: the vocabulary normalizes what it reads",
+        "bring the data into Unicode normal form C first, or train on all tokens");
   }
   for (const Span& span : spans) {
-    const auto overlaps_from = std::partition_point(ranges->begin(), ranges->end(), [&](const auto& range) { return range.second <= span.begin; });
-    const auto behind = std::partition_point(overlaps_from, ranges->end(), [&](const auto& range) { return range.first < span.end; });
+    const auto overlaps_from = std::partition_point(ranges->begin(), ranges->end(),
+                                                    [&](const auto& range) { return range.second <= span.begin; });
+    const auto behind =
+        std::partition_point(overlaps_from, ranges->end(), [&](const auto& range) { return range.first < span.end; });
     const auto first = static_cast<size_t>(overlaps_from - ranges->begin());
     auto last = static_cast<size_t>(behind - ranges->begin());
     if (!span.exact) {
       trim_turn(tokenizer, out.ids, first, last);
       extend_turn(tokenizer, out.ids, first, last);
     }
-    std::fill(out.assistant_mask.begin() + static_cast<std::ptrdiff_t>(first), out.assistant_mask.begin() + static_cast<std::ptrdiff_t>(last), 1);
+    std::fill(out.assistant_mask.begin() + static_cast<std::ptrdiff_t>(first),
+              out.assistant_mask.begin() + static_cast<std::ptrdiff_t>(last), 1);
   }
   return out;
 }

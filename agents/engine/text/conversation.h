@@ -23,11 +23,13 @@ class ConversationTokenizer {
   ~ConversationTokenizer();
   ConversationTokenizer(ConversationTokenizer&&) noexcept;
 
-  // Ids as apply_chat_template gives them, and the mask as its return_assistant_tokens_mask does (TRL's assistant_only_loss).
-  // Where the template marks nothing with {% generation %}, an assistant's turn is what its message adds to the prompt for it;
-  // where a template writes earlier turns differently once later ones follow, the reply is searched for in the whole text.
-  // Throws base::Error: INVALID_DATA naming the message that cannot be located, CHAT_TEMPLATE from the template.
-  TokenizedConversation tokenize(const nlohmann::ordered_json& messages, const nlohmann::ordered_json& tools = nullptr) const;
+  // Ids as apply_chat_template gives them, and the mask as its return_assistant_tokens_mask does (TRL's
+  // assistant_only_loss). Where the template marks nothing with {% generation %}, an assistant's turn is what its
+  // message adds to the prompt for it; where a template writes earlier turns differently once later ones follow, the
+  // reply is searched for in the whole text. Throws base::Error: INVALID_DATA naming the message that cannot be
+  // located, CHAT_TEMPLATE from the template.
+  TokenizedConversation tokenize(const nlohmann::ordered_json& messages,
+                                 const nlohmann::ordered_json& tools = nullptr) const;
 
  private:
   struct State;

@@ -69,7 +69,8 @@ void byte_fallback(std::vector<std::string>& tokens) {
 }
 
 void strip(std::string& token, const std::string& content, int64_t start, int64_t stop) {
-  for (int64_t count = 0; count < start && token.compare(0, content.size(), content) == 0; ++count) token.erase(0, content.size());
+  for (int64_t count = 0; count < start && token.compare(0, content.size(), content) == 0; ++count)
+    token.erase(0, content.size());
   for (int64_t count = 0; count < stop && token.size() >= content.size() &&
                           token.compare(token.size() - content.size(), content.size(), content) == 0;
        ++count) {
@@ -121,7 +122,8 @@ void Decoder::add(const nlohmann::json& section, const std::string& where, int d
     const std::string content = string_field(section, "content", where);
     const int64_t start = int_field(section, "start", 0, where);
     const int64_t stop = int_field(section, "stop", 0, where);
-    if (content.empty() || start < 0 || stop < 0 || start > 1024 || stop > 1024) throw bad_field(where, "a content, and start and stop from 0 to 1024");
+    if (content.empty() || start < 0 || stop < 0 || start > 1024 || stop > 1024)
+      throw bad_field(where, "a content, and start and stop from 0 to 1024");
     steps_.emplace_back([=](Tokens& tokens) {
       for (std::string& token : tokens) strip(token, content, start, stop);
     });

@@ -39,9 +39,9 @@ struct TokenizerDefinition {
   // tokenizer.json's sections, null where there is none.
   nlohmann::json normalizer, pre_tokenizer, post_processor, decoder;
   BpeOptions bpe;
-  std::vector<std::string> tokens;                   // the model's vocabulary by id; empty where an id is not in use
-  std::vector<std::pair<TokenId, TokenId>> merges;   // by rank
-  std::vector<AddedToken> added_tokens;              // by id
+  std::vector<std::string> tokens;                  // the model's vocabulary by id; empty where an id is not in use
+  std::vector<std::pair<TokenId, TokenId>> merges;  // by rank
+  std::vector<AddedToken> added_tokens;             // by id
 
   // bos_token, eos_token, pad_token, unk_token and others of tokenizer_config.json: their text by key.
   std::map<std::string, std::string> special_tokens;

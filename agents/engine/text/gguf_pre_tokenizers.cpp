@@ -1,4 +1,5 @@
-// The table of pre-tokenizers, see gguf_pre_tokenizers.h. The patterns are those of the models' own tokenizer.json files.
+// The table of pre-tokenizers, see gguf_pre_tokenizers.h. The patterns are those of the models' own tokenizer.json
+// files.
 #include "agents/engine/text/gguf_pre_tokenizers.h"
 
 #include <array>
@@ -20,10 +21,9 @@ constexpr char kGpt4o[] =
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
     R"(\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr char kTekken[] =
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|)"
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|)"
-    R"(\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr char kTekken[] = R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|)"
+                           R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|)"
+                           R"(\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr char kDeepseekCjk[] = R"([\x{4E00}-\x{9FA5}\x{800}-\x{4E00}\x{AC00}-\x{D7FF}]+)";
 constexpr char kBloom[] = " ?[^(\\s|.,!?…。，、।۔،)]+";
 // Cased letters, as DeepSeek's tokenizer.json lists them.
@@ -73,23 +73,26 @@ NamedPreTokenizer tekken() { return {nullptr, split_then_bytes(kTekken), true, t
 NamedPreTokenizer bloom() { return {nullptr, split_then_bytes(kBloom)}; }
 NamedPreTokenizer viking() { return {nullptr, sequence({split(kBloom), digits(true), byte_level(false)})}; }
 NamedPreTokenizer falcon() {
-  return {nullptr, sequence({{{"type", "Punctuation"}, {"behavior", "Contiguous"}}, byte_level(true), digits(false),
+  return {nullptr, sequence({{{"type", "Punctuation"}, {"behavior", "Contiguous"}},
+                             byte_level(true),
+                             digits(false),
                              split("[0-9][0-9][0-9]")})};
 }
 NamedPreTokenizer deepseek_llm() {
-  return {nullptr, sequence({split("[\r\n]"), split(kDeepseekLetters), split("\\s?[!-/:-~！-／：-～‘-‟　-。]+"), split("\\s+$"),
-                             split(kDeepseekCjk), digits(true), byte_level(false)})};
+  return {nullptr, sequence({split("[\r\n]"), split(kDeepseekLetters), split("\\s?[!-/:-~！-／：-～‘-‟　-。]+"),
+                             split("\\s+$"), split(kDeepseekCjk), digits(true), byte_level(false)})};
 }
 NamedPreTokenizer deepseek_coder() {
-  return {nullptr, sequence({split("[\r\n]"), split("\\s?\\p{L}+"), split("\\s?\\p{P}+"), split(kDeepseekCjk), digits(true),
-                             byte_level(false)})};
+  return {nullptr, sequence({split("[\r\n]"), split("\\s?\\p{L}+"), split("\\s?\\p{P}+"), split(kDeepseekCjk),
+                             digits(true), byte_level(false)})};
 }
 NamedPreTokenizer deepseek_v3() {
   return {nullptr,
-          sequence({split("\\p{N}{1,3}"), split("[一-龥\u3040-ゟ゠-ヿ]+"),
-                    split("[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| "
-                          "?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"),
-                    byte_level(false)})};
+          sequence(
+              {split("\\p{N}{1,3}"), split("[一-龥\u3040-ゟ゠-ヿ]+"),
+               split("[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| "
+                     "?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"),
+               byte_level(false)})};
 }
 // What llama.cpp does for files that call their pre-tokenizer "default".
 NamedPreTokenizer by_default() {

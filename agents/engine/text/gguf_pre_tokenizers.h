@@ -9,7 +9,7 @@
 namespace slipway::text {
 
 struct NamedPreTokenizer {
-  nlohmann::json normalizer;     // null where there is none
+  nlohmann::json normalizer;  // null where there is none
   nlohmann::json pre_tokenizer;
   bool ignore_merges = false;
   bool add_bos = false;  // what holds when the file does not say

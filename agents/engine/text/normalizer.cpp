@@ -16,8 +16,7 @@ namespace slipway::text {
 
 namespace {
 
-constexpr char kKnown[] =
-    "Sequence, NFC, NFD, NFKC, NFKD, Lowercase, Prepend, Replace, Strip, StripAccents, Nmt";
+constexpr char kKnown[] = "Sequence, NFC, NFD, NFKC, NFKD, Lowercase, Prepend, Replace, Strip, StripAccents, Nmt";
 
 using Instance = const icu::Normalizer2* (*)(UErrorCode&);
 
@@ -27,13 +26,15 @@ std::string normalize_with(const icu::Normalizer2& normalizer, const std::string
   if (ascii) return text;  // every form leaves ASCII as it is
   UErrorCode status = U_ZERO_ERROR;
   const icu::UnicodeString result = normalizer.normalize(icu::UnicodeString::fromUTF8(text), status);
-  if (U_FAILURE(status)) throw base::Error(base::kInvalidData, std::string("text cannot be normalized: ") + u_errorName(status));
+  if (U_FAILURE(status))
+    throw base::Error(base::kInvalidData, std::string("text cannot be normalized: ") + u_errorName(status));
   std::string out;
   result.toUTF8String(out);
   return out;
 }
 
-std::string replace_matches(const std::string& text, const std::vector<ByteRange>& matches, const std::string& content) {
+std::string replace_matches(const std::string& text, const std::vector<ByteRange>& matches,
+                            const std::string& content) {
   std::string out;
   size_t end = 0;
   for (const auto& [begin, match_end] : matches) {
@@ -84,10 +85,12 @@ std::string strip(const std::string& text, bool left, bool right) {
 // SentencePiece's NMT clean-up: control characters vanish, odd spaces become plain ones.
 std::string nmt(const std::string& text) {
   return map_characters(text, [](std::string& out, char32_t c) {
-    const bool removed = (c >= 0x01 && c <= 0x08) || c == 0x0B || (c >= 0x0E && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F;
+    const bool removed =
+        (c >= 0x01 && c <= 0x08) || c == 0x0B || (c >= 0x0E && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F;
     if (removed) return;
-    const bool space = c == 0x09 || c == 0x0A || c == 0x0C || c == 0x0D || c == 0x1680 || (c >= 0x200B && c <= 0x200F) ||
-                       c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xFEFF || c == 0xFFFD;
+    const bool space = c == 0x09 || c == 0x0A || c == 0x0C || c == 0x0D || c == 0x1680 ||
+                       (c >= 0x200B && c <= 0x200F) || c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xFEFF ||
+                       c == 0xFFFD;
     append_utf8(out, space ? U' ' : c);
   });
 }
@@ -104,7 +107,8 @@ void Normalizer::add(const nlohmann::json& section, const std::string& where, in
   const auto add_form = [&](Instance instance) {
     UErrorCode status = U_ZERO_ERROR;
     const icu::Normalizer2* normalizer = instance(status);
-    if (U_FAILURE(status)) throw base::Error(base::kIo, where + ": ICU has no data for " + type, "install libicu's data");
+    if (U_FAILURE(status))
+      throw base::Error(base::kIo, where + ": ICU has no data for " + type, "install libicu's data");
     steps_.emplace_back([normalizer](const std::string& text) { return normalize_with(*normalizer, text); });
   };
   if (type == "Sequence") {
@@ -138,7 +142,8 @@ void Normalizer::add(const nlohmann::json& section, const std::string& where, in
       steps_.emplace_back([=](const std::string& text) { return replace_literal(text, literal, content); });
     } else {
       auto regex = std::make_shared<Regex>(string_field(pattern, "Regex", where + ".pattern"), where + ".pattern");
-      steps_.emplace_back([=](const std::string& text) { return replace_matches(text, regex->find_all(text), content); });
+      steps_.emplace_back(
+          [=](const std::string& text) { return replace_matches(text, regex->find_all(text), content); });
     }
   } else if (type == "Strip") {
     const bool left = bool_field(section, "strip_left", true, where);

@@ -31,7 +31,8 @@ Pipeline::Pipeline(TokenizerDefinition definition)
   }
   // Added tokens first: where a text stands for two ids, the added one counts.
   ids_.reserve(tokens_.size());
-  for (const AddedToken& token : definition_.added_tokens) ids_.emplace(tokens_[static_cast<size_t>(token.id)], token.id);
+  for (const AddedToken& token : definition_.added_tokens)
+    ids_.emplace(tokens_[static_cast<size_t>(token.id)], token.id);
   for (size_t id = 0; id < tokens_.size(); ++id) {
     if (!tokens_[id].empty()) ids_.emplace(tokens_[id], static_cast<TokenId>(id));
   }
@@ -46,7 +47,8 @@ void Pipeline::complete_added_tokens() {
   std::unordered_map<std::string, size_t> known;
   for (size_t index = 0; index < added.size(); ++index) known.emplace(added[index].content, index);
   std::unordered_map<std::string_view, TokenId> vocabulary;
-  for (size_t id = 0; id < definition_.tokens.size(); ++id) vocabulary.emplace(definition_.tokens[id], static_cast<TokenId>(id));
+  for (size_t id = 0; id < definition_.tokens.size(); ++id)
+    vocabulary.emplace(definition_.tokens[id], static_cast<TokenId>(id));
   for (const auto& [key, content] : definition_.special_tokens) {
     const auto found = known.find(content);
     if (found != known.end()) {
@@ -108,8 +110,9 @@ std::vector<TokenId> Pipeline::encode(std::string_view text, bool add_special, b
 
 const std::string& Pipeline::spelling(TokenId id) const {
   if (id < 0 || static_cast<size_t>(id) >= tokens_.size() || tokens_[static_cast<size_t>(id)].empty()) {
-    throw base::Error(base::kInvalidData, "token id " + std::to_string(id) + " is not in the vocabulary of " + definition_.origin,
-                      "the text was tokenized with another vocabulary, or the model's vocabulary is larger than its tokenizer");
+    throw base::Error(
+        base::kInvalidData, "token id " + std::to_string(id) + " is not in the vocabulary of " + definition_.origin,
+        "the text was tokenized with another vocabulary, or the model's vocabulary is larger than its tokenizer");
   }
   return tokens_[static_cast<size_t>(id)];
 }

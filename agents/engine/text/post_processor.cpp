@@ -30,7 +30,8 @@ PostProcessor parse_template(const nlohmann::json& section, const std::string& w
     const std::string here = where + ".single[" + std::to_string(index) + "]";
     const auto& item = single[index];
     if (item.is_object() && item.contains("Sequence")) {
-      if (behind_sequence || string_field(item["Sequence"], "id", here) != "A") throw bad_field(here, "sequence A, and it once");
+      if (behind_sequence || string_field(item["Sequence"], "id", here) != "A")
+        throw bad_field(here, "sequence A, and it once");
       behind_sequence = true;
       continue;
     }

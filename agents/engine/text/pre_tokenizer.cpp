@@ -127,7 +127,8 @@ Finder characters_that(bool (*predicate)(char32_t)) {
 Finder literal_finder(std::string literal) {
   return [literal = std::move(literal)](std::string_view text) {
     std::vector<ByteRange> matches;
-    for (size_t found = text.find(literal); found != std::string_view::npos; found = text.find(literal, found + literal.size())) {
+    for (size_t found = text.find(literal); found != std::string_view::npos;
+         found = text.find(literal, found + literal.size())) {
       matches.emplace_back(found, found + literal.size());
     }
     return matches;
@@ -142,7 +143,8 @@ Finder regex_finder(const std::string& pattern, const std::string& where) {
 bool is_numeric(char32_t c) { return (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_N_MASK) != 0; }
 
 bool is_punctuation(char32_t c) {
-  const bool ascii = (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
+  const bool ascii =
+      (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
   return ascii || (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_P_MASK) != 0;
 }
 
@@ -217,10 +219,12 @@ void PreTokenizer::add(const nlohmann::json& section, const std::string& where, 
     }
   } else if (type == "Digits") {
     const bool individual = bool_field(section, "individual_digits", false, where);
-    steps_.push_back(splitting_step(characters_that(&is_numeric), individual ? Behavior::kIsolated : Behavior::kContiguous, false));
+    steps_.push_back(
+        splitting_step(characters_that(&is_numeric), individual ? Behavior::kIsolated : Behavior::kContiguous, false));
   } else if (type == "Punctuation") {
     const bool given = section.contains("behavior");
-    const Behavior behavior = given ? parse_behavior(string_field(section, "behavior", where), where) : Behavior::kIsolated;
+    const Behavior behavior =
+        given ? parse_behavior(string_field(section, "behavior", where), where) : Behavior::kIsolated;
     steps_.push_back(splitting_step(characters_that(&is_punctuation), behavior, false));
   } else if (type == "Whitespace") {
     steps_.push_back(splitting_step(regex_finder(R"(\w+|[^\w\s]+)", where), Behavior::kRemoved, true));
@@ -242,7 +246,8 @@ void PreTokenizer::add(const nlohmann::json& section, const std::string& where, 
     } else if (!bool_field(section, "add_prefix_space", true, where)) {
       scheme = "never";
     }
-    if (scheme != "always" && scheme != "first" && scheme != "never") throw bad_field(where + ".prepend_scheme", "always, first or never");
+    if (scheme != "always" && scheme != "first" && scheme != "never")
+      throw bad_field(where + ".prepend_scheme", "always, first or never");
     steps_.emplace_back([=](Pieces& pieces) {
       replace_spaces(pieces, replacement);
       if (scheme != "never") prepend_where_missing(pieces, replacement, scheme == "first");

@@ -1,4 +1,5 @@
-// tokenizer.json's `pre_tokenizer`: cuts text into the pieces that the model may not merge across. Used by pipeline.cpp.
+// tokenizer.json's `pre_tokenizer`: cuts text into the pieces that the model may not merge across. Used by
+// pipeline.cpp.
 #pragma once
 
 #include <deque>

@@ -26,11 +26,13 @@ class Reader {
 
   TokenizerDefinition read() {
     if (!file_.contains("tokenizer.ggml.model")) {
-      throw base::Error(base::kInvalidModel, out_.origin + ": tokenizer.ggml.model is missing: the file holds no vocabulary");
+      throw base::Error(base::kInvalidModel,
+                        out_.origin + ": tokenizer.ggml.model is missing: the file holds no vocabulary");
     }
     const auto model = file_.get_string("tokenizer.ggml.model");
     if (model != "gpt2" && model != "llama" && model != "gemma4") {
-      throw base::Error(base::kUnsupported, out_.origin + ": tokenizer.ggml.model \"" + std::string(model) + "\" is not supported",
+      throw base::Error(base::kUnsupported,
+                        out_.origin + ": tokenizer.ggml.model \"" + std::string(model) + "\" is not supported",
                         "known: gpt2 (byte-level BPE), llama (SentencePiece BPE), gemma4");
     }
     read_tokens();
@@ -41,7 +43,8 @@ class Reader {
     }
     read_special_tokens();
     out_.chat_template = file_.find_string("tokenizer.chat_template").value_or("");
-    if (!is_valid_utf8(out_.chat_template)) throw base::Error(base::kInvalidModel, out_.origin + ": tokenizer.chat_template is not UTF-8");
+    if (!is_valid_utf8(out_.chat_template))
+      throw base::Error(base::kInvalidModel, out_.origin + ": tokenizer.chat_template is not UTF-8");
     return std::move(out_);
   }
 
@@ -49,7 +52,8 @@ class Reader {
   void read_tokens() {
     const auto tokens = file_.get_strings(kTokensKey);
     if (tokens.empty() || tokens.size() > static_cast<size_t>(kMaxTokens)) {
-      throw base::Error(base::kInvalidModel, out_.origin + ": " + kTokensKey + " has " + std::to_string(tokens.size()) + " tokens");
+      throw base::Error(base::kInvalidModel,
+                        out_.origin + ": " + kTokensKey + " has " + std::to_string(tokens.size()) + " tokens");
     }
     if (file_.contains("tokenizer.ggml.token_type")) types_ = file_.get_ints("tokenizer.ggml.token_type");
     types_.resize(tokens.size(), kNormal);
@@ -57,7 +61,8 @@ class Reader {
     ids_.reserve(tokens.size());
     for (size_t id = 0; id < tokens.size(); ++id) {
       if (!is_valid_utf8(tokens[id])) {
-        throw base::Error(base::kInvalidModel, out_.origin + ": " + kTokensKey + "[" + std::to_string(id) + "] is not UTF-8");
+        throw base::Error(base::kInvalidModel,
+                          out_.origin + ": " + kTokensKey + "[" + std::to_string(id) + "] is not UTF-8");
       }
       // Of several tokens with one text only the first can ever be meant.
       const bool is_new = ids_.emplace(tokens[id], static_cast<TokenId>(id)).second;
@@ -79,7 +84,8 @@ class Reader {
     const auto named = find_pre_tokenizer(pre);
     if (!named) {
       throw base::Error(base::kUnsupported, out_.origin + ": tokenizer.ggml.pre \"" + pre + "\" is not supported",
-                        "known: " + known_pre_tokenizers() + ". Use the model's Hugging Face folder, whose tokenizer.json says how to split");
+                        "known: " + known_pre_tokenizers() +
+                            ". Use the model's Hugging Face folder, whose tokenizer.json says how to split");
     }
     out_.normalizer = named->normalizer;
     out_.pre_tokenizer = named->pre_tokenizer;
@@ -97,7 +103,8 @@ class Reader {
       const auto left = ids_.find(merges[rank].substr(0, space));
       const auto right = space == std::string_view::npos ? ids_.end() : ids_.find(merges[rank].substr(space + 1));
       if (left == ids_.end() || right == ids_.end()) {
-        throw base::Error(base::kInvalidModel, out_.origin + ": tokenizer.ggml.merges[" + std::to_string(rank) + "] is not two tokens of the vocabulary");
+        throw base::Error(base::kInvalidModel, out_.origin + ": tokenizer.ggml.merges[" + std::to_string(rank) +
+                                                   "] is not two tokens of the vocabulary");
       }
       out_.merges.emplace_back(left->second, right->second);
     }
@@ -107,7 +114,9 @@ class Reader {
     const bool prefix = file_.find_bool("tokenizer.ggml.add_space_prefix").value_or(!has_merges);
     const json spaces = {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kSpaceMark}};
     out_.normalizer = spaces;
-    if (prefix) out_.normalizer = {{"type", "Sequence"}, {"normalizers", json::array({{{"type", "Prepend"}, {"prepend", kSpaceMark}}, spaces})}};
+    if (prefix)
+      out_.normalizer = {{"type", "Sequence"},
+                         {"normalizers", json::array({{{"type", "Prepend"}, {"prepend", kSpaceMark}}, spaces})}};
     json steps = json::array({{{"type", "Replace"}, {"pattern", {{"String", kSpaceMark}}}, {"content", " "}},
                               {{"type", "ByteFallback"}},
                               {{"type", "Fuse"}}});
@@ -124,15 +133,16 @@ class Reader {
     add_bos_by_default_ = true;
     if (has_merges) {
       // Newlines never join other characters in this vocabulary.
-      out_.pre_tokenizer = {{"type", "Split"}, {"pattern", {{"Regex", "[^\n]+|[\n]+"}}}, {"behavior", "Isolated"}, {"invert", false}};
+      out_.pre_tokenizer = {
+          {"type", "Split"}, {"pattern", {{"Regex", "[^\n]+|[\n]+"}}}, {"behavior", "Isolated"}, {"invert", false}};
       read_merges();
     } else {
       merges_from_scores();
     }
   }
 
-  // SentencePiece joins the neighbours whose joint token has the best score, so every way of cutting a token in two is a
-  // merge of the rank of that score (as Hugging Face's converter of slow tokenizers does).
+  // SentencePiece joins the neighbours whose joint token has the best score, so every way of cutting a token in two is
+  // a merge of the rank of that score (as Hugging Face's converter of slow tokenizers does).
   void merges_from_scores() {
     const auto scores = file_.get_floats("tokenizer.ggml.scores");
     if (scores.size() != out_.tokens.size()) {
@@ -156,7 +166,8 @@ class Reader {
         if (left != ids_.end() && right != ids_.end()) candidates.push_back({scores[id], left->second, right->second});
       }
     }
-    std::stable_sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) { return a.score > b.score; });
+    std::stable_sort(candidates.begin(), candidates.end(),
+                     [](const Candidate& a, const Candidate& b) { return a.score > b.score; });
     for (const Candidate& candidate : candidates) out_.merges.emplace_back(candidate.left, candidate.right);
   }
 
@@ -166,7 +177,8 @@ class Reader {
     if (!id) return std::nullopt;
     if (*id < 0 || *id >= static_cast<int64_t>(out_.tokens.size()) || out_.tokens[static_cast<size_t>(*id)].empty()) {
       if (*id == -1 || *id == 0xFFFFFFFF) return std::nullopt;  // how some converters say "none"
-      throw base::Error(base::kInvalidModel, out_.origin + ": " + key + " is " + std::to_string(*id) + ", outside the vocabulary");
+      throw base::Error(base::kInvalidModel,
+                        out_.origin + ": " + key + " is " + std::to_string(*id) + ", outside the vocabulary");
     }
     return static_cast<TokenId>(*id);
   }
@@ -203,7 +215,8 @@ class Reader {
       if (second.contains("Sequence")) inner["id"] = "B";
       pair.push_back(second);
     }
-    out_.post_processor = {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", special}};
+    out_.post_processor = {
+        {"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", special}};
   }
 
   model::GgufFile file_;

@@ -20,7 +20,8 @@ json parse_json(const std::string& content, const std::string& origin) {
   try {
     return json::parse(content);
   } catch (const json::exception& error) {
-    throw base::Error(base::kInvalidModel, origin + ": not valid JSON: " + error.what(), "download the file again from its origin");
+    throw base::Error(base::kInvalidModel, origin + ": not valid JSON: " + error.what(),
+                      "download the file again from its origin");
   }
 }
 
@@ -45,7 +46,8 @@ void read_vocabulary(const json& model, TokenizerDefinition& out, const std::str
     if (token.empty()) throw bad_field(here, "a token that is not empty");
     if (id >= out.tokens.size()) out.tokens.resize(std::max(id + 1, vocabulary.size()));
     if (!out.tokens[id].empty()) {
-      throw base::Error(base::kInvalidModel, here + ": id " + std::to_string(id) + " is also that of \"" + out.tokens[id] + "\"");
+      throw base::Error(base::kInvalidModel,
+                        here + ": id " + std::to_string(id) + " is also that of \"" + out.tokens[id] + "\"");
     }
     out.tokens[id] = token;
   }
@@ -68,7 +70,8 @@ void read_merges(const json& model, TokenizerDefinition& out, const std::string&
     if (merge.is_string()) {
       const auto& both = merge.get_ref<const std::string&>();
       const size_t space = both.find(' ');
-      if (space == std::string::npos || both.find(' ', space + 1) != std::string::npos) throw bad_field(here(), "two tokens with a space between");
+      if (space == std::string::npos || both.find(' ', space + 1) != std::string::npos)
+        throw bad_field(here(), "two tokens with a space between");
       left = std::string_view(both).substr(0, space);
       right = std::string_view(both).substr(space + 1);
     } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
@@ -80,7 +83,8 @@ void read_merges(const json& model, TokenizerDefinition& out, const std::string&
     const auto left_id = ids.find(left);
     const auto right_id = ids.find(right);
     if (left_id == ids.end() || right_id == ids.end()) {
-      throw base::Error(base::kInvalidModel, here() + ": \"" + std::string(left_id == ids.end() ? left : right) + "\" is not in model.vocab");
+      throw base::Error(base::kInvalidModel, here() + ": \"" + std::string(left_id == ids.end() ? left : right) +
+                                                 "\" is not in model.vocab");
     }
     out.merges.emplace_back(left_id->second, right_id->second);
   }
@@ -89,21 +93,25 @@ void read_merges(const json& model, TokenizerDefinition& out, const std::string&
 void read_model(const json& root, TokenizerDefinition& out) {
   const std::string where = out.origin + ": model";
   const json& model = field(root, "model", out.origin);
-  const std::string type = model.is_object() && !model.contains("type") && model.contains("merges") ? "BPE" : string_field(model, "type", where);
+  const std::string type = model.is_object() && !model.contains("type") && model.contains("merges")
+                               ? "BPE"
+                               : string_field(model, "type", where);
   if (type != "BPE") throw unsupported_type(where, type, "BPE");
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     const auto found = model.find(key);
     if (found == model.end() || found->is_null()) continue;
     if (!found->is_string()) throw bad_field(where + "." + key, "a string");
     if (!found->get_ref<const std::string&>().empty()) {
-      throw base::Error(base::kUnsupported, where + "." + key + " is not supported", "known: vocabularies that leave it empty");
+      throw base::Error(base::kUnsupported, where + "." + key + " is not supported",
+                        "known: vocabularies that leave it empty");
     }
   }
   const auto dropout = model.find("dropout");
   if (dropout != model.end() && !dropout->is_null() && !(dropout->is_number() && dropout->get<double>() == 0.0)) {
     throw base::Error(base::kUnsupported, where + ".dropout is not supported: ids would be random", "set it to null");
   }
-  if (model.contains("unk_token") && !model["unk_token"].is_null()) out.bpe.unk_token = string_field(model, "unk_token", where);
+  if (model.contains("unk_token") && !model["unk_token"].is_null())
+    out.bpe.unk_token = string_field(model, "unk_token", where);
   out.bpe.fuse_unk = bool_field(model, "fuse_unk", false, where);
   out.bpe.byte_fallback = bool_field(model, "byte_fallback", false, where);
   out.bpe.ignore_merges = bool_field(model, "ignore_merges", false, where);
@@ -138,12 +146,14 @@ void read_added_tokens(const json& root, TokenizerDefinition& out) {
     if (known != ids.end()) token.id = known->second;  // the vocabulary's id counts
     const auto id = static_cast<size_t>(token.id);
     if (known == ids.end() && id < out.tokens.size() && !out.tokens[id].empty()) {
-      throw base::Error(base::kInvalidModel, where + ": id " + std::to_string(token.id) + " is that of \"" + out.tokens[id] + "\" in model.vocab");
+      throw base::Error(base::kInvalidModel, where + ": id " + std::to_string(token.id) + " is that of \"" +
+                                                 out.tokens[id] + "\" in model.vocab");
     }
     const auto [other, is_new] = seen.emplace(token.id, token.content);
     if (!is_new) {
       if (other->second == token.content) continue;
-      throw base::Error(base::kInvalidModel, where + ": id " + std::to_string(token.id) + " is also that of \"" + other->second + "\"");
+      throw base::Error(base::kInvalidModel,
+                        where + ": id " + std::to_string(token.id) + " is also that of \"" + other->second + "\"");
     }
     out.added_tokens.push_back(std::move(token));
   }
@@ -152,7 +162,8 @@ void read_added_tokens(const json& root, TokenizerDefinition& out) {
 // A special token of tokenizer_config.json: its text, or an object with `content`.
 std::optional<std::string> token_text(const json& value) {
   if (value.is_string()) return value.get<std::string>();
-  if (value.is_object() && value.contains("content") && value["content"].is_string()) return value["content"].get<std::string>();
+  if (value.is_object() && value.contains("content") && value["content"].is_string())
+    return value["content"].get<std::string>();
   return std::nullopt;
 }
 
@@ -173,7 +184,8 @@ void read_special_tokens(const json& config, TokenizerDefinition& out) {
     if (found == config.end() || !(found->is_array() || found->is_object())) continue;
     size_t index = 0;
     for (const auto& entry : *found) {
-      if (const auto text = token_text(entry)) out.special_tokens["additional_special_tokens." + std::to_string(index++)] = *text;
+      if (const auto text = token_text(entry))
+        out.special_tokens["additional_special_tokens." + std::to_string(index++)] = *text;
     }
   }
 }
@@ -205,7 +217,8 @@ void read_added_tokens_decoder(const json& config, TokenizerDefinition& out) {
     const std::string where = out.origin + ": added_tokens_decoder." + key;
     AddedToken token = read_added_token(entry, where);
     if (known.contains(token.content)) continue;
-    const bool number = !key.empty() && key.size() < 8 && std::all_of(key.begin(), key.end(), [](char c) { return c >= '0' && c <= '9'; });
+    const bool number = !key.empty() && key.size() < 8 &&
+                        std::all_of(key.begin(), key.end(), [](char c) { return c >= '0' && c <= '9'; });
     if (!number) throw bad_field(where, "a token id as the key");
     token.id = checked_id(json(std::stoll(key)), where);
     const auto id = static_cast<size_t>(token.id);

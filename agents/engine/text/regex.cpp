@@ -46,7 +46,8 @@ pcre2_jit_stack* stack_of_this_thread(void*) { return scratch().stack; }
 
 Regex::Regex(const std::string& pattern, const std::string& where) : where_(where) {
   if (pattern.size() > kMaxPatternBytes) {
-    throw base::Error(base::kInvalidModel, where + ": the pattern is longer than " + std::to_string(kMaxPatternBytes) + " bytes");
+    throw base::Error(base::kInvalidModel,
+                      where + ": the pattern is longer than " + std::to_string(kMaxPatternBytes) + " bytes");
   }
   if (!is_valid_utf8(pattern)) throw base::Error(base::kInvalidModel, where + ": the pattern is not UTF-8");
   int error = 0;
@@ -58,7 +59,8 @@ Regex::Regex(const std::string& pattern, const std::string& where) : where_(wher
                              PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK | PCRE2_NEVER_BACKSLASH_C, &error, &offset,
                              compile.get());
   if (code == nullptr) {
-    throw base::Error(base::kInvalidModel, where + ": bad pattern at byte " + std::to_string(offset) + ": " + pcre2_message(error));
+    throw base::Error(base::kInvalidModel,
+                      where + ": bad pattern at byte " + std::to_string(offset) + ": " + pcre2_message(error));
   }
   pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
   auto* context = pcre2_match_context_create(nullptr);

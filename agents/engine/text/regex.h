@@ -14,14 +14,15 @@ using ByteRange = std::pair<size_t, size_t>;  // [begin, end) in bytes
 
 class Regex {
  public:
-  // `pattern` in Oniguruma's or Rust's dialect as tokenizer.json holds it. Throws base::Error INVALID_MODEL; `where` names
-  // file and key.
+  // `pattern` in Oniguruma's or Rust's dialect as tokenizer.json holds it. Throws base::Error INVALID_MODEL; `where`
+  // names file and key.
   Regex(const std::string& pattern, const std::string& where);
   ~Regex();
   Regex(Regex&& other) noexcept;
   Regex& operator=(Regex&&) = delete;
 
-  // All matches in valid UTF-8, from left to right, without overlap. Any thread. Throws base::Error when a limit is hit.
+  // All matches in valid UTF-8, from left to right, without overlap. Any thread. Throws base::Error when a limit is
+  // hit.
   std::vector<ByteRange> find_all(std::string_view text) const;
 
  private:

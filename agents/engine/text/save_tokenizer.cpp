@@ -17,19 +17,22 @@ std::string tokenizer_json(const TokenizerDefinition& definition) {
   std::string out = "{\n\"version\": \"1.0\",\n\"truncation\": null,\n\"padding\": null,\n\"added_tokens\": [";
   for (size_t index = 0; index < definition.added_tokens.size(); ++index) {
     const AddedToken& token = definition.added_tokens[index];
-    const json entry = {{"id", token.id},         {"content", token.content}, {"single_word", token.single_word},
-                        {"lstrip", token.lstrip}, {"rstrip", token.rstrip},   {"normalized", token.normalized},
+    const json entry = {{"id", token.id},          {"content", token.content}, {"single_word", token.single_word},
+                        {"lstrip", token.lstrip},  {"rstrip", token.rstrip},   {"normalized", token.normalized},
                         {"special", token.special}};
     out += (index == 0 ? "\n" : ",\n") + entry.dump();
   }
-  out += "\n],\n\"normalizer\": " + section(definition.normalizer) + ",\n\"pre_tokenizer\": " + section(definition.pre_tokenizer) +
-         ",\n\"post_processor\": " + section(definition.post_processor) + ",\n\"decoder\": " + section(definition.decoder);
+  out += "\n],\n\"normalizer\": " + section(definition.normalizer) +
+         ",\n\"pre_tokenizer\": " + section(definition.pre_tokenizer) +
+         ",\n\"post_processor\": " + section(definition.post_processor) +
+         ",\n\"decoder\": " + section(definition.decoder);
   const BpeOptions& options = definition.bpe;
   out += ",\n\"model\": {\n\"type\": \"BPE\",\n\"dropout\": null,\n\"unk_token\": ";
   out += options.unk_token ? json(*options.unk_token).dump() : "null";
   const auto flag = [](bool value) { return value ? "true" : "false"; };
-  out += std::string(",\n\"continuing_subword_prefix\": null,\n\"end_of_word_suffix\": null,\n\"fuse_unk\": ") + flag(options.fuse_unk) +
-         ",\n\"byte_fallback\": " + flag(options.byte_fallback) + ",\n\"ignore_merges\": " + flag(options.ignore_merges) + ",\n\"vocab\": {";
+  out += std::string(",\n\"continuing_subword_prefix\": null,\n\"end_of_word_suffix\": null,\n\"fuse_unk\": ") +
+         flag(options.fuse_unk) + ",\n\"byte_fallback\": " + flag(options.byte_fallback) +
+         ",\n\"ignore_merges\": " + flag(options.ignore_merges) + ",\n\"vocab\": {";
   bool first = true;
   for (size_t id = 0; id < definition.tokens.size(); ++id) {
     if (definition.tokens[id].empty()) continue;
@@ -64,8 +67,9 @@ json tokenizer_config(const TokenizerDefinition& definition, int64_t model_max_l
   for (const auto& [key, value] : definition.config.items()) out[key] = json::parse(value.dump());
   json::object_t decoder;  // appended to as a list: looking up each key would take quadratic time
   for (const AddedToken& token : definition.added_tokens) {
-    const json entry = {{"content", token.content}, {"lstrip", token.lstrip},           {"normalized", token.normalized},
-                        {"rstrip", token.rstrip},   {"single_word", token.single_word}, {"special", token.special}};
+    const json entry = {{"content", token.content},         {"lstrip", token.lstrip},
+                        {"normalized", token.normalized},   {"rstrip", token.rstrip},
+                        {"single_word", token.single_word}, {"special", token.special}};
     decoder.emplace_back(std::to_string(token.id), entry);
   }
   out["added_tokens_decoder"] = std::move(decoder);
@@ -85,15 +89,18 @@ json tokenizer_config(const TokenizerDefinition& definition, int64_t model_max_l
 void save_tokenizer(const Tokenizer& tokenizer, const std::filesystem::path& folder, int64_t model_max_length) {
   const auto* pipeline = dynamic_cast<const Pipeline*>(&tokenizer);
   if (pipeline == nullptr) {
-    throw base::Error(base::kUnsupported, "this tokenizer cannot be saved", "known: tokenizers that load_tokenizer() made");
+    throw base::Error(base::kUnsupported, "this tokenizer cannot be saved",
+                      "known: tokenizers that load_tokenizer() made");
   }
   const TokenizerDefinition& definition = pipeline->definition();
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   if (error) throw base::system_error("cannot create " + folder.string(), error.value());
   base::write_file_atomically(folder / "special_tokens_map.json", special_tokens_map(definition).dump(2) + "\n");
-  base::write_file_atomically(folder / "tokenizer_config.json", tokenizer_config(definition, model_max_length).dump(2) + "\n");
-  if (!definition.chat_template.empty()) base::write_file_atomically(folder / "chat_template.jinja", definition.chat_template);
+  base::write_file_atomically(folder / "tokenizer_config.json",
+                              tokenizer_config(definition, model_max_length).dump(2) + "\n");
+  if (!definition.chat_template.empty())
+    base::write_file_atomically(folder / "chat_template.jinja", definition.chat_template);
   base::write_file_atomically(folder / "tokenizer.json", tokenizer_json(definition));
 }
 

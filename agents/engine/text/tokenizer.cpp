@@ -13,7 +13,8 @@ const std::string& Tokenizer::stripped_prefix() const {
 
 std::unique_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& path) {
   if (!std::filesystem::exists(path)) {
-    throw base::Error(base::kNotFound, path.string() + ": no such file or folder", "give a Hugging Face folder, a tokenizer.json or a .gguf");
+    throw base::Error(base::kNotFound, path.string() + ": no such file or folder",
+                      "give a Hugging Face folder, a tokenizer.json or a .gguf");
   }
   if (std::filesystem::is_directory(path)) {
     if (!std::filesystem::exists(path / "tokenizer.json")) {
@@ -24,7 +25,8 @@ std::unique_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& pat
   }
   if (path.extension() == ".gguf") return make_tokenizer(read_gguf_tokenizer(path));
   if (path.extension() == ".json") return make_tokenizer(read_tokenizer_json(path));
-  throw base::Error(base::kUnsupported, path.string() + ": not a tokenizer that is known here", "known: a Hugging Face folder, tokenizer.json, .gguf");
+  throw base::Error(base::kUnsupported, path.string() + ": not a tokenizer that is known here",
+                    "known: a Hugging Face folder, tokenizer.json, .gguf");
 }
 
 }  // namespace slipway::text

@@ -19,8 +19,8 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  // Ids of `text` (UTF-8; invalid bytes are treated as U+FFFD, as Hugging Face does after decoding). parse_special: text
-  // like <|im_start|> becomes its one token. add_special: put in what the post-processor adds (BOS and the like).
+  // Ids of `text` (UTF-8; invalid bytes are treated as U+FFFD, as Hugging Face does after decoding). parse_special:
+  // text like <|im_start|> becomes its one token. add_special: put in what the post-processor adds (BOS and the like).
   virtual std::vector<TokenId> encode(std::string_view text, bool add_special, bool parse_special = true) const = 0;
 
   // Text of `ids`; with skip_special, special tokens leave nothing. Unknown ids throw base::Error.
@@ -50,8 +50,8 @@ class Tokenizer {
   virtual const std::string& stripped_prefix() const;
 };
 
-// From a Hugging Face folder (tokenizer.json, tokenizer_config.json, chat_template.jinja), a tokenizer.json, or a .gguf.
-// Throws base::Error (INVALID_MODEL naming file and key, UNSUPPORTED listing what is known).
+// From a Hugging Face folder (tokenizer.json, tokenizer_config.json, chat_template.jinja), a tokenizer.json, or a
+// .gguf. Throws base::Error (INVALID_MODEL naming file and key, UNSUPPORTED listing what is known).
 std::unique_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& path);
 
 // Writes tokenizer.json, tokenizer_config.json (with the chat template and the special tokens), special_tokens_map.json

@@ -55,7 +55,7 @@ void append_utf8(std::string& out, char32_t code_point) {
 namespace {
 
 struct Step {
-  size_t length = 0;      // bytes of the character, or of the maximal ill-formed piece
+  size_t length = 0;  // bytes of the character, or of the maximal ill-formed piece
   bool valid = false;
   bool cut_short = false;  // ill-formed only because the text ends here
 };
@@ -129,8 +129,8 @@ size_t unfinished_tail(std::string_view text) {
 }
 
 size_t count_code_points(std::string_view valid) {
-  return static_cast<size_t>(
-      std::count_if(valid.begin(), valid.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
+  return static_cast<size_t>(std::count_if(valid.begin(), valid.end(),
+                                           [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
 }
 
 bool is_unicode_space(char32_t code_point) { return u_isUWhiteSpace(static_cast<UChar32>(code_point)) != 0; }

@@ -9,9 +9,7 @@
 namespace slipway::text {
 
 // Length in bytes of the character at the front of valid UTF-8.
-inline size_t utf8_length(unsigned char first) {
-  return first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
-}
+inline size_t utf8_length(unsigned char first) { return first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4; }
 
 // The code point that starts at `position` of valid UTF-8; moves `position` behind it.
 char32_t next_code_point(std::string_view valid, size_t& position);
@@ -30,7 +28,7 @@ size_t unfinished_tail(std::string_view text);
 
 size_t count_code_points(std::string_view valid);
 
-bool is_unicode_space(char32_t code_point);  // White_Space, as Rust's char::is_whitespace
+bool is_unicode_space(char32_t code_point);   // White_Space, as Rust's char::is_whitespace
 bool is_word_character(char32_t code_point);  // \w of Unicode regular expressions
 
 // GPT-2's printable stand-in of each byte, and the reverse (-1 for other characters).

@@ -9,8 +9,10 @@
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace slipway::text;
   try {
-    const auto tokenizer = make_tokenizer(parse_tokenizer_json(std::string(reinterpret_cast<const char*>(data), size), "fuzz"));
-    for (const char* text : {"Hello, hello <|end|> 123  \n\xC3\xA4\xFF e\xCC\x81 \xE2\x96\x81x", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}) {
+    const auto tokenizer =
+        make_tokenizer(parse_tokenizer_json(std::string(reinterpret_cast<const char*>(data), size), "fuzz"));
+    for (const char* text : {"Hello, hello <|end|> 123  \n\xC3\xA4\xFF e\xCC\x81 \xE2\x96\x81x",
+                             "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}) {
       const auto ids = tokenizer->encode(text, true);
       tokenizer->decode(ids, true);
       StreamDecoder decoder(*tokenizer, false);

@@ -290,7 +290,11 @@ TEST_F(Runs, PlansShowWhatWouldHappen) {
   EXPECT_EQ(plan.violations_size(), 0);
   EXPECT_EQ(plan.command(), "slipway run start fine-tune-and-deploy --model smollm2@1 --dataset perlfaq@1 --max-steps 30");
   EXPECT_EQ(plan.parameters().at("r"), "16");
-  EXPECT_GE(plan.consequences_size(), 4);
+  std::map<std::string, std::string> consequences;
+  for (const auto& consequence : plan.consequences()) consequences[consequence.label()] = consequence.value();
+  EXPECT_EQ(consequences["Training"], "30 steps at most, up to 15,360 tokens");
+  EXPECT_EQ(consequences["Rows"], "290, about 29 held out");
+  EXPECT_EQ(consequences["Devices"], "no node is online: the run will wait");
   EXPECT_EQ(start_fine_tune().waiting_reason().empty(), false);
 }
 

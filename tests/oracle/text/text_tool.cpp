@@ -1,5 +1,5 @@
-// The text library behind one JSON object per line, for the python oracles: {"op":"load","path":...} and so on. Answers one
-// line each: {"ok":...} or {"error":code,"message":...}.
+// The text library behind one JSON object per line, for the python oracles: {"op":"load","path":...} and so on. Answers
+// one line each: {"ok":...} or {"error":code,"message":...}.
 #include <iostream>
 #include <map>
 #include <memory>
@@ -22,14 +22,16 @@ class Tool {
     const std::string op = request.at("op");
     if (op == "load") {
       tokenizer_ = slipway::text::load_tokenizer(request.at("path").get<std::string>());
-      return {{"vocab_size", tokenizer_->vocab_size()}, {"bos", id_or_null(tokenizer_->bos_id())},
-              {"eos", id_or_null(tokenizer_->eos_id())}, {"pad", id_or_null(tokenizer_->pad_id())},
+      return {{"vocab_size", tokenizer_->vocab_size()},       {"bos", id_or_null(tokenizer_->bos_id())},
+              {"eos", id_or_null(tokenizer_->eos_id())},      {"pad", id_or_null(tokenizer_->pad_id())},
               {"chat_template", tokenizer_->chat_template()}, {"fingerprint", tokenizer_->fingerprint()}};
     }
     if (op == "encode") {
-      return tokenizer_->encode(request.at("text").get<std::string>(), request.value("add_special", false), request.value("parse_special", true));
+      return tokenizer_->encode(request.at("text").get<std::string>(), request.value("add_special", false),
+                                request.value("parse_special", true));
     }
-    if (op == "decode") return tokenizer_->decode(request.at("ids").get<std::vector<TokenId>>(), request.value("skip_special", false));
+    if (op == "decode")
+      return tokenizer_->decode(request.at("ids").get<std::vector<TokenId>>(), request.value("skip_special", false));
     if (op == "stream") {
       slipway::text::StreamDecoder decoder(*tokenizer_, request.value("skip_special", false));
       json pieces = json::array();
@@ -38,15 +40,19 @@ class Tool {
       return pieces;
     }
     if (op == "save") {
-      slipway::text::save_tokenizer(*tokenizer_, request.at("path").get<std::string>(), request.value("model_max_length", 0));
+      slipway::text::save_tokenizer(*tokenizer_, request.at("path").get<std::string>(),
+                                    request.value("model_max_length", 0));
       return true;
     }
-    if (op == "render") return slipway::text::ChatTemplate(request.at("template").get<std::string>()).render(request.at("variables"));
+    if (op == "render")
+      return slipway::text::ChatTemplate(request.at("template").get<std::string>()).render(request.at("variables"));
     if (op == "render_chat") {
-      return slipway::text::render_chat(*tokenizer_, request.at("messages"), request.at("add_generation_prompt"), request.value("tools", json()));
+      return slipway::text::render_chat(*tokenizer_, request.at("messages"), request.at("add_generation_prompt"),
+                                        request.value("tools", json()));
     }
     if (op == "conversation") {
-      const auto out = slipway::text::ConversationTokenizer(*tokenizer_).tokenize(request.at("messages"), request.value("tools", json()));
+      const auto out = slipway::text::ConversationTokenizer(*tokenizer_)
+                           .tokenize(request.at("messages"), request.value("tools", json()));
       return {{"ids", out.ids}, {"mask", out.assistant_mask}};
     }
     throw slipway::base::Error("UNKNOWN_OP", op);

@@ -30,8 +30,8 @@ TEST(Manifest, CanonicalTextReadsBack) {
 TEST(Manifest, DamagedTextIsRefused) {
   const std::string text = canonical_text({{{"a.txt", 1, kHashA}}});
   for (const std::string& damaged :
-       {std::string(), std::string("slipway-artifact 1\n"), text.substr(0, text.size() - 1), "x" + text,
-        text + "zz\n", "slipway-artifact 1\n" + kHashA + " -1 a\n", "slipway-artifact 1\n" + kHashA + " 1 ../a\n"}) {
+       {std::string(), std::string("slipway-artifact 1\n"), text.substr(0, text.size() - 1), "x" + text, text + "zz\n",
+        "slipway-artifact 1\n" + kHashA + " -1 a\n", "slipway-artifact 1\n" + kHashA + " 1 ../a\n"}) {
     EXPECT_EQ(parse_manifest(damaged).status().code(), absl::StatusCode::kDataLoss) << damaged;
   }
 }

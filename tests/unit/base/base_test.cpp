@@ -59,6 +59,12 @@ TEST(Files, ReportAFullDisk) {
   }
 }
 
+TEST(Status, MessagesAreAlwaysUtf8) {
+  EXPECT_EQ(printable_utf8("a\xC3\xA4\xE2\x82\xAC\xF0\x9F\x90\xAA"), "a\xC3\xA4\xE2\x82\xAC\xF0\x9F\x90\xAA");
+  EXPECT_EQ(printable_utf8("\xFF|\xC3|\xC0\x80|\xED\xA0\x80|\xF4\x90\x80\x80|\xE2\x82"), "?|?|??|???|????|??");
+  EXPECT_EQ(error(absl::StatusCode::kInternal, "bad \xFF byte").message(), "bad ? byte");
+}
+
 TEST(Status, CarriesReasonFieldAndAdvice) {
   const absl::Status status = invalid_argument("name", "name is empty", "give it one");
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);

@@ -54,7 +54,8 @@ TEST_F(AuthTest, TheFirstStartMakesOneAdministratorAndNoSecond) {
   EXPECT_TRUE(signed_in->user.administrator);
   EXPECT_FALSE(auth_.needs_administrator().value());
   EXPECT_EQ(auth_.complete_setup(token, "eve", kPassword).status().code(), StatusCode::kFailedPrecondition);
-  EXPECT_EQ(auth_.complete_setup(auth_.start_setup(), "eve", kPassword).status().code(), StatusCode::kFailedPrecondition);
+  EXPECT_EQ(auth_.complete_setup(auth_.start_setup(), "eve", kPassword).status().code(),
+            StatusCode::kFailedPrecondition);
 }
 
 TEST_F(AuthTest, ANewSetupLinkEndsTheOneBefore) {
@@ -88,14 +89,16 @@ TEST_F(AuthTest, SignInTellsAWrongPasswordNotFromAnUnknownUser) {
 
 TEST_F(AuthTest, FailuresSlowFurtherTriesDown) {
   set_up();
-  for (int i = 0; i < 3; ++i) EXPECT_EQ(auth_.sign_in("ada", "wrong", "").status().code(), StatusCode::kUnauthenticated);
+  for (int i = 0; i < 3; ++i)
+    EXPECT_EQ(auth_.sign_in("ada", "wrong", "").status().code(), StatusCode::kUnauthenticated);
   const auto slowed = auth_.sign_in("ada", kPassword, "");
   EXPECT_EQ(slowed.status().code(), StatusCode::kResourceExhausted);
   EXPECT_EQ(base::detail_of(slowed.status()).reason, "SLOW_DOWN");
   clock_.advance_ms(1000);
   EXPECT_EQ(auth_.sign_in("ada", "wrong", "").status().code(), StatusCode::kUnauthenticated);
   clock_.advance_ms(1000);
-  EXPECT_EQ(auth_.sign_in("ada", kPassword, "").status().code(), StatusCode::kResourceExhausted) << "the wait has doubled";
+  EXPECT_EQ(auth_.sign_in("ada", kPassword, "").status().code(), StatusCode::kResourceExhausted)
+      << "the wait has doubled";
   clock_.advance_ms(1000);
   EXPECT_TRUE(auth_.sign_in("ada", kPassword, "").ok());
   EXPECT_TRUE(auth_.sign_in("ada", kPassword, "").ok());
@@ -166,7 +169,8 @@ TEST_F(AuthTest, NodesAreKnownByTheirTokens) {
 
 TEST_F(AuthTest, NoCredentialsAreNobodyAndWrongOnesAreRefused) {
   EXPECT_EQ(auth_.identify({})->kind, Caller::Kind::kNobody);
-  for (const std::string& bearer : {std::string("x"), std::string("slw_x"), std::string("slk_x"), std::string(5000, 'a')}) {
+  for (const std::string& bearer :
+       {std::string("x"), std::string("slw_x"), std::string("slk_x"), std::string(5000, 'a')}) {
     EXPECT_EQ(auth_.identify({"", bearer}).status().code(), StatusCode::kUnauthenticated);
   }
 }

@@ -60,7 +60,8 @@ TEST_F(DatasetTest, EveryRowIsCheckedAndABrokenOneNamesItsLine) {
   refuse("\n\n");
   refuse("PAR1abc");
   EXPECT_EQ(datasets_.list({})->total, 0);
-  EXPECT_EQ(base::detail_of(datasets_.import("d", put({{"a.jsonl", good}, {"b.jsonl", good}}), {}, "").status()).reason, "NOT_A_DATASET");
+  EXPECT_EQ(base::detail_of(datasets_.import("d", put({{"a.jsonl", good}, {"b.jsonl", good}}), {}, "").status()).reason,
+            "NOT_A_DATASET");
 }
 
 TEST_F(DatasetTest, VersionsAreImmutableAndNumbered) {
@@ -83,7 +84,8 @@ TEST_F(DatasetTest, VersionsAreImmutableAndNumbered) {
 
 TEST_F(DatasetTest, APreviewShowsWhatTheModelWouldSeeAndLearn) {
   import_smollm2();
-  const std::string rows = "{\"question\":\"Why — \xF0\x9F\x90\xAA?\",\"answer\":\"Because.\"}\n{\"question\":5,\"answer\":\"x\"}\n";
+  const std::string rows =
+      "{\"question\":\"Why — \xF0\x9F\x90\xAA?\",\"answer\":\"Because.\"}\n{\"question\":5,\"answer\":\"x\"}\n";
   PreviewRequest request;
   request.artifact_id = put({{"faq.jsonl", rows}});
   request.model_version_id = "SmolLM2-135M-Instruct";

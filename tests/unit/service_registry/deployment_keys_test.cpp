@@ -25,10 +25,12 @@ TEST(DeploymentKeys, OpenTheirOwnDeploymentUntilRevokedOrTheDeploymentIsGone) {
   EXPECT_EQ(keys.find_deployment(first->secret).status().code(), absl::StatusCode::kUnauthenticated);
   EXPECT_EQ(keys.revoke(first->record.id).code(), absl::StatusCode::kNotFound);
 
-  ASSERT_TRUE(database->write([](store::Transaction& transaction) {
-    DeploymentKeys::remove_all_of(transaction, "deployment-1");
-    return absl::OkStatus();
-  }).ok());
+  ASSERT_TRUE(database
+                  ->write([](store::Transaction& transaction) {
+                    DeploymentKeys::remove_all_of(transaction, "deployment-1");
+                    return absl::OkStatus();
+                  })
+                  .ok());
   EXPECT_FALSE(keys.find_deployment(second->secret).ok());
   EXPECT_FALSE(keys.find_deployment("slw_other").ok());
 }

@@ -53,15 +53,19 @@ TEST_F(ModelTest, ARealModelIsReadRegisteredAndDeletedWithItsBytes) {
   const auto again = models_.import("smollm2-135m-instruct", version.artifact_id, "");
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_EQ(again->id, version.id);
-  for (const std::string& reference : {version.id, std::string("SmolLM2-135M-Instruct"), std::string("SmolLM2-135M-Instruct@1")}) {
+  for (const std::string& reference :
+       {version.id, std::string("SmolLM2-135M-Instruct"), std::string("SmolLM2-135M-Instruct@1")}) {
     EXPECT_EQ(models_.get_version(reference)->id, version.id) << reference;
   }
   EXPECT_EQ(models_.get_version("SmolLM2-135M-Instruct@2").status().code(), StatusCode::kNotFound);
 
   // An adapter finds its base by name, and keeps it from being deleted.
-  EXPECT_EQ(base::detail_of(models_.import("tuned", put_adapter(576, "acme/unknown"), "").status()).reason, "BASE_MODEL_MISSING");
-  EXPECT_EQ(base::detail_of(models_.import("tuned", put_adapter(64, "HuggingFaceTB/SmolLM2-135M-Instruct"), "").status()).reason,
-            "ADAPTER_DOES_NOT_FIT");
+  EXPECT_EQ(base::detail_of(models_.import("tuned", put_adapter(576, "acme/unknown"), "").status()).reason,
+            "BASE_MODEL_MISSING");
+  EXPECT_EQ(
+      base::detail_of(models_.import("tuned", put_adapter(64, "HuggingFaceTB/SmolLM2-135M-Instruct"), "").status())
+          .reason,
+      "ADAPTER_DOES_NOT_FIT");
   const auto adapter = models_.import("tuned", put_adapter(576, "HuggingFaceTB/SmolLM2-135M-Instruct"), "");
   ASSERT_TRUE(adapter.ok()) << adapter.status();
   EXPECT_TRUE(adapter->adapter);
@@ -94,7 +98,8 @@ TEST_F(ModelTest, BrokenFilesAreRefusedAndNothingIsRegistered) {
   const std::string wrong_magic = "GGUX" + good.substr(4, 1 << 20);
   std::string absurd = good.substr(0, 1 << 20);
   absurd.replace(8, 8, "\xff\xff\xff\xff\xff\xff\xff\x7f", 8);
-  for (const auto& [name, files] : std::vector<std::pair<std::string, std::vector<std::pair<std::string, std::string>>>>{
+  for (const auto& [name, files] :
+       std::vector<std::pair<std::string, std::vector<std::pair<std::string, std::string>>>>{
            {"truncated", {{"m.gguf", truncated}}},
            {"wrong magic", {{"m.gguf", wrong_magic}}},
            {"absurd sizes", {{"m.gguf", absurd}}},
@@ -115,7 +120,8 @@ TEST_F(ModelTest, BrokenFilesAreRefusedAndNothingIsRegistered) {
 }
 
 TEST_F(ModelTest, NamesAreChecked) {
-  for (const std::string& name : {std::string(), std::string("a b"), std::string("a/b"), std::string("a@1"), std::string(101, 'a')}) {
+  for (const std::string& name :
+       {std::string(), std::string("a b"), std::string("a/b"), std::string("a@1"), std::string(101, 'a')}) {
     EXPECT_EQ(base::detail_of(models_.import(name, "x", "").status()).field, "name") << name;
   }
   EXPECT_EQ(models_.import("fine", std::string(64, 'a'), "").status().code(), StatusCode::kNotFound);
@@ -137,15 +143,18 @@ TEST_F(ModelTest, ARunsAdapterIsRegisteredInItsTransactionOrNotAtAll) {
   });
   EXPECT_TRUE(id.ok()) << id.status();
   EXPECT_EQ(models_.get("perl-faq").status().code(), StatusCode::kNotFound);
-  ASSERT_TRUE(database_->write([&](store::Transaction& transaction) {
-    id = registry_.register_version(transaction, made);
-    return id.status();
-  }).ok());
+  ASSERT_TRUE(database_
+                  ->write([&](store::Transaction& transaction) {
+                    id = registry_.register_version(transaction, made);
+                    return id.status();
+                  })
+                  .ok());
   const auto version = models_.get_version(*id);
   ASSERT_TRUE(version.ok());
   EXPECT_EQ(version->context_length, 8192);
   EXPECT_EQ(version->metrics.at("held_out_perplexity"), 7.5);
-  const auto facts = database_->read([&](store::Connection& connection) { return registry_.find_model_version(connection, "perl-faq"); });
+  const auto facts = database_->read(
+      [&](store::Connection& connection) { return registry_.find_model_version(connection, "perl-faq"); });
   EXPECT_TRUE(facts->adapter);
   EXPECT_EQ(facts->base_version_id, base_version.id);
 }

@@ -1,9 +1,10 @@
+// Chat templates: what they render, what they raise, and the limits on what strangers may ask for.
 #include "agents/engine/text/chat_template.h"
 
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <chrono>
+#include <ctime>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -14,7 +15,9 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
-std::string render(const std::string& source, const json& variables = json::object()) { return ChatTemplate(source).render(variables); }
+std::string render(const std::string& source, const json& variables = json::object()) {
+  return ChatTemplate(source).render(variables);
+}
 
 // The message of the error that `source` ends in.
 std::string error_of(const std::string& source, const std::string& code, const json& variables = json::object()) {
@@ -29,9 +32,12 @@ std::string error_of(const std::string& source, const std::string& code, const j
 }
 
 TEST(ChatTemplate, RendersAConversation) {
-  const json variables = {{"messages", {{{"role", "user"}, {"content", "Hi"}}, {{"role", "assistant"}, {"content", "Hello"}}}},
-                          {"add_generation_prompt", true}};
-  EXPECT_EQ(render("{% for m in messages %}<{{ m.role }}>{{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}", variables),
+  const json variables = {
+      {"messages", {{{"role", "user"}, {"content", "Hi"}}, {{"role", "assistant"}, {"content", "Hello"}}}},
+      {"add_generation_prompt", true}};
+  EXPECT_EQ(render("{% for m in messages %}<{{ m.role }}>{{ m['content'] }}\n{% endfor %}{% if add_generation_prompt "
+                   "%}<assistant>{% endif %}",
+                   variables),
             "<user>Hi\n<assistant>Hello\n<assistant>");
 }
 
@@ -45,9 +51,11 @@ TEST(ChatTemplate, RaisesTheTemplatesOwnWords) {
 }
 
 TEST(ChatTemplate, SyntaxErrorsNameLineAndColumn) {
-  EXPECT_NE(error_of("a\n  {{ x + }}", base::kInvalidModel).find("line 2, column 10"), std::string::npos) << error_of("a\n  {{ x + }}", base::kInvalidModel);
-  for (const char* source : {"{% if x %}", "{{ x", "{% nosuch %}", "{{ x|nosuch }}", "{% endif %}", "{# open", "{{ 'open }}", "{{ (1 }}", "{% for in x %}{% endfor %}",
-                             "{% set 1 = x %}", "{{ 99999999999999999999 }}", "{% break %}", "{% raw %}", "{{ \"\\ud800\" }}", "\xFF"}) {
+  EXPECT_NE(error_of("a\n  {{ x + }}", base::kInvalidModel).find("line 2, column 10"), std::string::npos)
+      << error_of("a\n  {{ x + }}", base::kInvalidModel);
+  for (const char* source : {"{% if x %}", "{{ x", "{% nosuch %}", "{{ x|nosuch }}", "{% endif %}", "{# open",
+                             "{{ 'open }}", "{{ (1 }}", "{% for in x %}{% endfor %}", "{% set 1 = x %}",
+                             "{{ 99999999999999999999 }}", "{% break %}", "{% raw %}", "{{ \"\\ud800\" }}", "\xFF"}) {
     error_of(source, base::kInvalidModel);
   }
 }
@@ -84,16 +92,19 @@ TEST(ChatTemplate, EndlessWorkHitsALimit) {
       "{% macro m() %}{{ caller() }}{{ m() }}{% endmacro %}{% call m() %}x{% endcall %}",
       "{% set ns = namespace() %}{% macro a() %}{{ ns.f() }}{% endmacro %}{% set ns.f = a %}{{ a() }}",
       "{% for a in [[]] recursive %}{{ loop([a]) }}{% endfor %}",
-      "{% for a in range(99999) %}{{ 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' * 999999 }}{% endfor %}",
+      "{% for a in range(99999) %}{{ 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' * 999999 }}{% "
+      "endfor %}",
       "{% set s = 'a' * 9999999 %}{{ s.replace('a', s) }}",
-      "{% set ns = namespace(s='a') %}{% for i in range(99) %}{% set ns.s = ns.s|replace('a', 'aaaaaaaaaa') %}{% endfor %}",
-      "{% set ns = namespace(l=[1]) %}{% for i in range(99) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l|tojson }}",
+      "{% set ns = namespace(s='a') %}{% for i in range(99) %}{% set ns.s = ns.s|replace('a', 'aaaaaaaaaa') %}{% "
+      "endfor %}",
+      "{% set ns = namespace(l=[1]) %}{% for i in range(99) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l|tojson "
+      "}}",
   };
   for (const char* source : kSources) {
     SCOPED_TRACE(source);
-    const auto began = std::chrono::steady_clock::now();
+    const std::clock_t began = std::clock();
     EXPECT_FALSE(error_of(source, "CHAT_TEMPLATE").empty());
-    EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(60));
+    EXPECT_LT(std::clock() - began, 20 * CLOCKS_PER_SEC);  // of work, however busy the machine is
   }
 }
 
@@ -103,7 +114,8 @@ TEST(ChatTemplate, DeepNestingIsRefusedNotOverrun) {
     for (int index = 0; index < count; ++index) out += text;
     return out;
   };
-  for (const char* piece : {"(", "[", "{1:", "not ", "-", "x[", "x(", "{% if x %}", "{% for a in x %}", "{% macro a() %}", "{% filter upper %}"}) {
+  for (const char* piece : {"(", "[", "{1:", "not ", "-", "x[", "x(", "{% if x %}", "{% for a in x %}",
+                            "{% macro a() %}", "{% filter upper %}"}) {
     const bool block = piece[1] == '%';
     error_of((block ? "" : "{{ ") + repeated(piece, 100'000), base::kInvalidModel);
   }
@@ -117,15 +129,18 @@ TEST(ChatTemplate, DeepNestingIsRefusedNotOverrun) {
 }
 
 TEST(ChatTemplate, WhatATemplateKeepsOfItselfIsFreed) {  // rings of macros and namespaces; the address sanitizer looks
-  EXPECT_EQ(render("{% set ns = namespace() %}{% set ns.self = ns %}{% macro m() %}{{ ns is defined }}{% endmacro %}{% set ns.m = m %}"
-                   "{% for a in [1] %}{% macro k() %}{{ a }}{% endmacro %}{% set ns.k = k %}{% set ns.loop = loop %}{% endfor %}{{ m() }}"),
+  EXPECT_EQ(render("{% set ns = namespace() %}{% set ns.self = ns %}{% macro m() %}{{ ns is defined }}{% endmacro %}{% "
+                   "set ns.m = m %}"
+                   "{% for a in [1] %}{% macro k() %}{{ a }}{% endmacro %}{% set ns.k = k %}{% set ns.loop = loop %}{% "
+                   "endfor %}{{ m() }}"),
             "True");
 }
 
 TEST(ChatTemplate, VariablesThatAreNotUtf8AreRepaired) { EXPECT_EQ(render("{{ x|length }}", {{"x", "a\xFFz"}}), "3"); }
 
 TEST(ChatTemplate, ServesManyThreads) {
-  const ChatTemplate shared("{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + m|length %}{% endfor %}{{ ns.n }}");
+  const ChatTemplate shared(
+      "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + m|length %}{% endfor %}{{ ns.n }}");
   std::atomic<int> wrong = 0;
   std::vector<std::thread> threads;
   for (int index = 0; index < 4; ++index) {

@@ -1,3 +1,4 @@
+// Tokenizers on small vocabularies made here: merging, special tokens, damaged files, saving, streaming.
 #include "agents/engine/text/tokenizer.h"
 
 #include <gtest/gtest.h>
@@ -27,14 +28,17 @@ json small_tokenizer() {
   }
   vocabulary["he"] = 256;
   vocabulary["hel"] = 257;
-  return {{"added_tokens", {{{"id", 258}, {"content", "<|end|>"}, {"special", true}, {"normalized", false}},
-                            {{"id", 259}, {"content", "[word]"}, {"special", false}, {"normalized", false}}}},
+  return {{"added_tokens",
+           {{{"id", 258}, {"content", "<|end|>"}, {"special", true}, {"normalized", false}},
+            {{"id", 259}, {"content", "[word]"}, {"special", false}, {"normalized", false}}}},
           {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", true}}},
           {"decoder", {{"type", "ByteLevel"}}},
           {"model", {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", {"h e", "he l"}}}}};
 }
 
-std::unique_ptr<const Tokenizer> make(const json& root) { return make_tokenizer(parse_tokenizer_json(root.dump(), "tokenizer.json")); }
+std::unique_ptr<const Tokenizer> make(const json& root) {
+  return make_tokenizer(parse_tokenizer_json(root.dump(), "tokenizer.json"));
+}
 
 TEST(Tokenizer, MergesByRankAndKeepsTheRestAsBytes) {
   const auto tokenizer = make(small_tokenizer());
@@ -108,9 +112,11 @@ TEST(Tokenizer, FingerprintFollowsMergesSpecialsAndVocabulary) {
 
 TEST(Tokenizer, TemplateProcessingAddsTokensAroundTheText) {
   json root = small_tokenizer();
-  root["post_processor"] = {{"type", "TemplateProcessing"},
-                            {"single", {{{"SpecialToken", {{"id", "<|end|>"}, {"type_id", 0}}}}, {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
-                            {"special_tokens", {{"<|end|>", {{"id", "<|end|>"}, {"ids", {258}}, {"tokens", {"<|end|>"}}}}}}};
+  root["post_processor"] = {
+      {"type", "TemplateProcessing"},
+      {"single",
+       {{{"SpecialToken", {{"id", "<|end|>"}, {"type_id", 0}}}}, {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
+      {"special_tokens", {{"<|end|>", {{"id", "<|end|>"}, {"ids", {258}}, {"tokens", {"<|end|>"}}}}}}};
   const auto tokenizer = make(root);
   EXPECT_EQ(tokenizer->encode("a", true), (std::vector<TokenId>{258, 'a'}));
   EXPECT_EQ(tokenizer->encode("a", false), (std::vector<TokenId>{'a'}));
@@ -134,7 +140,9 @@ TEST(Tokenizer, DamagedFilesAreRefusedWithFileAndKey) {
       {"/added_tokens/0/id", 7, "added_tokens[0]"},
       {"/added_tokens/1/content", "", "added_tokens[1].content"},
       {"/pre_tokenizer/use_regex", 1, "pre_tokenizer.use_regex"},
-      {"/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"Regex", "("}}}, {"behavior", "Isolated"}}, "pre_tokenizer.pattern.Regex"},
+      {"/pre_tokenizer",
+       {{"type", "Split"}, {"pattern", {{"Regex", "("}}}, {"behavior", "Isolated"}},
+       "pre_tokenizer.pattern.Regex"},
   };
   for (const Damage& damage : cases) {
     json root = small_tokenizer();
@@ -165,8 +173,9 @@ TEST(Tokenizer, UnknownKindsAreUnsupportedAndListWhatIsKnown) {
 TEST(Tokenizer, SavingAndLoadingKeepsFingerprintAndSpecials) {
   const base::TemporaryFolder folder;
   base::write_file_atomically(folder.path() / "tokenizer.json", small_tokenizer().dump());
-  base::write_file_atomically(folder.path() / "tokenizer_config.json",
-                              json{{"eos_token", {{"content", "<|end|>"}}}, {"chat_template", "{{ messages }}"}}.dump());
+  base::write_file_atomically(
+      folder.path() / "tokenizer_config.json",
+      json{{"eos_token", {{"content", "<|end|>"}}}, {"chat_template", "{{ messages }}"}}.dump());
   const auto first = load_tokenizer(folder.path());
   EXPECT_EQ(first->eos_id(), 258);
   save_tokenizer(*first, folder.path() / "out");

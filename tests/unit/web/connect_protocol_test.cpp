@@ -12,7 +12,8 @@ using grpc::StatusCode;
 using nlohmann::json;
 
 TEST(ConnectProtocol, ErrorsCarryCodeMessageAndDetails) {
-  const auto error = json::parse(connect_error_json(gateway_error(StatusCode::NOT_FOUND, "no run 'x'", "NOT_FOUND", "look again")));
+  const auto error =
+      json::parse(connect_error_json(gateway_error(StatusCode::NOT_FOUND, "no run 'x'", "NOT_FOUND", "look again")));
   EXPECT_EQ(error["code"], "not_found");
   EXPECT_EQ(error["message"], "no run 'x'");
   ASSERT_EQ(error["details"].size(), 1U);
@@ -32,9 +33,8 @@ TEST(ConnectProtocol, EnvelopesOpenOnlyWhenTheyAreWhole) {
   EXPECT_EQ(payload, "{\"a\":1}");
   ASSERT_TRUE(open_envelope(envelope(0, ""), payload).ok());
   EXPECT_EQ(payload, "");
-  for (const std::string& broken :
-       {std::string(), whole.substr(0, 4), whole.substr(0, whole.size() - 1), whole + "x", envelope(1, "{}"), envelope(2, "{}"),
-        std::string("\0\xff\xff\xff\xff{}", 7)}) {
+  for (const std::string& broken : {std::string(), whole.substr(0, 4), whole.substr(0, whole.size() - 1), whole + "x",
+                                    envelope(1, "{}"), envelope(2, "{}"), std::string("\0\xff\xff\xff\xff{}", 7)}) {
     EXPECT_EQ(open_envelope(broken, payload).error_code(), StatusCode::INVALID_ARGUMENT);
   }
 }
@@ -45,7 +45,8 @@ TEST(ConnectProtocol, TimeoutsAreUpToTenDigits) {
   EXPECT_FALSE(timeout_ms.has_value());
   EXPECT_TRUE(parse_timeout("9999999999", timeout_ms).ok());
   EXPECT_EQ(timeout_ms, 9'999'999'999);
-  for (const char* broken : {"12345678901", "-1", "1s", " 1", "1.5"}) EXPECT_FALSE(parse_timeout(broken, timeout_ms).ok()) << broken;
+  for (const char* broken : {"12345678901", "-1", "1s", " 1", "1.5"})
+    EXPECT_FALSE(parse_timeout(broken, timeout_ms).ok()) << broken;
 }
 
 TEST(ConnectProtocol, EveryCodeHasItsNameAndHttpStatus) {

@@ -26,7 +26,9 @@ class ConsoleFilesTest : public testing::Test {
     server_->stop();
     workers_.join();
   }
-  Reply get(const std::string& path, const std::string& headers = "") { return fetch(server_->port(), "GET", path, headers); }
+  Reply get(const std::string& path, const std::string& headers = "") {
+    return fetch(server_->port(), "GET", path, headers);
+  }
 
   base::TemporaryFolder folder_;
   Workers workers_{1};
@@ -64,7 +66,8 @@ TEST_F(ConsoleFilesTest, HashedFilesAreKeptForEverAndOthersAreAskedFor) {
 }
 
 TEST_F(ConsoleFilesTest, NothingOutsideTheFolderIsGiven) {
-  for (const char* path : {"/../secret.txt", "/%2e%2e/secret.txt", "/assets/..%2f..%2f../secret.txt", "/..%5csecret.txt", "/%00"}) {
+  for (const char* path :
+       {"/../secret.txt", "/%2e%2e/secret.txt", "/assets/..%2f..%2f../secret.txt", "/..%5csecret.txt", "/%00"}) {
     const Reply reply = get(path);
     EXPECT_THAT(reply.body, testing::Not(HasSubstr("secret\n"))) << path;
     EXPECT_NE(reply.body, "secret") << path;

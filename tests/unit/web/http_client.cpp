@@ -112,7 +112,8 @@ Reply fetch(int port, const std::string& method, const std::string& target, cons
   std::string text = method + " " + target + " HTTP/1.1\r\n";
   if (headers.find("Host:") == std::string::npos) text += "Host: 127.0.0.1:" + std::to_string(port) + "\r\n";
   text += headers;
-  if (!body.empty() || method == "POST" || method == "PUT") text += "Content-Length: " + std::to_string(body.size()) + "\r\n";
+  if (!body.empty() || method == "POST" || method == "PUT")
+    text += "Content-Length: " + std::to_string(body.size()) + "\r\n";
   client.send(text + "\r\n" + body);
   return client.read_reply(method == "HEAD");
 }

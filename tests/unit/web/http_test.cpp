@@ -14,7 +14,8 @@ TEST(Http, PercentDecodingRefusesWhatIsNoText) {
   std::string text;
   EXPECT_TRUE(percent_decode("a%20b%2Fc", text));
   EXPECT_EQ(text, "a b/c");
-  for (const char* broken : {"%", "%2", "%zz", "a%00b", "%0a", "%7f"}) EXPECT_FALSE(percent_decode(broken, text)) << broken;
+  for (const char* broken : {"%", "%2", "%zz", "a%00b", "%0a", "%7f"})
+    EXPECT_FALSE(percent_decode(broken, text)) << broken;
 }
 
 TEST(Http, QueryValuesAndMediaTypes) {
@@ -33,7 +34,8 @@ TEST(Http, AddressesAreSplit) {
   EXPECT_EQ(port, 7878);
   ASSERT_TRUE(split_address("[::1]:80", host, port));
   EXPECT_EQ(host, "::1");
-  for (const char* broken : {"", ":80", "127.0.0.1", "127.0.0.1:", "127.0.0.1:99999", "127.0.0.1:8x", "::1:80", "[]:80"}) {
+  for (const char* broken :
+       {"", ":80", "127.0.0.1", "127.0.0.1:", "127.0.0.1:99999", "127.0.0.1:8x", "::1:80", "[]:80"}) {
     EXPECT_FALSE(split_address(broken, host, port)) << broken;
   }
   EXPECT_TRUE(is_loopback_host("127.0.0.2") && is_loopback_host("::1") && is_loopback_host("LocalHost"));
@@ -43,8 +45,9 @@ TEST(Http, AddressesAreSplit) {
 TEST(Http, RangesAreCutToTheFile) {
   const auto part = [](const char* header) {
     const ByteRange range = parse_range(header, 10);
-    return range.kind == ByteRange::Kind::kPart ? std::to_string(range.first) + "-" + std::to_string(range.last)
-           : range.kind == ByteRange::Kind::kWhole ? "whole" : "unsatisfiable";
+    return range.kind == ByteRange::Kind::kPart    ? std::to_string(range.first) + "-" + std::to_string(range.last)
+           : range.kind == ByteRange::Kind::kWhole ? "whole"
+                                                   : "unsatisfiable";
   };
   EXPECT_EQ(part("bytes=0-4"), "0-4");
   EXPECT_EQ(part("bytes=5-"), "5-9");

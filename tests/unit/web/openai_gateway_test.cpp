@@ -61,11 +61,16 @@ class OpenAiGatewayTest : public testing::Test {
     replica_server_->start(replica_, [](const RequestHead&, int, int64_t) {});
     server_->start(gateway_, [](const RequestHead&, int, int64_t) {});
     using State = ServedDeployment::State;
-    models_.deployments = {
-        {"d1", "faq", State::kReady, {"faq", "faq-base"}, "127.0.0.1:" + std::to_string(replica_server_->port()), "", 1000},
-        {"d2", "slow", State::kStarting, {"slow"}, "", "waits for a device", 1000},
-        {"d3", "off", State::kUnavailable, {"off"}, "", "stopped", 1000},
-        {"d4", "dead", State::kReady, {"dead"}, "127.0.0.1:1", "", 1000}};
+    models_.deployments = {{"d1",
+                            "faq",
+                            State::kReady,
+                            {"faq", "faq-base"},
+                            "127.0.0.1:" + std::to_string(replica_server_->port()),
+                            "",
+                            1000},
+                           {"d2", "slow", State::kStarting, {"slow"}, "", "waits for a device", 1000},
+                           {"d3", "off", State::kUnavailable, {"off"}, "", "stopped", 1000},
+                           {"d4", "dead", State::kReady, {"dead"}, "127.0.0.1:1", "", 1000}};
     const auto setup = auth_.complete_setup(auth_.start_setup(), "ada", "0123456789");
     token_ = auth_.sign_in("ada", "0123456789", "test")->api_token;
     key_ = keys_.create("d1", "app")->secret;
@@ -77,7 +82,8 @@ class OpenAiGatewayTest : public testing::Test {
   }
   static std::string bearer(const std::string& secret) { return "Authorization: Bearer " + secret + "\r\n"; }
   Reply chat(const std::string& body, const std::string& secret) {
-    return fetch(server_->port(), "POST", "/v1/chat/completions", bearer(secret) + "Content-Type: application/json\r\n", body);
+    return fetch(server_->port(), "POST", "/v1/chat/completions", bearer(secret) + "Content-Type: application/json\r\n",
+                 body);
   }
 
   base::TemporaryFolder folder_;
@@ -110,8 +116,8 @@ TEST_F(OpenAiGatewayTest, PassesARequestAndItsAnswerOnUnchangedAndKeepsCredentia
 TEST_F(OpenAiGatewayTest, AnEventIsPassedOnBeforeTheNextOneExists) {
   HttpClient client(server_->port());
   const std::string body = R"({"model":"faq","stream":true})";
-  client.send("POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\n" + bearer(key_) + "Content-Type: application/json\r\nContent-Length: " +
-              std::to_string(body.size()) + "\r\n\r\n" + body);
+  client.send("POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\n" + bearer(key_) +
+              "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
   EXPECT_THAT(client.read_until("data: one\n\n"), HasSubstr("text/event-stream"));
   const ExchangePointer exchange = replica_.begun.get_future().get();
   exchange->resume(replica_.second);
@@ -122,8 +128,8 @@ TEST_F(OpenAiGatewayTest, AClientThatLeavesEndsTheReplicasWork) {
   {
     HttpClient client(server_->port());
     const std::string body = R"({"model":"faq","stream":true})";
-    client.send("POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\n" + bearer(key_) + "Content-Length: " + std::to_string(body.size()) +
-                "\r\n\r\n" + body);
+    client.send("POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\n" + bearer(key_) +
+                "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
     ASSERT_FALSE(client.read_until("data: one\n\n").empty());
   }
   EXPECT_EQ(replica_.left.get_future().wait_for(std::chrono::seconds(10)), std::future_status::ready);
@@ -159,7 +165,8 @@ TEST_F(OpenAiGatewayTest, AKeyOpensItsOwnDeploymentAlone) {
   EXPECT_THAT(other.body, testing::Not(HasSubstr("slow")));
   const auto names = [&](const std::string& secret) {
     std::vector<std::string> ids;
-    for (const auto& model : json::parse(fetch(server_->port(), "GET", "/v1/models", bearer(secret)).body)["data"]) ids.push_back(model["id"]);
+    const json list = json::parse(fetch(server_->port(), "GET", "/v1/models", bearer(secret)).body);
+    for (const json& model : list["data"]) ids.push_back(model["id"]);
     return ids;
   };
   EXPECT_THAT(names(key_), testing::ElementsAre("faq", "faq-base"));

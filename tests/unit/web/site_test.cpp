@@ -19,7 +19,9 @@ class Named final : public Handler {
 
 class SiteTest : public testing::Test {
  protected:
-  SiteTest() : site_({&api_, &artifacts_, &openai_, &console_, nullptr}, false, {"desk.local"}), server_(*WebServer::listen({"127.0.0.1:0", "", ""})) {
+  SiteTest()
+      : site_({&api_, &artifacts_, &openai_, &console_, nullptr}, false, {"desk.local"}),
+        server_(*WebServer::listen({"127.0.0.1:0", "", ""})) {
     server_->start(site_, [](const RequestHead&, int, int64_t) {});
   }
   Reply ask(const std::string& method, const std::string& target, const std::string& headers = "") {
@@ -42,7 +44,8 @@ TEST_F(SiteTest, PathsLeadToTheirParts) {
 }
 
 TEST_F(SiteTest, AForeignHostNameIsRefusedEvenOnLoopback) {
-  for (const char* host : {"evil.com", "evil.com:7878", "127.0.0.1.evil.com", "", "localhost.evil.com:1", "169.254.169.254"}) {
+  for (const char* host :
+       {"evil.com", "evil.com:7878", "127.0.0.1.evil.com", "", "localhost.evil.com:1", "169.254.169.254"}) {
     EXPECT_EQ(ask("GET", "/", std::string("Host: ") + host + "\r\n").status, 421) << host;
   }
   for (const char* host : {"localhost", "127.0.0.1:1", "[::1]:7878", "[::1]", "desk.local:7878"}) {

@@ -61,6 +61,7 @@ export function formatBytes(bytes: number | bigint): string {
 /** Seconds as "3 m 12 s", "450 ms", "2 h 5 m", "3 d 4 h". */
 export function formatDuration(seconds: number): string {
   if (!Number.isFinite(seconds) || seconds < 0) return "–";
+  if (seconds < 0.0005) return "0 s";
   if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
   const whole = Math.round(seconds);
   if (whole < 60) return `${whole} s`;

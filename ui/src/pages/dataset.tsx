@@ -3,7 +3,7 @@ import { Select } from "antd";
 import { useNavigate, useParams } from "react-router-dom";
 import { clients } from "@/api/clients";
 import { toProblem } from "@/api/problems";
-import { useDataset, useDatasetVersions, useList, usePreview, useWorkflows } from "@/api/queries";
+import { useDataset, useDatasetVersion, useDatasetVersions, useList, usePreview, useWorkflows } from "@/api/queries";
 import { formatBytes, formatCount, plural } from "@/base/format";
 import { type DatasetVersion } from "@/gen/slipway/v1/dataset_pb";
 import { LineageView } from "@/pages/lineage_view";
@@ -37,6 +37,8 @@ export default function DatasetPage() {
   if (!dataset.data) return <Skeleton />;
   const { name, description, latestVersion, versionCount } = dataset.data;
   const version = versions.data?.find((one) => String(one.version) === versionText) ?? latestVersion;
+  // Lists leave out an artifact's files.
+  const whole = useDatasetVersion(version?.id ?? "").data;
   const workflow = workflows?.find((one) => one.parameters.some((parameter) => parameter.type === "dataset"));
 
   return (
@@ -44,7 +46,10 @@ export default function DatasetPage() {
       title={name}
       crumbs={crumbs}
       summary={
-        version ? `Version ${version.version} · ${plural(version.rowCount, "row")} · ${formatBytes(version.artifact?.size ?? 0)}` : ""
+        version &&
+        [`Version ${version.version}`, plural(version.rowCount, "row"), whole?.artifact && formatBytes(whole.artifact.size)]
+          .filter(Boolean)
+          .join(" · ")
       }
       action={
         <>
@@ -85,7 +90,6 @@ export default function DatasetPage() {
                       columns={[
                         { key: "version", title: "Version", width: "90px", render: (row) => row.version },
                         { key: "rows", title: "Rows", align: "right", render: (row) => formatCount(row.rowCount) },
-                        { key: "size", title: "Size", align: "right", render: (row) => formatBytes(row.artifact?.size ?? 0) },
                         { key: "format", title: "Format", render: (row) => row.mapping?.format ?? "" },
                         { key: "created", title: "Created", render: (row) => <Ago time={row.createdAt} /> },
                       ]}
@@ -107,7 +111,7 @@ export default function DatasetPage() {
                 options={versions.data?.map((one) => ({ value: one.version, label: `Version ${one.version}` })) ?? []}
               />
             )}
-            {version && <VersionFacts version={version} description={description} />}
+            {version && <VersionFacts version={whole ?? version} description={description} />}
           </div>
         </Section>
       </div>
@@ -120,7 +124,7 @@ function VersionFacts({ version, description }: { version: DatasetVersion; descr
     <Facts
       facts={[
         ["Rows", formatCount(version.rowCount)],
-        ["Size", formatBytes(version.artifact?.size ?? 0)],
+        ["Size", version.artifact && version.artifact.size > 0n && formatBytes(version.artifact.size)],
         ["Format", version.mapping?.format],
         ...Object.entries(version.mapping?.roles ?? {}).map(([role, column]): [string, string] => [`Role ${role}`, column]),
         ["Created", <Ago key="created" time={version.createdAt} />],
@@ -130,7 +134,7 @@ function VersionFacts({ version, description }: { version: DatasetVersion; descr
         ["Artifact", <code key="artifact" title={version.artifact?.id}>{version.artifact?.id.slice(0, 16)}</code>],
         [
           "Files",
-          version.artifact?.files.map((file) => (
+          version.artifact && version.artifact.files.length > 0 && version.artifact.files.map((file) => (
             <div key={file.path}>
               <a href={`/artifacts/${version.artifact?.id}/files/${encodeURI(file.path)}`} download>
                 {file.path}

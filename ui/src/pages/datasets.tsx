@@ -3,7 +3,7 @@ import { PlusOutlined } from "@ant-design/icons";
 import { Link } from "react-router-dom";
 import { toProblem } from "@/api/problems";
 import { useList } from "@/api/queries";
-import { formatBytes, formatCount, toMillis } from "@/base/format";
+import { formatCount, toMillis } from "@/base/format";
 import { type Dataset } from "@/gen/slipway/v1/dataset_pb";
 import { Empty } from "@/widgets/feedback";
 import { LinkButton } from "@/widgets/link_button";
@@ -26,13 +26,6 @@ const columns: Column<Dataset>[] = [
     align: "right",
     sort: (row) => Number(row.latestVersion?.rowCount ?? 0),
     render: (row) => formatCount(row.latestVersion?.rowCount ?? 0),
-  },
-  {
-    key: "size",
-    title: "Size",
-    align: "right",
-    sort: (row) => Number(row.latestVersion?.artifact?.size ?? 0),
-    render: (row) => formatBytes(row.latestVersion?.artifact?.size ?? 0),
   },
   { key: "format", title: "Format", width: "160px", render: (row) => row.latestVersion?.mapping?.format ?? "" },
   {

@@ -4,7 +4,7 @@ import { useState } from "react";
 import { Link, useNavigate, useParams } from "react-router-dom";
 import { clients } from "@/api/clients";
 import { toProblem } from "@/api/problems";
-import { useModel, useModelVersions, useWorkflows } from "@/api/queries";
+import { useModel, useModelVersion, useModelVersions, useWorkflows } from "@/api/queries";
 import { formatBytes, formatCount, formatNumber, formatParameters, plural } from "@/base/format";
 import { ModelKind, type ModelVersion } from "@/gen/slipway/v1/model_pb";
 import { DeployDialog } from "@/pages/deploy_dialog";
@@ -172,7 +172,11 @@ export default function ModelPage() {
 }
 
 function Files({ version }: { version: ModelVersion }) {
-  const { artifact } = version;
+  // Lists leave out an artifact's files.
+  const whole = useModelVersion(version.id);
+  if (whole.error) return <ProblemBox problem={toProblem(whole.error)} retry={() => void whole.refetch()} />;
+  if (!whole.data) return <Skeleton rows={3} />;
+  const { artifact } = whole.data;
   if (!artifact) return <Empty title="No files" />;
   return (
     <Table

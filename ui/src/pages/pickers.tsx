@@ -1,7 +1,7 @@
 // What several pages choose from or link to: model and dataset versions by name, nodes.
 import { Select } from "antd";
 import { Link } from "react-router-dom";
-import { useDatasetVersion, useList, useModelVersion, useNode, useRun } from "@/api/queries";
+import { useDatasetVersion, useDeployment, useList, useModelVersion, useNode, useRun } from "@/api/queries";
 import { formatParameters, plural } from "@/base/format";
 import { ModelKind } from "@/gen/slipway/v1/model_pb";
 import { type Option } from "@/widgets/parameter_field";
@@ -104,4 +104,10 @@ export function NodeLink({ id, device = "" }: { id: string; device?: string }) {
       {device && ` ${device}`}
     </Link>
   );
+}
+
+/** A deployment by its id, as a link with its name. */
+export function DeploymentLink({ id }: { id: string }) {
+  const deployment = useDeployment(id).data;
+  return <Link to={`/deployments/${id}`}>{deployment?.name ?? "Deployment"}</Link>;
 }

@@ -1,7 +1,7 @@
 // One run: its graph of tasks, what it does now, curves beside the node's, log, events, the exact spec.
 import { Button } from "antd";
 import { useState } from "react";
-import { Link, useParams } from "react-router-dom";
+import { useParams } from "react-router-dom";
 import { clients } from "@/api/clients";
 import { toProblem } from "@/api/problems";
 import { useRun, useWorkflow } from "@/api/queries";
@@ -12,7 +12,7 @@ import { type Problem } from "@/base/problem";
 import { type Run, RunState } from "@/gen/slipway/v1/run_pb";
 import { LogPanel } from "@/pages/log_panel";
 import { NodeCharts } from "@/pages/node_charts";
-import { DatasetVersionLink, ModelVersionLink, NodeLink } from "@/pages/pickers";
+import { DatasetVersionLink, DeploymentLink, ModelVersionLink, NodeLink } from "@/pages/pickers";
 import { RunCharts } from "@/pages/run_charts";
 import { currentTask, nowLine, resultName } from "@/pages/run_columns";
 import { RunEvents } from "@/pages/run_events";
@@ -169,7 +169,7 @@ function RunResults({ run }: { run: Run }) {
           ...results.map(([name, value]): [string, string] => [resultName(name), formatNumber(value)]),
           run.modelVersionId ? ["Model", <ModelVersionLink key="model" id={run.modelVersionId} />] : null,
           run.deploymentId
-            ? ["Deployment", <Link key="deployment" to={`/deployments/${run.deploymentId}`}>Open</Link>]
+            ? ["Deployment", <DeploymentLink key="deployment" id={run.deploymentId} />]
             : null,
         ]}
       />

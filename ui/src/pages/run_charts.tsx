@@ -34,7 +34,12 @@ const notDrawn = new Set(["tokens", "trained_tokens", "epoch"]);
 export function RunCharts({ run, metrics }: { run: Run; metrics: RunMetrics }) {
   const [x, setX] = useUrlState("x", "step");
   const axis = (["step", "tokens", "time"].includes(x) ? x : "step") as XAxis;
-  const { lines, by } = metrics;
+  const { by } = metrics;
+  // Tasks that measure once, as evaluations do, have results and no curves.
+  const lines = useMemo(() => {
+    const training = new Set(run.tasks.filter((task) => task.kind === "train").map((task) => task.name));
+    return metrics.lines.filter((line) => training.has(line.task) || line.points.length > 1);
+  }, [metrics.lines, run.tasks]);
   const charts = useMemo(() => {
     const known = new Set(plans.flatMap((plan) => plan.names));
     const others = [...new Set(lines.map((line) => line.name))].filter((name) => !known.has(name) && !notDrawn.has(name));

@@ -23,10 +23,10 @@ interface GraphProps {
   nodeHeight?: number;
 }
 
-const gapX = 40;
+const gapX = 36;
 const gapY = 16;
 
-export function Graph({ label, nodes, edges, nodeWidth = 156, nodeHeight = 68 }: GraphProps) {
+export function Graph({ label, nodes, edges, nodeWidth = 162, nodeHeight = 68 }: GraphProps) {
   const placed = layOut(
     nodes.map((node) => node.id),
     edges,

@@ -81,6 +81,7 @@ export function Facts({ facts }: { facts: Fact[] }) {
           fact &&
           fact[1] !== undefined &&
           fact[1] !== null &&
+          fact[1] !== false &&
           fact[1] !== "" && (
             <div key={fact[0]} style={{ display: "contents" }}>
               <dt>{fact[0]}</dt>

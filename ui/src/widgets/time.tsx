@@ -32,7 +32,7 @@ export function Ago({ time }: { time: TimeLike | undefined }) {
   if (time === undefined) return <span className="muted">–</span>;
   return (
     <time dateTime={new Date(toMillis(time)).toISOString()} title={formatExact(time)}>
-      {formatRelative(time, Math.max(current, toMillis(time)))}
+      {formatRelative(time, current)}
     </time>
   );
 }

@@ -11,14 +11,24 @@
 namespace slipway::text::jinja {
 
 enum class ExpressionKind {
-  kConstant, kName, kList, kTuple, kDict,  // dict: key, value, key, value
-  kAttribute,                              // child 0, name
-  kItem,                                   // child 0 [child 1]
-  kSlice,                                  // child 0 [child 1 : child 2 : child 3], missing ones null
-  kCall,                                   // child 0 (arguments)
-  kFilter, kTest,                          // name; child 0 is the input, null inside {% filter %}
-  kUnary, kBinary, kCompare,               // name is the operator; compare: child 0, then operators and children
-  kAnd, kOr, kNot, kConditional,           // conditional: child 0 if child 1 else child 2 (null)
+  kConstant,
+  kName,
+  kList,
+  kTuple,
+  kDict,       // dict: key, value, key, value
+  kAttribute,  // child 0, name
+  kItem,       // child 0 [child 1]
+  kSlice,      // child 0 [child 1 : child 2 : child 3], missing ones null
+  kCall,       // child 0 (arguments)
+  kFilter,
+  kTest,  // name; child 0 is the input, null inside {% filter %}
+  kUnary,
+  kBinary,
+  kCompare,  // name is the operator; compare: child 0, then operators and children
+  kAnd,
+  kOr,
+  kNot,
+  kConditional,  // conditional: child 0 if child 1 else child 2 (null)
   kConcat,
 };
 
@@ -43,7 +53,20 @@ struct Expression {
 };
 
 enum class StatementKind {
-  kText, kOutput, kIf, kFor, kSet, kSetBlock, kMacro, kCallBlock, kFilterBlock, kWith, kScope, kGeneration, kBreak, kContinue,
+  kText,
+  kOutput,
+  kIf,
+  kFor,
+  kSet,
+  kSetBlock,
+  kMacro,
+  kCallBlock,
+  kFilterBlock,
+  kWith,
+  kScope,
+  kGeneration,
+  kBreak,
+  kContinue,
 };
 
 struct Statement;
@@ -58,11 +81,12 @@ struct Parameter {
 struct Statement {
   StatementKind kind = StatementKind::kText;
   int line = 0;
-  std::string text;                     // kText: the text; kMacro: the name
-  std::vector<ExpressionPtr> expressions;  // kOutput: one; kIf: the conditions; kFor: iterable and filter or null; kSet: value
-  ExpressionPtr target;                 // kFor, kSet, kSetBlock: a name, a tuple of names, or an attribute of a namespace
-  std::vector<Block> blocks;            // bodies; kIf: one per condition and perhaps one for else; kFor: body and else
-  std::vector<Parameter> parameters;    // kMacro, kCallBlock; kWith: names and values
+  std::string text;  // kText: the text; kMacro: the name
+  std::vector<ExpressionPtr>
+      expressions;            // kOutput: one; kIf: the conditions; kFor: iterable and filter or null; kSet: value
+  ExpressionPtr target;       // kFor, kSet, kSetBlock: a name, a tuple of names, or an attribute of a namespace
+  std::vector<Block> blocks;  // bodies; kIf: one per condition and perhaps one for else; kFor: body and else
+  std::vector<Parameter> parameters;  // kMacro, kCallBlock; kWith: names and values
   bool recursive = false;
   bool uses_varargs = false, uses_kwargs = false, uses_caller = false;  // of a macro: whether its body names them
 };

@@ -1,4 +1,5 @@
-// Jinja's filters, tests, global functions and the methods of strings, lists and dicts. Used by parser.cpp and renderer.cpp.
+// Jinja's filters, tests, global functions and the methods of strings, lists and dicts. Used by parser.cpp and
+// renderer.cpp.
 #pragma once
 
 #include <optional>

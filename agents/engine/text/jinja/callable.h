@@ -1,4 +1,5 @@
-// What a template can call: macros, global functions, bound methods. Implemented in renderer.cpp, functions.cpp, methods.cpp.
+// What a template can call: macros, global functions, bound methods. Implemented in renderer.cpp, functions.cpp,
+// methods.cpp.
 #pragma once
 
 #include <functional>

@@ -156,13 +156,15 @@ Value Renderer::attribute(const Value& object, std::string_view name) {
   object.require_defined();
   if (object.is_namespace()) {
     const Value* found = object.name_space()->find(name);
-    return found != nullptr ? *found : Value::undefined("'namespace object' has no attribute '" + std::string(name) + "'");
+    return found != nullptr ? *found
+                            : Value::undefined("'namespace object' has no attribute '" + std::string(name) + "'");
   }
   if (object.is_loop()) return loop_method(object.loop(), name);
   if (object.is_callable() && name == "name") return object.callable()->name();
   if (auto method = find_method(object, name)) return *std::move(method);
   if (name.substr(0, 2) == "__" && !object.is_dict()) {
-    return Value::undefined("access to attribute '" + std::string(name) + "' of '" + object.type_name() + "' object is unsafe.");
+    return Value::undefined("access to attribute '" + std::string(name) + "' of '" + object.type_name() +
+                            "' object is unsafe.");
   }
   if (object.is_dict()) {
     if (const Value* found = object.dict().find(name)) return *found;
@@ -175,7 +177,8 @@ Value Renderer::item(const Value& object, const Value& key) {
   if (object.is_dict()) {
     if (key.is_list() && key.list().kind != ListKind::kTuple) fail("unhashable type: 'list'");
     if (const Value* found = object.dict().find(key)) return *found;
-  } else if (key.is_integral() && (is_sequence(object) || (object.is_list() && object.list().kind == ListKind::kRange))) {
+  } else if (key.is_integral() &&
+             (is_sequence(object) || (object.is_list() && object.list().kind == ListKind::kRange))) {
     const int64_t position = position_in(key.integer(), object.list().items.size());
     if (position >= 0) return object.list().items[static_cast<size_t>(position)];
   } else if (key.is_integral() && object.is_string()) {
@@ -201,7 +204,8 @@ Value Renderer::slice(const Value& object, const Value& start, const Value& stop
     return value.integer();
   };
   const bool is_text = object.is_string();
-  if (!is_text && !(object.is_list() && object.list().kind != ListKind::kGenerator && object.list().kind != ListKind::kView)) {
+  if (!is_text &&
+      !(object.is_list() && object.list().kind != ListKind::kGenerator && object.list().kind != ListKind::kView)) {
     if (object.is_dict()) fail("unhashable type: 'slice'");
     return Value::undefined("'" + object.type_name() + " object' cannot be sliced");
   }
@@ -344,7 +348,9 @@ Value Renderer::binary(const std::string& name, const Value& left, const Value& 
       if (left.string().size() + right.string().size() > kMaxTextBytes) fail("a text is too long");
       charge(left.string().size() + right.string().size());
       if (!left.is_safe() && !right.is_safe()) return Value(left.string() + right.string());
-      const auto escaped = [](const Value& value) { return value.is_safe() ? value.string() : escape_html(value.string()); };
+      const auto escaped = [](const Value& value) {
+        return value.is_safe() ? value.string() : escape_html(value.string());
+      };
       return Value(escaped(left) + escaped(right), true);
     }
     if (is_sequence(left) && is_sequence(right) && left.list().kind == right.list().kind) {
@@ -409,7 +415,8 @@ Value Renderer::evaluate(const Expression& expression, const std::shared_ptr<Sco
       std::vector<Value> items;
       items.reserve(expression.children.size());
       for (size_t index = 0; index < expression.children.size(); ++index) items.push_back(child(index));
-      return Value::list(std::move(items), expression.kind == ExpressionKind::kList ? ListKind::kList : ListKind::kTuple);
+      return Value::list(std::move(items),
+                         expression.kind == ExpressionKind::kList ? ListKind::kList : ListKind::kTuple);
     }
     case ExpressionKind::kDict: {
       Dict dict;

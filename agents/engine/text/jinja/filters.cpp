@@ -1,4 +1,5 @@
-// Jinja's filters, see builtins.h. Arguments and results as in Jinja2's documentation; tojson as Transformers overrides it.
+// Jinja's filters, see builtins.h. Arguments and results as in Jinja2's documentation; tojson as Transformers overrides
+// it.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -28,14 +29,17 @@ Value generator(Fill&& fill) {
 
 void no_arguments(const char* name, const Arguments& arguments) { Parameters(name, arguments, {}); }
 
-bool optional(const Parameters& parameters, size_t index) { return parameters.given(index) && !parameters.required(index).is_none(); }
+bool optional(const Parameters& parameters, size_t index) {
+  return parameters.given(index) && !parameters.required(index).is_none();
+}
 
 // "a.b.0" leads from an item to one of its parts.
 Value attribute_path(Renderer& renderer, const Value& item, const Value& path) {
   if (!path.is_string()) return renderer.item(item, path);
   Value value = item;
   for (const std::string& part : split(path.string(), ".", -1, false)) {
-    const bool digits = !part.empty() && part.size() < 10 && std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
+    const bool digits = !part.empty() && part.size() < 10 &&
+                        std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
     value = renderer.item(value, digits ? Value(static_cast<int64_t>(std::stol(part))) : Value(part));
   }
   return value;
@@ -190,7 +194,8 @@ Value urlencode(Renderer& renderer, const Value& input, const Arguments& argumen
   static constexpr char kDigits[] = "0123456789ABCDEF";
   std::string out;
   for (const char c : to_text(input)) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || std::string_view("-_.~/").find(c) != std::string_view::npos;
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       std::string_view("-_.~/").find(c) != std::string_view::npos;
     if (plain) {
       out.push_back(c);
     } else {
@@ -203,8 +208,10 @@ Value urlencode(Renderer& renderer, const Value& input, const Arguments& argumen
 
 Value format(Renderer& renderer, const Value& input, const Arguments& arguments) {
   const std::string text = to_text(input);
-  if (!arguments.named.empty() && !arguments.positional.empty()) fail("format takes positional or keyword arguments, not both");
-  if (arguments.named.empty()) return renderer.text(format_percent(text, Value::list(arguments.positional, ListKind::kTuple)));
+  if (!arguments.named.empty() && !arguments.positional.empty())
+    fail("format takes positional or keyword arguments, not both");
+  if (arguments.named.empty())
+    return renderer.text(format_percent(text, Value::list(arguments.positional, ListKind::kTuple)));
   Dict named;
   for (const auto& [name, value] : arguments.named) named.set(Value(name), value);
   return renderer.text(format_percent(text, Value::dict(std::move(named))));
@@ -229,7 +236,8 @@ Value to_json_filter(Renderer& renderer, const Value& input, const Arguments& ar
   }
   if (optional(parameters, 2)) {
     const auto pair = renderer.iterate(parameters.required(2));
-    if (pair.size() != 2 || !pair[0].is_string() || !pair[1].is_string()) fail("tojson(): separators must be two texts");
+    if (pair.size() != 2 || !pair[0].is_string() || !pair[1].is_string())
+      fail("tojson(): separators must be two texts");
     options.item_separator = pair[0].string();
     options.key_separator = pair[1].string();
   }
@@ -245,7 +253,10 @@ Value to_int(Renderer&, const Value& input, const Arguments& arguments) {
   const int64_t base = parameters.integer(1, 10);
   if (base != 0 && (base < 2 || base > 36)) fail("int(): the base must be from 2 to 36");
   if (input.is_integral()) return input.integer();
-  if (input.is_float()) return std::isfinite(input.number()) && std::fabs(input.number()) < 9e18 ? Value(static_cast<int64_t>(input.number())) : fallback;
+  if (input.is_float())
+    return std::isfinite(input.number()) && std::fabs(input.number()) < 9e18
+               ? Value(static_cast<int64_t>(input.number()))
+               : fallback;
   if (!input.is_string()) return fallback;
   const std::string text(strip(input.string()));
   if (text.empty() || text.size() > 400) return fallback;
@@ -253,7 +264,9 @@ Value to_int(Renderer&, const Value& input, const Arguments& arguments) {
   errno = 0;
   const int64_t number = std::strtoll(text.c_str(), &end, static_cast<int>(base));
   if (errno == 0 && end == text.c_str() + text.size()) return number;
-  const bool plain = std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || std::string_view("+-.eE").find(c) != std::string_view::npos; });
+  const bool plain = std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= '0' && c <= '9') || std::string_view("+-.eE").find(c) != std::string_view::npos;
+  });
   if (!plain) return fallback;
   const double real = std::strtod(text.c_str(), &end);
   if (end != text.c_str() + text.size() || !(std::fabs(real) < 9e18)) return fallback;
@@ -265,8 +278,9 @@ Value to_float(Renderer&, const Value& input, const Arguments& arguments) {
   if (input.is_number()) return input.number();
   if (!input.is_string()) return parameters.value(0, 0.0);
   const std::string text(strip(input.string()));
-  const bool plain = !text.empty() && text.size() < 400 &&
-                     std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || std::string_view("+-.eE").find(c) != std::string_view::npos; });
+  const bool plain = !text.empty() && text.size() < 400 && std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= '0' && c <= '9') || std::string_view("+-.eE").find(c) != std::string_view::npos;
+  });
   char* end = nullptr;
   const double number = plain ? std::strtod(text.c_str(), &end) : 0;
   if (!plain || end != text.c_str() + text.size()) return parameters.value(0, 0.0);
@@ -397,7 +411,8 @@ Value attr(Renderer& renderer, const Value& input, const Arguments& arguments) {
 }
 
 // Sorts by keys that were taken before, so that a failing comparison leaves nothing half done.
-std::vector<Value> sorted(Renderer& renderer, std::vector<Value> values, const std::vector<Value>& keys, bool backwards) {
+std::vector<Value> sorted(Renderer& renderer, std::vector<Value> values, const std::vector<Value>& keys,
+                          bool backwards) {
   std::vector<size_t> order(values.size());
   for (size_t index = 0; index < order.size(); ++index) order[index] = index;
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
@@ -423,7 +438,8 @@ Value sort(Renderer& renderer, const Value& input, const Arguments& arguments) {
     std::vector<Value> parts;
     const Value& path = parameters.required(2);
     if (path.is_string()) {
-      for (const std::string& part : split(path.string(), ",", -1, false)) parts.push_back(fold(attribute_path(renderer, item, Value(part))));
+      for (const std::string& part : split(path.string(), ",", -1, false))
+        parts.push_back(fold(attribute_path(renderer, item, Value(part))));
     } else {
       parts.push_back(fold(attribute_path(renderer, item, path)));
     }
@@ -511,7 +527,8 @@ Value slice(Renderer& renderer, const Value& input, const Arguments& arguments) 
     size_t position = 0;
     for (size_t index = 0; index < static_cast<size_t>(slices); ++index) {
       const size_t size = each + (index < longer ? 1 : 0);
-      std::vector<Value> part(all.begin() + static_cast<std::ptrdiff_t>(position), all.begin() + static_cast<std::ptrdiff_t>(position + size));
+      std::vector<Value> part(all.begin() + static_cast<std::ptrdiff_t>(position),
+                              all.begin() + static_cast<std::ptrdiff_t>(position + size));
       position += size;
       if (optional(parameters, 1) && index >= longer) part.push_back(parameters.required(1));
       out.push_back(Value::list(std::move(part)));
@@ -537,7 +554,8 @@ Value groupby(Renderer& renderer, const Value& input, const Arguments& arguments
   const auto flush = [&] {
     if (group.empty()) return;
     const Value key = attribute_path(renderer, group[0], parameters.required(0));
-    out.push_back(Value::list({key.is_undefined() ? current : key, Value::list(std::exchange(group, {}))}, ListKind::kTuple));
+    out.push_back(
+        Value::list({key.is_undefined() ? current : key, Value::list(std::exchange(group, {}))}, ListKind::kTuple));
   };
   for (const Value& entry : sorted(renderer, std::move(keyed), keys, false)) {
     const Value& key = entry.list().items[0];
@@ -589,7 +607,8 @@ Value map(Renderer& renderer, const Value& input, const Arguments& arguments) {
     Arguments inner;
     inner.positional.assign(arguments.positional.begin() + 1, arguments.positional.end());
     inner.named = arguments.named;
-    for (const Value& item : renderer.iterate(input)) out.push_back(renderer.apply_filter(arguments.positional[0].string(), item, inner));
+    for (const Value& item : renderer.iterate(input))
+      out.push_back(renderer.apply_filter(arguments.positional[0].string(), item, inner));
   });
 }
 
@@ -651,7 +670,8 @@ constexpr std::array kFilters = {
 }  // namespace
 
 Filter find_filter(std::string_view name) {
-  const auto found = std::lower_bound(kFilters.begin(), kFilters.end(), name, [](const Entry& entry, std::string_view wanted) { return entry.name < wanted; });
+  const auto found = std::lower_bound(kFilters.begin(), kFilters.end(), name,
+                                      [](const Entry& entry, std::string_view wanted) { return entry.name < wanted; });
   return found != kFilters.end() && found->name == name ? found->filter : nullptr;
 }
 

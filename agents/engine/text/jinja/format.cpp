@@ -60,7 +60,8 @@ std::string unsigned_number(const Value& value, const Spec& spec) {
   char buffer[512];
   const char type = spec.type == 0 ? (value.is_float() ? 'r' : 'd') : spec.type;
   if (type == 'd' || type == 'i' || type == 'u' || type == 'x' || type == 'X' || type == 'o') {
-    if (!value.is_number()) fail("a number is required for the format '" + std::string(1, type) + "', not " + value.type_name());
+    if (!value.is_number())
+      fail("a number is required for the format '" + std::string(1, type) + "', not " + value.type_name());
     if (value.is_float() && !(std::fabs(value.number()) < 9e18)) fail("a number is too large");
     const int64_t number = value.is_float() ? static_cast<int64_t>(value.number()) : value.integer();
     const uint64_t magnitude = number < 0 ? ~static_cast<uint64_t>(number) + 1 : static_cast<uint64_t>(number);
@@ -68,7 +69,8 @@ std::string unsigned_number(const Value& value, const Spec& spec) {
     std::snprintf(buffer, sizeof(buffer), pattern, static_cast<unsigned long long>(magnitude));
     std::string prefix = spec.alternate && type != 'd' && type != 'i' && type != 'u' ? std::string("0") + type : "";
     std::string digits = buffer;
-    if (static_cast<int>(digits.size()) < spec.precision) digits.insert(0, static_cast<size_t>(spec.precision) - digits.size(), '0');
+    if (static_cast<int>(digits.size()) < spec.precision)
+      digits.insert(0, static_cast<size_t>(spec.precision) - digits.size(), '0');
     return prefix + (spec.thousands ? with_thousands(digits) : digits);
   }
   if (!value.is_number()) fail("a number is required, not " + value.type_name());
@@ -81,9 +83,11 @@ std::string unsigned_number(const Value& value, const Spec& spec) {
   const bool percent = type == '%';
   if (percent) number *= 100;
   const char kind = percent ? 'f' : type;
-  if (std::string_view("fFeEgG").find(kind) == std::string_view::npos) fail("unknown format code '" + std::string(1, type) + "'");
+  if (std::string_view("fFeEgG").find(kind) == std::string_view::npos)
+    fail("unknown format code '" + std::string(1, type) + "'");
   const char pattern[] = {'%', '.', '*', kind, '\0'};
-  const int written = std::snprintf(buffer, sizeof(buffer), pattern, spec.precision < 0 ? 6 : std::min(spec.precision, 100), number);
+  const int written =
+      std::snprintf(buffer, sizeof(buffer), pattern, spec.precision < 0 ? 6 : std::min(spec.precision, 100), number);
   std::string out(buffer, static_cast<size_t>(std::clamp(written, 0, 511)));
   if (spec.thousands) out = with_thousands(out);
   return percent ? out + "%" : out;
@@ -107,7 +111,8 @@ std::string number_text(const Value& value, Spec spec) {
 std::string first_characters(const std::string& text, int count) {
   if (count < 0) return text;
   size_t position = 0;
-  for (int index = 0; index < count && position < text.size(); ++index) position += utf8_length(static_cast<unsigned char>(text[position]));
+  for (int index = 0; index < count && position < text.size(); ++index)
+    position += utf8_length(static_cast<unsigned char>(text[position]));
   return text.substr(0, std::min(position, text.size()));
 }
 
@@ -123,7 +128,9 @@ size_t read_number(std::string_view text, size_t& position) {
 Spec parse_spec(std::string_view text) {
   Spec spec;
   size_t position = 0;
-  const auto is_align = [&](size_t index) { return index < text.size() && std::string_view("<>^=").find(text[index]) != std::string_view::npos; };
+  const auto is_align = [&](size_t index) {
+    return index < text.size() && std::string_view("<>^=").find(text[index]) != std::string_view::npos;
+  };
   if (!text.empty()) {
     size_t behind_fill = 0;
     const char32_t first = next_code_point(text, behind_fill);
@@ -158,8 +165,10 @@ std::string format_value(const Value& value, std::string_view spec_text) {
   if (spec_text.empty()) return to_text(value);
   const Spec spec = parse_spec(spec_text);
   if (value.is_number() && !(value.is_bool() && spec.type == 0)) return number_text(value, spec);
-  if (spec.type != 0 && spec.type != 's') fail("unknown format code '" + std::string(1, spec.type) + "' for " + value.type_name());
-  if (!value.is_string() && !value.is_bool()) fail("unsupported format string passed to " + value.type_name() + ".__format__");
+  if (spec.type != 0 && spec.type != 's')
+    fail("unknown format code '" + std::string(1, spec.type) + "' for " + value.type_name());
+  if (!value.is_string() && !value.is_bool())
+    fail("unsupported format string passed to " + value.type_name() + ".__format__");
   return padded(first_characters(to_text(value), spec.precision), spec, '<');
 }
 
@@ -171,10 +180,12 @@ Value field_value(Renderer& renderer, std::string_view name, const Arguments& ar
   if (first.empty() || std::all_of(first.begin(), first.end(), [](char c) { return c >= '0' && c <= '9'; })) {
     size_t position = 0;
     const size_t index = first.empty() ? automatic++ : read_number(first, position);
-    if (index >= arguments.positional.size()) fail("replacement index " + std::to_string(index) + " out of range for positional args tuple");
+    if (index >= arguments.positional.size())
+      fail("replacement index " + std::to_string(index) + " out of range for positional args tuple");
     value = arguments.positional[index];
   } else {
-    const auto found = std::find_if(arguments.named.begin(), arguments.named.end(), [&](const auto& entry) { return entry.first == first; });
+    const auto found = std::find_if(arguments.named.begin(), arguments.named.end(),
+                                    [&](const auto& entry) { return entry.first == first; });
     if (found == arguments.named.end()) fail("format(): no argument '" + std::string(first) + "'");
     value = found->second;
   }
@@ -187,7 +198,9 @@ Value field_value(Renderer& renderer, std::string_view name, const Arguments& ar
       const size_t close = name.find(']', end);
       if (close == std::string_view::npos) fail("expected ']' in a format string");
       const std::string key(name.substr(end + 1, close - end - 1));
-      const bool digits = !key.empty() && std::all_of(key.begin(), key.end(), [](char c) { return c >= '0' && c <= '9'; }) && key.size() < 10;
+      const bool digits = !key.empty() &&
+                          std::all_of(key.begin(), key.end(), [](char c) { return c >= '0' && c <= '9'; }) &&
+                          key.size() < 10;
       value = renderer.item(value, digits ? Value(static_cast<int64_t>(std::stol(key))) : Value(key));
       end = close + 1;
     }
@@ -269,7 +282,8 @@ std::string format_percent(const std::string& format, const Value& values) {
       position = close + 1;
     }
     Spec spec;
-    for (; position < format.size() && std::string_view("-+ #0").find(format[position]) != std::string_view::npos; ++position) {
+    for (; position < format.size() && std::string_view("-+ #0").find(format[position]) != std::string_view::npos;
+         ++position) {
       switch (format[position]) {
         case '-':
           spec.align = '<';
@@ -288,7 +302,8 @@ std::string format_percent(const std::string& format, const Value& values) {
       }
     }
     spec.width = read_number(format, position);
-    if (position < format.size() && format[position] == '.') spec.precision = static_cast<int>(read_number(format, ++position));
+    if (position < format.size() && format[position] == '.')
+      spec.precision = static_cast<int>(read_number(format, ++position));
     if (position >= format.size()) fail("incomplete format");
     spec.type = format[position++];
     if (spec.type == '%') {
@@ -300,7 +315,8 @@ std::string format_percent(const std::string& format, const Value& values) {
       out += padded(first_characters(spec.type == 's' ? to_text(value) : to_repr(value), spec.precision), spec, '>');
     } else if (std::string_view("diuxXofFeEgG").find(spec.type) != std::string_view::npos) {
       value.require_defined();
-      if (!value.is_number()) fail("%" + std::string(1, spec.type) + " format: a number is required, not " + value.type_name());
+      if (!value.is_number())
+        fail("%" + std::string(1, spec.type) + " format: a number is required, not " + value.type_name());
       out += number_text(value, spec);
     } else {
       fail("unsupported format character '" + std::string(1, spec.type) + "'");

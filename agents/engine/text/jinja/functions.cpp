@@ -9,7 +9,8 @@ namespace slipway::text::jinja {
 Parameters::Parameters(const std::string& function, const Arguments& arguments, std::vector<const char*> names)
     : function_(function), names_(std::move(names)), values_(names_.size(), nullptr) {
   if (arguments.positional.size() > names_.size()) {
-    fail(function_ + "() takes at most " + std::to_string(names_.size()) + " arguments, " + std::to_string(arguments.positional.size()) + " were given");
+    fail(function_ + "() takes at most " + std::to_string(names_.size()) + " arguments, " +
+         std::to_string(arguments.positional.size()) + " were given");
   }
   for (size_t index = 0; index < arguments.positional.size(); ++index) values_[index] = &arguments.positional[index];
   for (const auto& [name, value] : arguments.named) {
@@ -33,12 +34,15 @@ std::string Parameters::required_text(size_t index) const {
   return value.string();
 }
 
-std::string Parameters::text(size_t index, const std::string& fallback) const { return given(index) ? required_text(index) : fallback; }
+std::string Parameters::text(size_t index, const std::string& fallback) const {
+  return given(index) ? required_text(index) : fallback;
+}
 
 int64_t Parameters::integer(size_t index, int64_t fallback) const {
   if (!given(index)) return fallback;
   values_[index]->require_defined();
-  if (!values_[index]->is_integral()) fail(function_ + "(): '" + names_[index] + "' must be int, not " + values_[index]->type_name());
+  if (!values_[index]->is_integral())
+    fail(function_ + "(): '" + names_[index] + "' must be int, not " + values_[index]->type_name());
   return values_[index]->integer();
 }
 
@@ -67,7 +71,8 @@ Value range(Renderer& renderer, Arguments& arguments) {
   if (step == 0) fail("range() arg 3 must not be zero");
   std::vector<Value> items;
   for (int64_t value = start; step > 0 ? value < stop : value > stop;) {
-    if (static_cast<int64_t>(items.size()) >= kMaxRange) fail("range too big, the limit is " + std::to_string(kMaxRange));
+    if (static_cast<int64_t>(items.size()) >= kMaxRange)
+      fail("range too big, the limit is " + std::to_string(kMaxRange));
     items.emplace_back(value);
     if (__builtin_add_overflow(value, step, &value)) break;
   }
@@ -99,7 +104,8 @@ Value make_namespace(Renderer& renderer, Arguments& arguments) {
   const auto space = std::make_shared<Namespace>();
   for (const auto& [key, value] : collect(renderer, "namespace", arguments).items) {
     if (!key.is_string()) fail("a namespace's names must be strings");
-    if (!key.string().empty() && key.string()[0] == '_') fail("chat templates cannot store underscore-prefixed attributes on a namespace");
+    if (!key.string().empty() && key.string()[0] == '_')
+      fail("chat templates cannot store underscore-prefixed attributes on a namespace");
     if (value.depth() > 100) fail("values are nested too deeply");
     space->attributes.emplace_back(key.string(), value);
   }
@@ -110,7 +116,8 @@ Value make_namespace(Renderer& renderer, Arguments& arguments) {
 Value strftime_now(Renderer&, Arguments& arguments) {
   const Parameters parameters("strftime_now", arguments, {"format"});
   const std::string format = parameters.required_text(0);
-  if (format.empty() || format.size() > 256) return format.empty() ? Value("") : (fail("strftime_now(): the format is too long"), Value());
+  if (format.empty() || format.size() > 256)
+    return format.empty() ? Value("") : (fail("strftime_now(): the format is too long"), Value());
   const std::time_t now = std::time(nullptr);
   std::tm local{};
   localtime_r(&now, &local);
@@ -125,7 +132,9 @@ std::optional<Value> find_global(std::string_view name) {
   if (name == "range") return make("range", &range);
   if (name == "namespace") return make("namespace", &make_namespace);
   if (name == "dict") {
-    return make("dict", [](Renderer& renderer, Arguments& arguments) { return Value::dict(collect(renderer, "dict", arguments)); });
+    return make("dict", [](Renderer& renderer, Arguments& arguments) {
+      return Value::dict(collect(renderer, "dict", arguments));
+    });
   }
   if (name == "raise_exception") {
     return make("raise_exception", [](Renderer&, Arguments& arguments) -> Value {

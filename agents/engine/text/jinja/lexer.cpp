@@ -15,8 +15,8 @@
 namespace slipway::text::jinja {
 
 void syntax_error(const std::string& message, int line, int column) {
-  throw base::Error(base::kInvalidModel,
-                    "chat template, line " + std::to_string(line) + ", column " + std::to_string(column) + ": " + message);
+  throw base::Error(base::kInvalidModel, "chat template, line " + std::to_string(line) + ", column " +
+                                             std::to_string(column) + ": " + message);
 }
 
 namespace {
@@ -36,7 +36,9 @@ std::string normalize_newlines(const std::string& source) {
   return out;
 }
 
-bool is_identifier_start(char32_t c) { return c == '_' || u_hasBinaryProperty(static_cast<UChar32>(c), UCHAR_XID_START) != 0; }
+bool is_identifier_start(char32_t c) {
+  return c == '_' || u_hasBinaryProperty(static_cast<UChar32>(c), UCHAR_XID_START) != 0;
+}
 bool is_identifier_part(char32_t c) { return u_hasBinaryProperty(static_cast<UChar32>(c), UCHAR_XID_CONTINUE) != 0; }
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
@@ -192,7 +194,8 @@ class Lexer {
       if (position_ >= source_.size()) error("the tag is not closed, expected '" + std::string(closing) + "'");
       if (brackets.empty()) {
         const char sign = at(position_);
-        const bool signed_end = (sign == '-' || (sign == '+' && closing == "%}")) && starts_with(closing, position_ + 1);
+        const bool signed_end =
+            (sign == '-' || (sign == '+' && closing == "%}")) && starts_with(closing, position_ + 1);
         if (signed_end || starts_with(closing, position_)) {
           add(closing == "%}" ? TokenKind::kBlockEnd : TokenKind::kVariableEnd, "");
           position_ += closing.size() + (signed_end ? 1 : 0);
@@ -285,7 +288,8 @@ class Lexer {
       return;
     }
     const char c = at(position_);
-    if (kOne.find(c) == std::string_view::npos) error("unexpected character '" + source_.substr(position_, utf8_length(static_cast<unsigned char>(c))) + "'");
+    if (kOne.find(c) == std::string_view::npos)
+      error("unexpected character '" + source_.substr(position_, utf8_length(static_cast<unsigned char>(c))) + "'");
     if (c == '(') brackets.push_back(')');
     if (c == '[') brackets.push_back(']');
     if (c == '{') brackets.push_back('}');
@@ -359,7 +363,8 @@ class Lexer {
         default:
           if (c >= '0' && c <= '7') {
             char32_t code = static_cast<char32_t>(c - '0');
-            for (int count = 0; count < 2 && index + 1 < text.size() && text[index + 1] >= '0' && text[index + 1] <= '7'; ++count) {
+            for (int count = 0;
+                 count < 2 && index + 1 < text.size() && text[index + 1] >= '0' && text[index + 1] <= '7'; ++count) {
               code = code * 8 + static_cast<char32_t>(text[++index] - '0');
             }
             append_utf8(out, code);

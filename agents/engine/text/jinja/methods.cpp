@@ -40,7 +40,8 @@ Value split_method(Renderer& renderer, const Value& object, Arguments& arguments
   }
   renderer.charge(object.string().size() * 8);
   std::vector<Value> out;
-  for (std::string& part : split(object.string(), separator, parameters.integer(1, -1), kFromRight)) out.emplace_back(std::move(part));
+  for (std::string& part : split(object.string(), separator, parameters.integer(1, -1), kFromRight))
+    out.emplace_back(std::move(part));
   return Value::list(std::move(out));
 }
 
@@ -78,11 +79,13 @@ Value find_in(Renderer& renderer, const Value& object, Arguments& arguments, boo
   const auto clamp = [&](int64_t index) { return std::clamp<int64_t>(index < 0 ? index + length : index, 0, length); };
   const auto offset = [&](int64_t characters) {
     size_t position = 0;
-    for (int64_t count = 0; count < characters; ++count) position += utf8_length(static_cast<unsigned char>(text[position]));
+    for (int64_t count = 0; count < characters; ++count)
+      position += utf8_length(static_cast<unsigned char>(text[position]));
     return position;
   };
   const int64_t first = parameters.given(1) && !parameters.required(1).is_none() ? clamp(parameters.integer(1, 0)) : 0;
-  const int64_t last = parameters.given(2) && !parameters.required(2).is_none() ? clamp(parameters.integer(2, 0)) : length;
+  const int64_t last =
+      parameters.given(2) && !parameters.required(2).is_none() ? clamp(parameters.integer(2, 0)) : length;
   size_t found = std::string_view::npos;
   if (first <= last) {
     const size_t begin = offset(first);
@@ -101,7 +104,8 @@ Value count_in(Renderer& renderer, const Value& object, Arguments& arguments) {
   renderer.charge(text.size());
   if (wanted.empty()) return count_code_points(text) + 1;
   int64_t count = 0;
-  for (size_t found = text.find(wanted); found != std::string::npos; found = text.find(wanted, found + wanted.size())) ++count;
+  for (size_t found = text.find(wanted); found != std::string::npos; found = text.find(wanted, found + wanted.size()))
+    ++count;
   return count;
 }
 
@@ -131,7 +135,8 @@ Value split_lines_method(Renderer& renderer, const Value& object, Arguments& arg
   const Parameters parameters("splitlines", arguments, {"keepends"});
   renderer.charge(object.string().size() * 8);
   std::vector<Value> out;
-  for (std::string& line : split_lines(object.string(), parameters.boolean(0, false))) out.emplace_back(std::move(line));
+  for (std::string& line : split_lines(object.string(), parameters.boolean(0, false)))
+    out.emplace_back(std::move(line));
   return Value::list(std::move(out));
 }
 
@@ -154,7 +159,8 @@ Value remove_affix(Renderer&, const Value& object, Arguments& arguments) {
   const Parameters parameters("removeprefix", arguments, {"prefix"});
   const std::string part = parameters.required_text(0);
   const std::string& text = object.string();
-  if (text.size() < part.size() || text.compare(kSuffix ? text.size() - part.size() : 0, part.size(), part) != 0) return object;
+  if (text.size() < part.size() || text.compare(kSuffix ? text.size() - part.size() : 0, part.size(), part) != 0)
+    return object;
   return kSuffix ? text.substr(0, text.size() - part.size()) : text.substr(part.size());
 }
 
@@ -250,7 +256,8 @@ Value count_items(Renderer& renderer, const Value& object, Arguments& arguments)
   const Parameters parameters("count", arguments, {"value"});
   const auto& items = object.list().items;
   renderer.charge(static_cast<size_t>(object.weight()));
-  return std::count_if(items.begin(), items.end(), [&](const Value& item) { return equals(item, parameters.required(0)); });
+  return std::count_if(items.begin(), items.end(),
+                       [&](const Value& item) { return equals(item, parameters.required(0)); });
 }
 
 Value copy(Renderer&, const Value& object, Arguments&) { return object; }
@@ -259,7 +266,8 @@ Value get(Renderer&, const Value& object, Arguments& arguments) {
   const Parameters parameters("get", arguments, {"key", "default"});
   if (!arguments.named.empty()) fail("get() takes no keyword arguments");
   const Value& key = parameters.required(0);
-  if (key.is_dict() || (key.is_list() && key.list().kind != ListKind::kTuple)) fail("unhashable type: '" + key.type_name() + "'");
+  if (key.is_dict() || (key.is_list() && key.list().kind != ListKind::kTuple))
+    fail("unhashable type: '" + key.type_name() + "'");
   const Value* found = object.dict().find(key);
   return found != nullptr ? *found : parameters.value(1, None{});
 }
@@ -291,7 +299,10 @@ constexpr std::array kStringMethods = {
     Entry{"index", [](Renderer& r, const Value& o, Arguments& a) { return find_in(r, o, a, false, true); }},
     Entry{"isalnum", &all_are<&is_alnum>},
     Entry{"isalpha", &all_are<&is_alpha>},
-    Entry{"isascii", [](Renderer& r, const Value& o, Arguments& a) -> Value { return o.string().empty() || all_are<&is_ascii>(r, o, a).truthy(); }},
+    Entry{"isascii",
+          [](Renderer& r, const Value& o, Arguments& a) -> Value {
+            return o.string().empty() || all_are<&is_ascii>(r, o, a).truthy();
+          }},
     Entry{"isdecimal", &all_are<&is_decimal>},
     Entry{"isdigit", &all_are<&is_digit>},
     Entry{"islower", &is_case<false>},
@@ -323,7 +334,7 @@ constexpr std::array kStringMethods = {
 };
 
 constexpr std::array kListMethods = {
-    Entry{"append", nullptr}, Entry{"clear", nullptr}, Entry{"copy", &copy},     Entry{"count", &count_items},
+    Entry{"append", nullptr}, Entry{"clear", nullptr},   Entry{"copy", &copy},     Entry{"count", &count_items},
     Entry{"extend", nullptr}, Entry{"index", &index_of}, Entry{"insert", nullptr}, Entry{"pop", nullptr},
     Entry{"remove", nullptr}, Entry{"reverse", nullptr}, Entry{"sort", nullptr},
 };
@@ -331,13 +342,15 @@ constexpr std::array kListMethods = {
 constexpr std::array kTupleMethods = {Entry{"count", &count_items}, Entry{"index", &index_of}};
 
 constexpr std::array kDictMethods = {
-    Entry{"clear", nullptr},   Entry{"copy", &copy},          Entry{"get", &get},        Entry{"items", &view<2>},   Entry{"keys", &view<0>},
-    Entry{"pop", nullptr},     Entry{"popitem", nullptr},     Entry{"setdefault", nullptr}, Entry{"update", nullptr}, Entry{"values", &view<1>},
+    Entry{"clear", nullptr},  Entry{"copy", &copy},      Entry{"get", &get},        Entry{"items", &view<2>},
+    Entry{"keys", &view<0>},  Entry{"pop", nullptr},     Entry{"popitem", nullptr}, Entry{"setdefault", nullptr},
+    Entry{"update", nullptr}, Entry{"values", &view<1>},
 };
 
 template <size_t N>
 const Entry* find(const std::array<Entry, N>& entries, std::string_view name) {
-  const auto found = std::find_if(entries.begin(), entries.end(), [&](const Entry& entry) { return entry.name == name; });
+  const auto found =
+      std::find_if(entries.begin(), entries.end(), [&](const Entry& entry) { return entry.name == name; });
   return found == entries.end() ? nullptr : &*found;
 }
 
@@ -356,10 +369,13 @@ std::optional<Value> find_method(const Value& object, std::string_view name) {
   }
   if (entry == nullptr) return std::nullopt;
   if (entry->method == nullptr) {
-    return Value::undefined("access to attribute '" + std::string(name) + "' of '" + object.type_name() + "' object is unsafe.");
+    return Value::undefined("access to attribute '" + std::string(name) + "' of '" + object.type_name() +
+                            "' object is unsafe.");
   }
   return Value(std::shared_ptr<const Callable>(std::make_shared<Function>(
-      std::string(name), [object, method = entry->method](Renderer& renderer, Arguments& arguments) { return method(renderer, object, arguments); })));
+      std::string(name), [object, method = entry->method](Renderer& renderer, Arguments& arguments) {
+        return method(renderer, object, arguments);
+      })));
 }
 
 }  // namespace slipway::text::jinja

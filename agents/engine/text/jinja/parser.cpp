@@ -14,7 +14,7 @@ namespace slipway::text::jinja {
 
 namespace {
 
-constexpr int kMaxNesting = 100;  // of parentheses and statements
+constexpr int kMaxNesting = 100;    // of parentheses and statements
 constexpr int kMaxTreeDepth = 400;  // of one expression: long chains of + and filters too
 
 class Parser {
@@ -55,7 +55,9 @@ class Parser {
   bool at_operator(std::string_view text, size_t ahead = 0) const {
     return peek(ahead).kind == TokenKind::kOperator && peek(ahead).text == text;
   }
-  bool at_name(std::string_view text, size_t ahead = 0) const { return peek(ahead).kind == TokenKind::kName && peek(ahead).text == text; }
+  bool at_name(std::string_view text, size_t ahead = 0) const {
+    return peek(ahead).kind == TokenKind::kName && peek(ahead).text == text;
+  }
   bool skip_operator(std::string_view text) {
     if (!at_operator(text)) return false;
     next();
@@ -395,8 +397,8 @@ class Parser {
     return make(ExpressionKind::kTuple, "", std::move(items));
   }
   bool at_tuple_end() const {
-    return peek().kind == TokenKind::kBlockEnd || peek().kind == TokenKind::kVariableEnd || at_operator(")") || at_name("in") || at_name("if") ||
-           at_name("recursive");
+    return peek().kind == TokenKind::kBlockEnd || peek().kind == TokenKind::kVariableEnd || at_operator(")") ||
+           at_name("in") || at_name("if") || at_name("recursive");
   }
 
   ExpressionPtr parse_expression(bool with_condition) {
@@ -408,7 +410,8 @@ class Parser {
       auto condition = parse_or();
       ExpressionPtr otherwise;
       if (skip_name("else")) otherwise = parse_expression(true);
-      value = make(ExpressionKind::kConditional, "", list_of(std::move(value), std::move(condition), std::move(otherwise)));
+      value =
+          make(ExpressionKind::kConditional, "", list_of(std::move(value), std::move(condition), std::move(otherwise)));
       unknown_.resize(unknown_before);  // within a condition they fail only when they are used
     }
     return value;
@@ -446,7 +449,8 @@ class Parser {
     operands.push_back(std::move(first));
     for (;;) {
       static constexpr std::string_view kOperators[] = {"==", "!=", "<", "<=", ">", ">="};
-      if (peek().kind == TokenKind::kOperator && std::find(std::begin(kOperators), std::end(kOperators), peek().text) != std::end(kOperators)) {
+      if (peek().kind == TokenKind::kOperator &&
+          std::find(std::begin(kOperators), std::end(kOperators), peek().text) != std::end(kOperators)) {
         operators.push_back(next().text);
       } else if (skip_name("in")) {
         operators.emplace_back("in");
@@ -640,7 +644,8 @@ class Parser {
     }
     next();
     if (!is_slice) return make(ExpressionKind::kItem, "", list_of(std::move(node), std::move(parts[0])));
-    return make(ExpressionKind::kSlice, "", list_of(std::move(node), std::move(parts[0]), std::move(parts[1]), std::move(parts[2])));
+    return make(ExpressionKind::kSlice, "",
+                list_of(std::move(node), std::move(parts[0]), std::move(parts[1]), std::move(parts[2])));
   }
 
   void parse_arguments(Expression& node) {
@@ -700,9 +705,11 @@ class Parser {
     return name;
   }
 
-  // Jinja refuses unknown filters and tests when it compiles, but for those that a condition may leave unused. Whether an
-  // expression is conditional shows only behind it, so they are noted here and judged later.
-  void note_unknown(std::string message) { unknown_.push_back({TokenKind::kName, std::move(message), peek().line, peek().column}); }
+  // Jinja refuses unknown filters and tests when it compiles, but for those that a condition may leave unused. Whether
+  // an expression is conditional shows only behind it, so they are noted here and judged later.
+  void note_unknown(std::string message) {
+    unknown_.push_back({TokenKind::kName, std::move(message), peek().line, peek().column});
+  }
 
   ExpressionPtr parse_one_filter(ExpressionPtr input) {
     const std::string name = parse_dotted_name();
@@ -719,8 +726,8 @@ class Parser {
     if (!soft_ && find_test(name) == nullptr) note_unknown("no test named '" + name + "'");
     auto node = make(ExpressionKind::kTest, name, list_of(std::move(input)));
     const TokenKind kind = peek().kind;
-    const bool argument = kind == TokenKind::kName || kind == TokenKind::kString || kind == TokenKind::kInteger || kind == TokenKind::kFloat ||
-                          at_operator("[") || at_operator("{");
+    const bool argument = kind == TokenKind::kName || kind == TokenKind::kString || kind == TokenKind::kInteger ||
+                          kind == TokenKind::kFloat || at_operator("[") || at_operator("{");
     if (at_operator("(")) {
       parse_arguments(*node);
     } else if (argument && !at_name("else") && !at_name("or") && !at_name("and")) {
@@ -738,7 +745,7 @@ class Parser {
   int nesting_ = 0;
   int loops_ = 0;
   std::vector<Statement*> macros_;  // that are being read
-  bool soft_ = false;  // within a condition's reach, where an unknown filter fails only when it is used
+  bool soft_ = false;               // within a condition's reach, where an unknown filter fails only when it is used
   bool has_generation_ = false;
   std::vector<Token> unknown_;  // text: the message
 };
@@ -747,7 +754,8 @@ class Parser {
 
 Tree parse(const std::string& source) {
   if (source.size() > kMaxSourceBytes) {
-    throw base::Error(base::kInvalidModel, "the chat template is longer than " + std::to_string(kMaxSourceBytes) + " bytes");
+    throw base::Error(base::kInvalidModel,
+                      "the chat template is longer than " + std::to_string(kMaxSourceBytes) + " bytes");
   }
   return Parser(source).run();
 }

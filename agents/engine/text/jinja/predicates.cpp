@@ -11,12 +11,14 @@ namespace slipway::text::jinja {
 namespace {
 
 const Value& other(const char* name, const Arguments& arguments) {
-  if (arguments.positional.size() != 1 || !arguments.named.empty()) fail(std::string("the test '") + name + "' takes one argument");
+  if (arguments.positional.size() != 1 || !arguments.named.empty())
+    fail(std::string("the test '") + name + "' takes one argument");
   return arguments.positional[0];
 }
 
 void none(const char* name, const Arguments& arguments) {
-  if (!arguments.positional.empty() || !arguments.named.empty()) fail(std::string("the test '") + name + "' takes no argument");
+  if (!arguments.positional.empty() || !arguments.named.empty())
+    fail(std::string("the test '") + name + "' takes no argument");
 }
 
 int64_t integer(const Value& value) {
@@ -71,11 +73,21 @@ bool equal(Renderer& renderer, const Value& value, const Arguments& arguments) {
   renderer.charge(static_cast<size_t>(value.weight()));
   return equals(value, other("eq", arguments));
 }
-bool unequal(Renderer& renderer, const Value& value, const Arguments& arguments) { return !equal(renderer, value, arguments); }
-bool less(Renderer&, const Value& v, const Arguments& a) { return ordered(v, a, [](int order) { return order < 0; }); }
-bool less_equal(Renderer&, const Value& v, const Arguments& a) { return ordered(v, a, [](int order) { return order <= 0; }); }
-bool greater(Renderer&, const Value& v, const Arguments& a) { return ordered(v, a, [](int order) { return order > 0; }); }
-bool greater_equal(Renderer&, const Value& v, const Arguments& a) { return ordered(v, a, [](int order) { return order >= 0; }); }
+bool unequal(Renderer& renderer, const Value& value, const Arguments& arguments) {
+  return !equal(renderer, value, arguments);
+}
+bool less(Renderer&, const Value& v, const Arguments& a) {
+  return ordered(v, a, [](int order) { return order < 0; });
+}
+bool less_equal(Renderer&, const Value& v, const Arguments& a) {
+  return ordered(v, a, [](int order) { return order <= 0; });
+}
+bool greater(Renderer&, const Value& v, const Arguments& a) {
+  return ordered(v, a, [](int order) { return order > 0; });
+}
+bool greater_equal(Renderer&, const Value& v, const Arguments& a) {
+  return ordered(v, a, [](int order) { return order >= 0; });
+}
 
 bool defined(const Value& v) { return !v.is_undefined(); }
 bool undefined(const Value& v) { return v.is_undefined(); }
@@ -123,11 +135,15 @@ constexpr std::array kTests = {
     Entry{"lower", &simple<&lower>},
     Entry{"upper", &simple<&upper>},
     Entry{"escaped", &simple<&escaped>},
-    Entry{"divisibleby", [](Renderer&, const Value& v, const Arguments& a) { return modulo(v, integer(other("divisibleby", a))) == 0; }},
+    Entry{"divisibleby", [](Renderer&, const Value& v,
+                            const Arguments& a) { return modulo(v, integer(other("divisibleby", a))) == 0; }},
     Entry{"sameas", [](Renderer&, const Value& v, const Arguments& a) { return same(v, other("sameas", a)); }},
-    Entry{"in", [](Renderer& renderer, const Value& v, const Arguments& a) { return contains(renderer, v, other("in", a)); }},
-    Entry{"filter", [](Renderer&, const Value& v, const Arguments&) { return v.is_string() && find_filter(v.string()) != nullptr; }},
-    Entry{"test", [](Renderer&, const Value& v, const Arguments&) { return v.is_string() && find_test(v.string()) != nullptr; }},
+    Entry{"in",
+          [](Renderer& renderer, const Value& v, const Arguments& a) { return contains(renderer, v, other("in", a)); }},
+    Entry{"filter", [](Renderer&, const Value& v,
+                       const Arguments&) { return v.is_string() && find_filter(v.string()) != nullptr; }},
+    Entry{"test", [](Renderer&, const Value& v,
+                     const Arguments&) { return v.is_string() && find_test(v.string()) != nullptr; }},
     Entry{"==", &equal},
     Entry{"eq", &equal},
     Entry{"equalto", &equal},

@@ -88,7 +88,8 @@ class Macro final : public Callable {
     Dict others;
     Value caller = Value::undefined("No caller defined");
     for (auto& [key, value] : arguments.named) {
-      const auto match = std::find_if(parameters.begin(), parameters.end(), [&key = key](const Parameter& p) { return p.name == key; });
+      const auto match = std::find_if(parameters.begin(), parameters.end(),
+                                      [&key = key](const Parameter& p) { return p.name == key; });
       if (match != parameters.end()) {
         const Value*& slot = given[static_cast<size_t>(match - parameters.begin())];
         if (slot != nullptr) fail("macro '" + name_ + "' got several values for argument '" + key + "'");
@@ -112,7 +113,8 @@ class Macro final : public Callable {
       } else if (parameters[index].fallback) {
         scope->set(parameters[index].name, renderer.evaluate(*parameters[index].fallback, scope));
       } else {
-        scope->set(parameters[index].name, Value::undefined("parameter '" + parameters[index].name + "' was not provided"));
+        scope->set(parameters[index].name,
+                   Value::undefined("parameter '" + parameters[index].name + "' was not provided"));
       }
     }
     scope->set("varargs", Value::list(std::move(rest), ListKind::kTuple));
@@ -181,7 +183,8 @@ Value Renderer::lookup(std::string_view name, const Scope& scope) const {
   return Value::undefined("'" + std::string(name) + "' is undefined");
 }
 
-void Renderer::assign(const Expression& target, const Value& value, Scope& scope, const std::shared_ptr<Scope>& reader) {
+void Renderer::assign(const Expression& target, const Value& value, Scope& scope,
+                      const std::shared_ptr<Scope>& reader) {
   if (target.kind == ExpressionKind::kName) {
     scope.set(target.name, value);
   } else if (target.kind == ExpressionKind::kAttribute) {
@@ -193,7 +196,8 @@ void Renderer::assign(const Expression& target, const Value& value, Scope& scope
   } else {
     const auto items = iterate(value);
     if (items.size() != target.children.size()) {
-      fail("cannot unpack " + std::to_string(items.size()) + " values into " + std::to_string(target.children.size()) + " names");
+      fail("cannot unpack " + std::to_string(items.size()) + " values into " + std::to_string(target.children.size()) +
+           " names");
     }
     for (size_t index = 0; index < items.size(); ++index) assign(*target.children[index], items[index], scope, reader);
   }
@@ -258,7 +262,8 @@ Renderer::Flow Renderer::run(const Statement& statement, const std::shared_ptr<S
     }
     case StatementKind::kWith: {
       const auto inner = child_of(scope);
-      for (const Parameter& parameter : statement.parameters) inner->set(parameter.name, evaluate(*parameter.fallback, scope));
+      for (const Parameter& parameter : statement.parameters)
+        inner->set(parameter.name, evaluate(*parameter.fallback, scope));
       return run(statement.blocks[0], inner, out);
     }
     case StatementKind::kScope:
@@ -282,7 +287,8 @@ Renderer::Flow Renderer::run_for(const Statement& statement, const std::shared_p
   return Flow::kNormal;
 }
 
-void Renderer::loop_over(const Statement& statement, const Value& iterable, int depth, const std::shared_ptr<Scope>& scope, std::string& out) {
+void Renderer::loop_over(const Statement& statement, const Value& iterable, int depth,
+                         const std::shared_ptr<Scope>& scope, std::string& out) {
   const Deeper deeper(*this);
   const auto loop = std::make_shared<Loop>();
   loop->source = iterate(iterable);

@@ -17,8 +17,8 @@
 namespace slipway::text::jinja {
 
 struct Limits {
-  int64_t steps = 20'000'000;             // nodes evaluated, and 16 bytes of text or list made
-  int depth = 800;                        // of nested evaluation
+  int64_t steps = 20'000'000;  // nodes evaluated, and 16 bytes of text or list made
+  int depth = 800;             // of nested evaluation
   size_t output_bytes = kMaxTextBytes;
 };
 
@@ -85,7 +85,7 @@ class Renderer {
   Value item(const Value& object, const Value& key);
   // What iterating over a value gives. Throws for values that cannot be iterated.
   std::vector<Value> iterate(const Value& value);
-  Value text(std::string text);  // a string, charged for
+  Value text(std::string text);                          // a string, charged for
   void append(std::string& out, std::string_view text);  // charged for, and refused when `out` grows too long
   Value add(const Value& left, const Value& right) { return binary("+", left, right); }
   void register_namespace(const std::shared_ptr<Namespace>& space) { namespaces_.push_back(space); }
@@ -108,7 +108,8 @@ class Renderer {
   Flow run(const Block& block, const std::shared_ptr<Scope>& scope, std::string& out);
   Flow run(const Statement& statement, const std::shared_ptr<Scope>& scope, std::string& out);
   Flow run_for(const Statement& statement, const std::shared_ptr<Scope>& scope, std::string& out);
-  void loop_over(const Statement& statement, const Value& iterable, int depth, const std::shared_ptr<Scope>& scope, std::string& out);
+  void loop_over(const Statement& statement, const Value& iterable, int depth, const std::shared_ptr<Scope>& scope,
+                 std::string& out);
   void assign(const Expression& target, const Value& value, Scope& scope, const std::shared_ptr<Scope>& reader);
 
   Value evaluate(const Expression& expression, const std::shared_ptr<Scope>& scope);
@@ -129,7 +130,7 @@ class Renderer {
   int depth_ = 0;
   const std::string* output_ = nullptr;  // of the template itself, not of a capture
   std::vector<Span> generation_spans_;
-  std::vector<std::shared_ptr<Scope>> captured_;       // scopes that a macro holds: emptied at the end, for they form rings
+  std::vector<std::shared_ptr<Scope>> captured_;  // scopes that a macro holds: emptied at the end, for they form rings
   std::vector<std::shared_ptr<Namespace>> namespaces_;  // likewise
 };
 

@@ -11,9 +11,7 @@
 
 namespace slipway::text::jinja {
 
-bool is_python_space(char32_t c) {
-  return (c >= 0x1C && c <= 0x1F) || is_unicode_space(c);
-}
+bool is_python_space(char32_t c) { return (c >= 0x1C && c <= 0x1F) || is_unicode_space(c); }
 
 namespace {
 
@@ -62,7 +60,8 @@ std::string_view strip(std::string_view text, std::string_view characters) {
 std::string to_upper(const std::string& text) {
   if (is_ascii(text)) {
     std::string out = text;
-    std::transform(out.begin(), out.end(), out.begin(), [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
+    std::transform(out.begin(), out.end(), out.begin(),
+                   [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
     return out;
   }
   return from_icu(icu::UnicodeString::fromUTF8(text).toUpper(icu::Locale::getRoot()));
@@ -71,7 +70,8 @@ std::string to_upper(const std::string& text) {
 std::string to_lower(const std::string& text) {
   if (is_ascii(text)) {
     std::string out = text;
-    std::transform(out.begin(), out.end(), out.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+    std::transform(out.begin(), out.end(), out.begin(),
+                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
     return out;
   }
   return from_icu(icu::UnicodeString::fromUTF8(text).toLower(icu::Locale::getRoot()));
@@ -189,7 +189,8 @@ std::vector<std::string> split_spaces(std::string_view text, int64_t max_splits,
 
 }  // namespace
 
-std::vector<std::string> split(const std::string& text, const std::string& separator, int64_t max_splits, bool from_right) {
+std::vector<std::string> split(const std::string& text, const std::string& separator, int64_t max_splits,
+                               bool from_right) {
   if (separator.empty()) return split_spaces(text, max_splits, from_right);
   std::vector<std::string> out;
   if (from_right) {

@@ -67,7 +67,8 @@ void Dict::set(const Value& key, Value value) {
     items[position].second = std::move(value);
     return;
   }
-  if (others_.size() >= kMaxOtherKeys) fail("a mapping has more than " + std::to_string(kMaxOtherKeys) + " keys that are not strings");
+  if (others_.size() >= kMaxOtherKeys)
+    fail("a mapping has more than " + std::to_string(kMaxOtherKeys) + " keys that are not strings");
   others_.push_back(items.size());
   items.emplace_back(key, std::move(value));
 }
@@ -147,7 +148,8 @@ Value Value::from_json(const nlohmann::ordered_json& json, int depth) {
     }
     case nlohmann::ordered_json::value_t::object: {
       Dict out;
-      for (const auto& [key, value] : json.items()) out.set(Value(is_valid_utf8(key) ? key : repair_utf8(key)), from_json(value, depth + 1));
+      for (const auto& [key, value] : json.items())
+        out.set(Value(is_valid_utf8(key) ? key : repair_utf8(key)), from_json(value, depth + 1));
       return dict(std::move(out));
     }
     default:
@@ -232,7 +234,8 @@ void Namespace::set(const std::string& name, Value value) {
     old = std::move(value);
     return;
   }
-  if (attributes.size() >= kMaxAttributes) fail("a namespace has more than " + std::to_string(kMaxAttributes) + " attributes");
+  if (attributes.size() >= kMaxAttributes)
+    fail("a namespace has more than " + std::to_string(kMaxAttributes) + " attributes");
   attributes.emplace_back(name, std::move(value));
 }
 
@@ -292,7 +295,11 @@ std::string string_repr(const std::string& text) {
     } else if (is_printable(c)) {
       append_utf8(out, c);
     } else {
-      std::snprintf(buffer, sizeof(buffer), c < 0x100 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x", static_cast<unsigned>(c));
+      std::snprintf(buffer, sizeof(buffer),
+                    c < 0x100     ? "\\x%02x"
+                    : c < 0x10000 ? "\\u%04x"
+                                  : "\\U%08x",
+                    static_cast<unsigned>(c));
       out += buffer;
     }
   }
@@ -306,9 +313,12 @@ std::string list_repr(const List& list) {
     const auto at = [&](size_t index) { return index < list.items.size() ? list.items[index].integer() : 0; };
     const int64_t step = list.items.size() > 1 ? at(1) - at(0) : 1;
     const int64_t last = list.items.empty() ? 0 : at(list.items.size() - 1) + step;
-    return "range(" + std::to_string(at(0)) + ", " + std::to_string(last) + (step == 1 ? ")" : ", " + std::to_string(step) + ")");
+    return "range(" + std::to_string(at(0)) + ", " + std::to_string(last) +
+           (step == 1 ? ")" : ", " + std::to_string(step) + ")");
   }
-  std::string out = list.kind == ListKind::kTuple ? std::string("(") : list.kind == ListKind::kView ? list.view_name + "([" : "[";
+  std::string out = list.kind == ListKind::kTuple  ? std::string("(")
+                    : list.kind == ListKind::kView ? list.view_name + "(["
+                                                   : "[";
   for (size_t index = 0; index < list.items.size(); ++index) {
     if (index > 0) out += ", ";
     out += to_repr(list.items[index]);
@@ -485,7 +495,8 @@ void append_json(std::string& out, const Value& value, const JsonOptions& option
     out.push_back('{');
     auto items = value.dict().items;
     if (options.sort_keys) {
-      std::stable_sort(items.begin(), items.end(), [](const auto& a, const auto& b) { return compare(a.first, b.first) < 0; });
+      std::stable_sort(items.begin(), items.end(),
+                       [](const auto& a, const auto& b) { return compare(a.first, b.first) < 0; });
     }
     bool first = true;
     for (const auto& [key, item] : items) {

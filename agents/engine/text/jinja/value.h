@@ -1,5 +1,5 @@
-// Values of the template language: Python's, as far as chat templates can see them. Immutable but for namespaces and the
-// position of a generator, as in Jinja's ImmutableSandboxedEnvironment. Used by everything in jinja/.
+// Values of the template language: Python's, as far as chat templates can see them. Immutable but for namespaces and
+// the position of a generator, as in Jinja's ImmutableSandboxedEnvironment. Used by everything in jinja/.
 #pragma once
 
 #include <cstdint>
@@ -67,8 +67,8 @@ struct None {};
 class Value {
  public:
   using Storage = std::variant<Undefined, None, bool, int64_t, double, std::shared_ptr<const Text>,
-                               std::shared_ptr<const List>, std::shared_ptr<const Dict>, std::shared_ptr<const Callable>,
-                               std::shared_ptr<Namespace>, std::shared_ptr<Loop>>;
+                               std::shared_ptr<const List>, std::shared_ptr<const Dict>,
+                               std::shared_ptr<const Callable>, std::shared_ptr<Namespace>, std::shared_ptr<Loop>>;
 
   Value() = default;  // undefined, without a name
   Value(None none) : storage_(none) {}
@@ -111,10 +111,14 @@ class Value {
   bool is_safe() const { return is_string() && std::get<std::shared_ptr<const Text>>(storage_)->safe; }
   const List& list() const { return *std::get<std::shared_ptr<const List>>(storage_); }
   const Dict& dict() const { return *std::get<std::shared_ptr<const Dict>>(storage_); }
-  const std::shared_ptr<const Callable>& callable() const { return std::get<std::shared_ptr<const Callable>>(storage_); }
+  const std::shared_ptr<const Callable>& callable() const {
+    return std::get<std::shared_ptr<const Callable>>(storage_);
+  }
   const std::shared_ptr<Namespace>& name_space() const { return std::get<std::shared_ptr<Namespace>>(storage_); }
   const std::shared_ptr<Loop>& loop() const { return std::get<std::shared_ptr<Loop>>(storage_); }
-  int64_t integer() const { return is_bool() ? static_cast<int64_t>(std::get<bool>(storage_)) : std::get<int64_t>(storage_); }
+  int64_t integer() const {
+    return is_bool() ? static_cast<int64_t>(std::get<bool>(storage_)) : std::get<int64_t>(storage_);
+  }
   double number() const { return is_float() ? std::get<double>(storage_) : static_cast<double>(integer()); }
   bool boolean() const { return std::get<bool>(storage_); }
 
@@ -123,7 +127,7 @@ class Value {
   int64_t weight() const;
   const void* identity() const;  // for `is sameas`; nullptr for values without one
 
-  std::string type_name() const;       // Python's: str, list, NoneType
+  std::string type_name() const;  // Python's: str, list, NoneType
   [[noreturn]] void raise_undefined() const;
   void require_defined() const {
     if (is_undefined()) raise_undefined();
