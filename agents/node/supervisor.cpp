@@ -8,8 +8,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "backend/base/error.h"
 #include "backend/base/files.h"
@@ -20,6 +22,7 @@ namespace slipway::node {
 namespace {
 
 namespace fs = std::filesystem;
+constexpr std::chrono::seconds kLockPatience{3};
 
 fs::path numbered(const fs::path& folder, const char* name, int number) {
   return folder / (std::string(name) + "-" + std::to_string(number) + ".json");
@@ -58,8 +61,13 @@ absl::Status Supervisor::launch(const fs::path& folder, int number, const Launch
   const fs::path lock_path = folder / "supervisor.lock";
   const Descriptor lock(open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (lock.get() < 0) return system_status("open " + lock_path.string(), errno);
-  if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    return absl::FailedPreconditionError("an engine of " + folder.string() + " is still supervised");
+  // The last supervisor writes exit-N.json a moment before it is gone itself.
+  const auto deadline = std::chrono::steady_clock::now() + kLockPatience;
+  while (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (std::chrono::steady_clock::now() > deadline) {
+      return absl::FailedPreconditionError("an engine of " + folder.string() + " is still supervised");
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   const nlohmann::json description = {{"arguments", plan.arguments},       {"workdir", plan.workdir.string()},
                                       {"environment", plan.environment},   {"memory_bytes", plan.memory_bytes},
