@@ -31,7 +31,9 @@ namespace fs = std::filesystem;
   rlimit no_core{0, 0};
   setrlimit(RLIMIT_CORE, &no_core);
   const int64_t memory = plan.value("memory_bytes", int64_t{0});
-  if (const int niceness = plan.value("niceness", 0); niceness != 0) setpriority(PRIO_PROCESS, 0, niceness);
+  if (const int niceness = plan.value("niceness", 0); niceness != 0) {
+    [[maybe_unused]] const int ignored = nice(niceness);  // beside what the agent itself runs with
+  }
   // When memory runs out the kernel is to take the engine, not the agent or the backend.
   if (const int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC); fd >= 0) {
     [[maybe_unused]] const ssize_t ignored = write(fd, "500", 3);

@@ -24,7 +24,7 @@ struct LaunchPlan {
   std::filesystem::path workdir;       // stdout.log and stderr.log are appended to there
   std::map<std::string, std::string> environment;  // beside the agent's own
   int64_t memory_bytes = 0;            // of private memory; 0: no limit
-  int niceness = 0;
+  int niceness = 0;  // added to the agent's own
 };
 
 struct EngineExit {
