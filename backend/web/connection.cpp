@@ -238,26 +238,26 @@ class ConnectionImpl final : public Connection, public std::enable_shared_from_t
 
   void continue_body() {
     if (!piece_wanted_) return;
+    // As much as is here in one piece: a body of tiny chunks must not cost a call each.
     std::string piece(kPieceBytes, '\0');
-    error_code error;
-    while (!parser_->is_done() && !in_.empty()) {
+    size_t filled = 0;
+    size_t at = 0;
+    while (!parser_->is_done() && at < in_.size() && filled < piece.size()) {
       auto& body = parser_->get().body();
-      body.data = piece.data();
-      body.size = piece.size();
+      body.data = piece.data() + filled;
+      body.size = piece.size() - filled;
       body.more = true;
-      error = {};
-      const size_t used = parser_->put(boost::asio::buffer(in_), error);
-      in_.erase(0, used);
-      const size_t produced = piece.size() - body.size;
-      if (error == http::error::need_buffer || error == http::error::need_more) error = {};
-      if (error) return close();
-      if (produced > 0) {
-        piece.resize(produced);
-        return deliver(std::move(piece));
-      }
-      if (used == 0) break;
+      error_code error;
+      const size_t used = parser_->put(boost::asio::buffer(in_.data() + at, in_.size() - at), error);
+      const size_t produced = piece.size() - filled - body.size;
+      at += used;
+      filled += produced;
+      if (error && error != http::error::need_buffer && error != http::error::need_more) return close();
+      if (used == 0 && produced == 0) break;
     }
-    if (parser_->is_done()) return deliver({});
+    in_.erase(0, at);
+    piece.resize(filled);
+    if (filled > 0 || parser_->is_done()) return deliver(std::move(piece));
     arm(kBodyTime);
     read_more();
   }

@@ -15,6 +15,7 @@ class PlainTransport final : public Transport {
   explicit PlainTransport(tcp::socket socket) : socket_(std::move(socket)) {
     error_code ignored;
     socket_.set_option(tcp::no_delay(true), ignored);
+    socket_.set_option(boost::asio::socket_base::keep_alive(true), ignored);
     const tcp::endpoint peer = socket_.remote_endpoint(ignored);
     from_loopback_ = peer.address().is_loopback();
   }

@@ -17,6 +17,7 @@ class TlsTransport final : public Transport {
   TlsTransport(tcp::socket socket, ssl::context& context) : stream_(std::move(socket), context) {
     error_code ignored;
     stream_.next_layer().set_option(tcp::no_delay(true), ignored);
+    stream_.next_layer().set_option(boost::asio::socket_base::keep_alive(true), ignored);
     from_loopback_ = stream_.next_layer().remote_endpoint(ignored).address().is_loopback();
   }
 

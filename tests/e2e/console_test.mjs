@@ -298,6 +298,7 @@ async function takeScreenshots() {
       assert.ok(wide <= 1, `${path} is ${wide} pixels wider than its window`);
     }
     await page.goto(stage.web);
+    await page.locator("h1").waitFor();
     await page.keyboard.press("Control+k");
     await page.getByRole("combobox").fill("harb");
     await screenshot(`${theme}-palette`);

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cmath>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 
@@ -455,6 +456,9 @@ void Trainer::publish() {
     std::error_code ignored;
     fs::remove_all(writing, ignored);
     model::save_adapter(writing, adapter_of(*decoder_, settings_.method, settings_.model_path));
+    // Serving refuses the adapter beside a base with another tokenizer.
+    const nlohmann::json note = {{"tokenizer_fingerprint", tokenizer_->fingerprint()}};
+    base::write_file_atomically(writing / "slipway.json", note.dump(2) + "\n");
     require_parity(logit_difference(trained, prompts, model_path_, writing, usable_threads()), false, "the adapter");
   }
   if (!settings_.merged_output.empty()) {

@@ -21,6 +21,10 @@ class TestSite final : public Handler {
       exchange->read_body(1000, [exchange](std::string body) {
         exchange->respond({200, {{"Content-Type", "text/plain"}}, std::move(body)});
       });
+    } else if (path == "/discard") {
+      exchange->read_body(1 << 20, [exchange](const std::string& body) {
+        exchange->respond({200, {}, std::to_string(body.size())});
+      });
     } else if (path == "/stream") {
       exchange->begin(200, {}, -1);
       exchange->write("one", [exchange] { exchange->write("two", [exchange] { exchange->end(); }); });
@@ -73,6 +77,14 @@ TEST_F(ServerTest, TakesAHeadAndABodyThatComeByteByByte) {
     client.send(std::string(1, c));
   }
   EXPECT_EQ(client.read_reply().body, "abcde");
+}
+
+TEST_F(ServerTest, TakesABodyOfManyTinyChunks) {
+  HttpClient client(server_->port());
+  std::string request = "POST /discard HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+  for (int i = 0; i < 200'000; ++i) request += "1\r\nx\r\n";
+  client.send(request + "0\r\n\r\n");
+  EXPECT_EQ(client.read_reply().body, "200000");
 }
 
 TEST_F(ServerTest, StreamsInChunksAndSaysWhenAStreamIsCut) {

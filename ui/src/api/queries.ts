@@ -89,8 +89,12 @@ export function useList<K extends ListKind>(kind: K, filter = "", pageSize = 100
 export const useSetupState = () =>
   useQuery({ queryKey: keys.setup, queryFn: () => clients.auth.getSetupState({}), meta: { live: false } });
 
-export const useUser = () =>
-  useQuery({ queryKey: keys.user, queryFn: () => clients.auth.getCurrentUser({}), meta: { live: false } });
+const userQuery = { queryKey: keys.user, queryFn: () => clients.auth.getCurrentUser({}), meta: { live: false } };
+
+export const useUser = () => useQuery(userQuery);
+
+/** Asks who is signed in before the frame is there that shows it. */
+export const prefetchUser = (cache: QueryClient) => void cache.prefetchQuery(userQuery);
 
 export const useApiTokens = (enabled: boolean) =>
   useQuery({

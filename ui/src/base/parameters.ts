@@ -38,3 +38,10 @@ export function parameterOfField(field: string): string {
   const match = /^parameters(?:\.|\[")([^"\]]+)(?:"\])?$/.exec(field);
   return match?.[1] ?? "";
 }
+
+/** As people read it: 20,000, Yes, cosine. */
+export function sayValue(value: FieldValue): string {
+  if (value === null) return "–";
+  if (typeof value === "boolean") return value ? "Yes" : "No";
+  return typeof value === "number" ? new Intl.NumberFormat("en-US", { maximumSignificantDigits: 12 }).format(value) : value;
+}

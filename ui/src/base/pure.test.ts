@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { parseAnsi, stripAnsi } from "@/base/ansi";
 import { fuzzyScore, rank } from "@/base/fuzzy";
 import { layOut, withoutImplied } from "@/base/graph_layout";
-import { decodeText, encodeAll, parameterOfField } from "@/base/parameters";
+import { decodeText, encodeAll, parameterOfField, sayValue } from "@/base/parameters";
 import { type Point, smooth, thin, toCsv, upsertPoint } from "@/base/series";
 import { SseParser } from "@/base/sse";
 
@@ -92,5 +92,17 @@ describe("event streams", () => {
     expect(parser.feed('data: {"a":1}\n')).toEqual([]);
     expect(parser.feed("\ndata: x\r\n\r\n: comment\n\nda")).toEqual(['{"a":1}', "x"]);
     expect(parser.feed("ta: y\n\n")).toEqual(["y"]);
+  });
+});
+
+describe("said values", () => {
+  it("are written for people", () => {
+    expect([sayValue(20000), sayValue(0.0003), sayValue(false), sayValue("cosine"), sayValue(null)]).toEqual([
+      "20,000",
+      "0.0003",
+      "No",
+      "cosine",
+      "–",
+    ]);
   });
 });

@@ -27,6 +27,10 @@ export default function DatasetPage() {
   const versions = useDatasetVersions(id);
   const workflows = useWorkflows().data;
   const [versionText, setVersion] = useUrlState("version");
+  const version =
+    versions.data?.find((one) => String(one.version) === versionText) ?? dataset.data?.latestVersion;
+  // Lists leave out an artifact's files.
+  const whole = useDatasetVersion(version?.id ?? "").data;
   if (dataset.error) {
     return (
       <Page title="Dataset" crumbs={crumbs}>
@@ -35,10 +39,7 @@ export default function DatasetPage() {
     );
   }
   if (!dataset.data) return <Skeleton />;
-  const { name, description, latestVersion, versionCount } = dataset.data;
-  const version = versions.data?.find((one) => String(one.version) === versionText) ?? latestVersion;
-  // Lists leave out an artifact's files.
-  const whole = useDatasetVersion(version?.id ?? "").data;
+  const { name, description, versionCount } = dataset.data;
   const workflow = workflows?.find((one) => one.parameters.some((parameter) => parameter.type === "dataset"));
 
   return (

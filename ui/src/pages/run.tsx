@@ -7,7 +7,7 @@ import { toProblem } from "@/api/problems";
 import { useRun, useWorkflow } from "@/api/queries";
 import { useWatchScope } from "@/api/watch_context";
 import { formatNumber } from "@/base/format";
-import { decodeText } from "@/base/parameters";
+import { decodeText, sayValue } from "@/base/parameters";
 import { type Problem } from "@/base/problem";
 import { type Run, RunState } from "@/gen/slipway/v1/run_pb";
 import { LogPanel } from "@/pages/log_panel";
@@ -188,7 +188,7 @@ function RunFacts({ run }: { run: Run }) {
       ) : known?.type === "dataset" && typeof value === "string" ? (
         <DatasetVersionLink key={name} id={value} />
       ) : (
-        `${known?.choices.find((one) => one.value === value)?.label ?? String(value ?? "–")}${known?.unit ? ` ${known.unit}` : ""}`
+        `${known?.choices.find((one) => one.value === value)?.label ?? sayValue(value)}${known?.unit ? ` ${known.unit}` : ""}`
       );
     return { order: workflow?.parameters.findIndex((one) => one.name === name) ?? 0, label: known?.label || name, shown };
   });
