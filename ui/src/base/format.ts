@@ -112,7 +112,8 @@ export function plural(count: number | bigint, word: string, many = `${word}s`):
   return `${formatCount(count)} ${Number(count) === 1 ? word : many}`;
 }
 
-/** First eight characters, enough to tell ids apart by eye. */
-export function shortId(id: string): string {
-  return id.length > 12 ? id.slice(0, 12) : id;
+/** "46 / 60 steps" from an engine's count and the name of one unit. */
+export function formatDone(done: number | bigint, total: number | bigint, unit: string): string {
+  const units = unit && !unit.endsWith("s") ? `${unit}s` : unit;
+  return [formatCount(done), Number(total) > 0 ? `/ ${formatCount(total)}` : "", units].filter(Boolean).join(" ");
 }

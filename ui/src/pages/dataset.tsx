@@ -3,11 +3,11 @@ import { Select } from "antd";
 import { useNavigate, useParams } from "react-router-dom";
 import { clients } from "@/api/clients";
 import { toProblem } from "@/api/problems";
-import { useDataset, useDatasetVersion, useDatasetVersions, useList, usePreview, useWorkflows } from "@/api/queries";
+import { useDataset, useDatasetVersion, useDatasetVersions, usePreview, useWorkflows } from "@/api/queries";
 import { formatBytes, formatCount, plural } from "@/base/format";
 import { type DatasetVersion } from "@/gen/slipway/v1/dataset_pb";
 import { LineageView } from "@/pages/lineage_view";
-import { ModelVersionSelect, RunLink, versionName } from "@/pages/pickers";
+import { ModelVersionSelect, RunLink, useFirstChatModel, versionName } from "@/pages/pickers";
 import { PreviewRows } from "@/pages/preview_rows";
 import { ConfirmButton } from "@/widgets/confirm";
 import { Empty, ProblemBox, Skeleton } from "@/widgets/feedback";
@@ -151,8 +151,7 @@ function VersionFacts({ version, description }: { version: DatasetVersion; descr
 function Rows({ version }: { version: DatasetVersion }) {
   const [modelText, setModel] = useUrlState("model");
   const [row, setRow] = useUrlState("row", "0");
-  const models = useList("model", "", 500);
-  const firstChat = models.items.find((model) => model.latestVersion?.hasChatTemplate)?.latestVersion?.id ?? "";
+  const firstChat = useFirstChatModel();
   const modelVersionId = modelText || firstChat;
   const offset = Math.max(0, Number(row) || 0);
   const preview = usePreview({

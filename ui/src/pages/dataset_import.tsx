@@ -5,11 +5,11 @@ import { useEffect, useState } from "react";
 import { useNavigate, useSearchParams } from "react-router-dom";
 import { clients } from "@/api/clients";
 import { toProblem } from "@/api/problems";
-import { useList, usePreview } from "@/api/queries";
+import { usePreview } from "@/api/queries";
 import { plural } from "@/base/format";
 import { type Problem } from "@/base/problem";
 import { MappingForm, roleNames } from "@/pages/mapping_form";
-import { ModelVersionSelect } from "@/pages/pickers";
+import { ModelVersionSelect, useFirstChatModel } from "@/pages/pickers";
 import { PreviewRows } from "@/pages/preview_rows";
 import { UploadPanel, useUpload } from "@/pages/upload_panel";
 import { DropZone } from "@/widgets/drop_zone";
@@ -77,8 +77,7 @@ function MapColumns({ artifactId, fileName }: { artifactId: string; fileName: st
   const used = { format: preview.data?.mapping?.format ?? format, roles: { ...preview.data?.mapping?.roles, ...roles } };
 
   // A preview without a model shows no tokens: the first chat model is taken until another is chosen.
-  const models = useList("model", "", 500);
-  const firstChat = models.items.find((model) => model.latestVersion?.hasChatTemplate)?.latestVersion?.id;
+  const firstChat = useFirstChatModel();
   useEffect(() => {
     if (!modelVersionId && firstChat) setModel(firstChat);
     // Once: clearing it by hand is a choice.

@@ -34,6 +34,14 @@ export function useDatasetOptions(keep = ""): { options: Option[]; loading: bool
   return { options, loading: datasets.loading };
 }
 
+/** What previews are rendered for until a model is chosen: a base model before the adapters made from it. */
+export function useFirstChatModel(): string {
+  const chat = useList("model", "", 500)
+    .items.flatMap((model) => (model.latestVersion ? [model.latestVersion] : []))
+    .filter((version) => version.hasChatTemplate);
+  return (chat.find((version) => version.kind === ModelKind.BASE) ?? chat[0])?.id ?? "";
+}
+
 interface ModelVersionSelectProps {
   value: string;
   onChange: (versionId: string) => void;

@@ -1,6 +1,6 @@
 // Columns of a list of runs, and what is shown of a run in one line.
 import { Link } from "react-router-dom";
-import { formatDuration, formatNumber, toMillis } from "@/base/format";
+import { formatDone, formatDuration, formatNumber, toMillis } from "@/base/format";
 import { type Run, type Task, TaskState } from "@/gen/slipway/v1/run_pb";
 import { runLook, StateLabel } from "@/widgets/state";
 import { type Column } from "@/widgets/table";
@@ -12,7 +12,7 @@ export function currentTask(run: Run): Task | undefined {
   );
 }
 
-/** "Train 120 / 300 step, 2 m 12 s left", or why it waits. */
+/** "Train 120 / 300 steps, 2 m 12 s left", or why it waits. */
 export function nowLine(run: Run): string {
   const task = currentTask(run);
   if (!task) return run.waitingReason;
@@ -20,7 +20,7 @@ export function nowLine(run: Run): string {
   const { progress } = task;
   if (task.state === TaskState.QUEUED) parts.push(task.waitingReason || run.waitingReason || "waits");
   else if (progress && progress.total > 0n) {
-    parts.push(`${progress.done} / ${progress.total} ${progress.unit}`);
+    parts.push(formatDone(progress.done, progress.total, progress.unit));
     if (progress.etaS >= 0) parts.push(`${formatDuration(progress.etaS)} left`);
   }
   return parts.filter(Boolean).join(" · ");

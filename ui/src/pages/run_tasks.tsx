@@ -1,7 +1,7 @@
 // The tasks of a run: their graph, what runs now with rate and time left, and one task's attempts.
 import { CloseOutlined } from "@ant-design/icons";
 import { Button, Progress } from "antd";
-import { formatCount, formatDuration, formatNumber } from "@/base/format";
+import { formatDone, formatDuration, formatNumber } from "@/base/format";
 import { withoutImplied } from "@/base/graph_layout";
 import { type Run, type Task, TaskState } from "@/gen/slipway/v1/run_pb";
 import { NodeLink } from "@/pages/pickers";
@@ -68,7 +68,7 @@ export function RunProgress({ run, metrics }: { run: Run; metrics: RunMetrics })
           {progress && (
             <Figure
               label={progress.phase || "Progress"}
-              value={`${formatCount(progress.done)}${known ? ` / ${formatCount(progress.total)}` : ""} ${progress.unit}`}
+              value={formatDone(progress.done, progress.total, progress.unit)}
             />
           )}
           {known && progress.etaS >= 0 && <Figure label="Time left" value={formatDuration(progress.etaS)} />}

@@ -115,11 +115,8 @@ function OneParameter({ parameter, value, setValue, violations, strict }: OnePar
       onChange={setValue}
       wrong={
         said &&
-        violations.map((violation, index) => (
-          <div key={index}>
-            {withAdvice(violation.message, violation.advice)}
-          </div>
-        ))
+        violations.length > 0 &&
+        violations.map((violation, index) => <div key={index}>{withAdvice(violation.message, violation.advice)}</div>)
       }
       options={choice?.options ?? []}
       optionsLoading={choice?.loading ?? false}

@@ -102,9 +102,14 @@ export function Chart(props: ChartProps) {
           })}
         </div>
         {zoom && (
-          <Button size="small" type="text" icon={<ZoomOutOutlined />} onClick={() => setZoom(null)}>
-            Whole range
-          </Button>
+          <Button
+            size="small"
+            type="text"
+            icon={<ZoomOutOutlined />}
+            aria-label="Whole range"
+            title="Whole range"
+            onClick={() => setZoom(null)}
+          />
         )}
         {smoothable && (
           <Dropdown

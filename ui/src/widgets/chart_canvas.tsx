@@ -146,7 +146,7 @@ export default function ChartCanvas(props: CanvasProps) {
       // One point alone would draw nothing.
       const single = line.shown.length === 1 ? { showSymbol: true, symbolSize: 5 } : {};
       if (!smoothed) return [{ ...shown, ...single }];
-      const raw = { ...look, id: `raw:${line.name}`, z: 2, silent: true, data: data(line.raw), lineStyle: { color, width: 1, opacity: 0.3 * opacity } };
+      const raw = { ...look, id: `raw:${line.name}`, z: 2, silent: true, symbol: "none", data: data(line.raw), lineStyle: { color, width: 1, opacity: 0.3 * opacity } };
       return [raw, { ...shown, ...single }];
     });
     chart.current?.setOption({ series }, { replaceMerge: ["series"] });
