@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <csignal>
@@ -147,6 +148,16 @@ std::string with_port(const std::string& address, int port) {
   return address.substr(0, address.rfind(':') + 1) + std::to_string(port);
 }
 
+// The address that people type: this machine's name where it listens on all addresses.
+std::string address_for_people(const std::string& address) {
+  std::string host;
+  uint16_t port = 0;
+  if (!web::split_address(address, host, port) || (host != "0.0.0.0" && host != "::")) return address;
+  char name[256] = {};
+  if (gethostname(name, sizeof name - 1) != 0) return address;
+  return std::string(name) + ":" + std::to_string(port);
+}
+
 // Blocks until SIGTERM or SIGINT. They are blocked in all threads, which are started after block_signals.
 sigset_t block_signals() {
   std::signal(SIGPIPE, SIG_IGN);
@@ -274,7 +285,7 @@ absl::Status serve(const Flags& flags) {
   auto web_server = web::WebServer::listen({flags.web_listen, certificate, key});
   if (!web_server.ok()) return web_server.status();
   const std::string web_address = with_port(flags.web_listen, (*web_server)->port());
-  const std::string web_url = (tls ? "https://" : "http://") + web_address;
+  const std::string web_url = (tls ? "https://" : "http://") + address_for_people(web_address);
 
   Adapters adapters(services, artifact_store, {SLIPWAY_VERSION, web_url, tls, [&] {
                                                  std::error_code ignored;

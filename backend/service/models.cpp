@@ -135,7 +135,11 @@ absl::StatusOr<Lineage> Models::lineage(const std::string& reference) {
   if (reference.empty()) return missing("id", "the id");
   return database_.read([&](store::Connection& connection) -> absl::StatusOr<Lineage> {
     std::string start = reference;
-    if (const auto version = store::find_model_version(connection, reference)) start = version->id;
+    if (const auto version = store::find_model_version(connection, reference)) {
+      start = version->id;
+    } else if (const auto dataset = store::find_dataset_version(connection, reference)) {
+      start = dataset->id;
+    }
     auto first = store::find_lineage_node(connection, start);
     if (!first) return base::not_found("model version, dataset version, run or deployment", reference);
     Lineage result;

@@ -110,6 +110,19 @@ TEST_F(DatasetTest, APreviewShowsWhatTheModelWouldSeeAndLearn) {
   EXPECT_TRUE(preview->rows[1].tokens.empty());
 }
 
+TEST_F(DatasetTest, WhatNothingNamesIsCollectedAndTheRestStays) {
+  const auto kept = datasets_.import("faq", put({{"faq.jsonl", R"({"text":"a"})"}}), {}, "");
+  ASSERT_TRUE(kept.ok()) << kept.status();
+  const std::string refused = put({{"broken.jsonl", "{"}});
+  EXPECT_FALSE(datasets_.import("broken", refused, {}, "").ok());
+  EXPECT_TRUE(store_.list_older_than(60'000).empty());
+  const auto all = store_.list_older_than(-60'000);
+  EXPECT_EQ(all.size(), 2U);
+  remove_unused_artifacts(*database_, store_, all);
+  EXPECT_TRUE(store_.get(kept->artifact_id).ok());
+  EXPECT_EQ(store_.get(refused).status().code(), StatusCode::kNotFound);
+}
+
 TEST_F(DatasetTest, APreviewPagesAndSaysWhatIsWrongWithTheMapping) {
   std::string rows;
   for (int i = 0; i < 20; ++i) rows += "{\"foo\":\"" + std::to_string(i) + "\"}\n";
