@@ -39,7 +39,8 @@ absl::StatusOr<Catalogue> Catalogue::load(const std::filesystem::path& folder) {
   for (size_t i = 0; i < workflows.size(); ++i) {
     for (size_t j = i + 1; j < workflows.size(); ++j) {
       if (workflows[i].name != workflows[j].name) continue;
-      problems += (problems.empty() ? "" : "\n") + folder.string() + ": two workflows have the name " + workflows[i].name;
+      problems +=
+          (problems.empty() ? "" : "\n") + folder.string() + ": two workflows have the name " + workflows[i].name;
     }
   }
   if (!problems.empty()) {
@@ -49,7 +50,8 @@ absl::StatusOr<Catalogue> Catalogue::load(const std::filesystem::path& folder) {
 }
 
 const Workflow* Catalogue::find(const std::string& name) const {
-  const auto found = std::find_if(workflows_.begin(), workflows_.end(), [&](const Workflow& w) { return w.name == name; });
+  const auto found =
+      std::find_if(workflows_.begin(), workflows_.end(), [&](const Workflow& w) { return w.name == name; });
   return found == workflows_.end() ? nullptr : &*found;
 }
 

@@ -94,15 +94,19 @@ class Check {
     }
     switch (parameter.type) {
       case ParameterType::kModel:
-      case ParameterType::kDataset: return accept_version(parameter, value);
-      case ParameterType::kString: return value;
-      case ParameterType::kChoice: return accept_choice(parameter, value);
+      case ParameterType::kDataset:
+        return accept_version(parameter, value);
+      case ParameterType::kString:
+        return value;
+      case ParameterType::kChoice:
+        return accept_choice(parameter, value);
       case ParameterType::kBoolean:
         if (value.is_boolean()) return value;
         refuse(parameter, "is neither true nor false", "use true or false");
         return {};
       case ParameterType::kInteger:
-      case ParameterType::kNumber: return accept_number(parameter, value);
+      case ParameterType::kNumber:
+        return accept_number(parameter, value);
     }
     return {};
   }

@@ -67,7 +67,8 @@ class Parser {
       problem_at(exception.mark, exception.msg);
     }
     if (problems_.empty()) return std::move(workflow_);
-    return base::error(absl::StatusCode::kInvalidArgument, problems_, {"INVALID_WORKFLOW", "", "correct " + file_name_});
+    return base::error(absl::StatusCode::kInvalidArgument, problems_,
+                       {"INVALID_WORKFLOW", "", "correct " + file_name_});
   }
 
  private:
@@ -89,7 +90,8 @@ class Parser {
     for (const auto& entry : node) {
       const std::string key = entry.first.IsScalar() ? entry.first.Scalar() : "";
       if (!contains(required, key) && !contains(optional, key)) {
-        problem(entry.first, "unknown key '" + key + "' of " + what + "; known: " + joined(required) + ", " + joined(optional));
+        problem(entry.first,
+                "unknown key '" + key + "' of " + what + "; known: " + joined(required) + ", " + joined(optional));
       }
       if (!seen.insert(key).second) problem(entry.first, "key '" + key + "' of " + what + " is given twice");
     }
@@ -173,7 +175,8 @@ class Parser {
   }
 
   void read_root(const YAML::Node& root) {
-    check_keys(root, "a workflow", {"name", "title", "description", "run_name", "steps", "parameters", "tasks"}, {"results"});
+    check_keys(root, "a workflow", {"name", "title", "description", "run_name", "steps", "parameters", "tasks"},
+               {"results"});
     workflow_.name = identifier(root, "name");
     workflow_.title = text(root, "title");
     workflow_.description = text(root, "description");
@@ -217,7 +220,8 @@ class Parser {
     if (known != kTypes.end()) {
       parameter.type = known->second;
     } else if (node["type"]) {
-      problem(node["type"], "unknown type '" + type + "'; known: model, dataset, string, integer, number, boolean, choice");
+      problem(node["type"],
+              "unknown type '" + type + "'; known: model, dataset, string, integer, number, boolean, choice");
     }
     if (workflow_.find_parameter(parameter.name) != nullptr) {
       problem(node["name"], "parameter '" + parameter.name + "' is declared twice");
@@ -242,7 +246,8 @@ class Parser {
     for (const YAML::Node& choice : node["choices"]) {
       if (!check_keys(choice, "a choice", {"value", "label"}, {"help", "gives"})) continue;
       Json gives = choice["gives"] ? to_json(choice["gives"], 0) : Json();
-      parameter.choices.push_back({text(choice, "value"), text(choice, "label"), text(choice, "help"), std::move(gives)});
+      parameter.choices.push_back(
+          {text(choice, "value"), text(choice, "label"), text(choice, "help"), std::move(gives)});
     }
   }
 
@@ -254,14 +259,22 @@ class Parser {
     if (is_template) return check_references(node, value, nullptr);
     bool good = true;
     switch (parameter.type) {
-      case ParameterType::kInteger: good = value.is_number_integer(); break;
-      case ParameterType::kNumber: good = value.is_number(); break;
-      case ParameterType::kBoolean: good = value.is_boolean(); break;
+      case ParameterType::kInteger:
+        good = value.is_number_integer();
+        break;
+      case ParameterType::kNumber:
+        good = value.is_number();
+        break;
+      case ParameterType::kBoolean:
+        good = value.is_boolean();
+        break;
       case ParameterType::kChoice:
         good = std::any_of(parameter.choices.begin(), parameter.choices.end(),
                            [&](const Choice& choice) { return value == choice.value; });
         break;
-      default: good = value.is_string(); break;
+      default:
+        good = value.is_string();
+        break;
     }
     if (!good) problem(node, "the default is not of type " + std::string(name_of(parameter.type)));
     if (value.is_number() && ((parameter.minimum && value.get<double>() < *parameter.minimum) ||
@@ -339,7 +352,8 @@ class Parser {
     if (!contains(task.needs, need)) task.needs.push_back(need);
   }
 
-  // task: whose template it is; it then needs the tasks that it refers to. Null: tasks may be referred to but not needed.
+  // task: whose template it is; it then needs the tasks that it refers to. Null: tasks may be referred to but not
+  // needed.
   void check_references(const YAML::Node& node, const Json& value, Task* task) {
     const auto references = references_of(value);
     if (!references.ok()) return problem(node, std::string(references.status().message()));
@@ -361,8 +375,9 @@ class Parser {
         check_task_reference(node, reference, parts, task);
         continue;
       }
-      problem(node, "${" + reference + "} is none of run.{id,name,slug}, parameters.NAME, tasks.NAME.artifacts.NAME, "
-                    "tasks.NAME.results.NAME");
+      problem(node, "${" + reference +
+                        "} is none of run.{id,name,slug}, parameters.NAME, tasks.NAME.artifacts.NAME, "
+                        "tasks.NAME.results.NAME");
     }
   }
 

@@ -51,7 +51,8 @@ Json to_json(const Task& task) {
                {"return_files", task.return_files},
                {"inputs", Json::array()},
                {"results", Json::array()}};
-  for (const TaskInput& input : task.inputs) json["inputs"].push_back({{"artifact", input.artifact}, {"path", input.path}});
+  for (const TaskInput& input : task.inputs)
+    json["inputs"].push_back({{"artifact", input.artifact}, {"path", input.path}});
   for (const TaskResult& result : task.results) {
     json["results"].push_back({{"name", result.name}, {"file", result.file}, {"pointer", result.pointer}});
   }

@@ -1,5 +1,5 @@
-// From a workflow and what a person typed to what a run will do: pure functions, called by service/ for the wizard's checks
-// and when a run starts.
+// From a workflow and what a person typed to what a run will do: pure functions, called by service/ for the wizard's
+// checks and when a run starts.
 #pragma once
 
 #include <functional>
@@ -26,7 +26,8 @@ struct CheckedParameters {
   std::string run_name;
 };
 
-// texts: JSON texts by parameter name; a bare word is taken for a string where one is wanted. Everything is checked at once.
+// texts: JSON texts by parameter name; a bare word is taken for a string where one is wanted. Everything is checked at
+// once.
 CheckedParameters check_parameters(const Workflow& workflow, const std::map<std::string, std::string>& texts,
                                    const std::string& run_name, const Resolve& resolve);
 

@@ -1,5 +1,5 @@
-// A workflow: the template of a guided path, as read from its YAML file. One file drives validation, the wizard's form, the
-// command line's flags and what the engines are given. Used by service/.
+// A workflow: the template of a guided path, as read from its YAML file. One file drives validation, the wizard's form,
+// the command line's flags and what the engines are given. Used by service/.
 #pragma once
 
 #include <nlohmann/json.hpp>

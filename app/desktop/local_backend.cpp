@@ -55,8 +55,9 @@ void LocalBackend::start() {
     announce(running);
     return;
   }
-  process_.start(program_, QStringList{QStringLiteral("up"), QStringLiteral("--data"),
-                                       QString::fromStdString(data_.string())} + more_arguments_);
+  process_.start(program_,
+                 QStringList{QStringLiteral("up"), QStringLiteral("--data"), QString::fromStdString(data_.string())} +
+                     more_arguments_);
   polls_left_ = kPolls;
   poll_.start();
 }

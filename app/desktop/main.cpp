@@ -22,9 +22,11 @@ int main(int argc, char** argv) {
   parser.setApplicationDescription(QStringLiteral("Slipway's console in a window of its own."));
   parser.addHelpOption();
   parser.addVersionOption();
-  parser.addOption({QStringLiteral("connect"), QStringLiteral("Open the console at this address."), QStringLiteral("url")});
-  parser.addOption({QStringLiteral("data"), QStringLiteral("Data folder of the local backend."), QStringLiteral("folder"),
-                    QStandardPaths::writableLocation(QStandardPaths::GenericDataLocation) + QStringLiteral("/slipway")});
+  parser.addOption(
+      {QStringLiteral("connect"), QStringLiteral("Open the console at this address."), QStringLiteral("url")});
+  parser.addOption(
+      {QStringLiteral("data"), QStringLiteral("Data folder of the local backend."), QStringLiteral("folder"),
+       QStandardPaths::writableLocation(QStandardPaths::GenericDataLocation) + QStringLiteral("/slipway")});
   parser.process(application);
 
   QSettings settings;

@@ -86,7 +86,8 @@ void MainWindow::open(const Connection& connection) {
     return;
   }
   if (!local_) {
-    local_ = std::make_unique<LocalBackend>(options_.slipway_program, options_.data.toStdString(), options_.up_arguments);
+    local_ =
+        std::make_unique<LocalBackend>(options_.slipway_program, options_.data.toStdString(), options_.up_arguments);
     connect(local_.get(), &LocalBackend::ready, this, [this](const QUrl& url) {
       if (current_.local) show_console(url);
     });
@@ -145,10 +146,10 @@ void MainWindow::forget_connection() {
 
 void MainWindow::import_files(const QString& kind) {
   const bool model = kind == QLatin1String("model");
-  const QStringList files = QFileDialog::getOpenFileNames(
-      this, model ? tr("Import a model") : tr("Import data"), QString(),
-      model ? tr("Models (*.gguf *.safetensors *.json *.jinja *.txt);;All files (*)")
-            : tr("Datasets (*.jsonl);;All files (*)"));
+  const QStringList files =
+      QFileDialog::getOpenFileNames(this, model ? tr("Import a model") : tr("Import data"), QString(),
+                                    model ? tr("Models (*.gguf *.safetensors *.json *.jinja *.txt);;All files (*)")
+                                          : tr("Datasets (*.jsonl);;All files (*)"));
   if (files.isEmpty()) return;
   page_->offer_files(files);
   // The page first has to be there; then its own chooser is opened.

@@ -21,8 +21,8 @@ class SecretStore;
 class SessionKeeper;
 
 struct MainWindowOptions {
-  QString slipway_program;  // starts the local backend
-  QString data;             // its data folder
+  QString slipway_program;   // starts the local backend
+  QString data;              // its data folder
   QStringList up_arguments;  // more of them for `slipway up`
   std::function<void(const QUrl&)> open_outside;
   // Shown when a run ends and the window has not the focus: title, text, and what a click does.

@@ -14,9 +14,12 @@ struct Place {
   const char* title;
   const char* path;
 };
-constexpr Place kPlaces[] = {{"&Home", "/"},          {"&Data", "/data"},
-                             {"&Train", "/train"},    {"&Models", "/models"},
-                             {"D&eployments", "/deployments"}, {"&Nodes", "/nodes"}};
+constexpr Place kPlaces[] = {{"&Home", "/"},
+                             {"&Data", "/data"},
+                             {"&Train", "/train"},
+                             {"&Models", "/models"},
+                             {"D&eployments", "/deployments"},
+                             {"&Nodes", "/nodes"}};
 
 void add_backend_menu(MainWindow& window) {
   QMenu* menu = window.menuBar()->addMenu(MainWindow::tr("&Backend"));

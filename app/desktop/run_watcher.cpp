@@ -56,7 +56,8 @@ void RunWatcher::open() {
   request.setAttribute(QNetworkRequest::CookieLoadControlAttribute, QNetworkRequest::Manual);
   request.setAttribute(QNetworkRequest::CookieSaveControlAttribute, QNetworkRequest::Manual);
   request.setAttribute(QNetworkRequest::RedirectPolicyAttribute, QNetworkRequest::ManualRedirectPolicy);
-  const QByteArray body = QJsonDocument(QJsonObject{{QStringLiteral("cursor"), cursor_}}).toJson(QJsonDocument::Compact);
+  const QByteArray body =
+      QJsonDocument(QJsonObject{{QStringLiteral("cursor"), cursor_}}).toJson(QJsonDocument::Compact);
   reader_ = EnvelopeReader();
   reply_ = network_.post(request, make_envelope(body));
   connect(reply_, &QNetworkReply::readyRead, this, &RunWatcher::on_bytes);

@@ -1,5 +1,5 @@
-// Keeps the console's session cookie in the SecretStore: put back before the page loads, saved when the person signs in,
-// removed when they sign out. The cookie itself never reaches the disk.
+// Keeps the console's session cookie in the SecretStore: put back before the page loads, saved when the person signs
+// in, removed when they sign out. The cookie itself never reaches the disk.
 #pragma once
 
 #include <QByteArray>

@@ -31,8 +31,9 @@ int64_t parse_rfc3339(const std::string& text) {
   std::tm parts{};
   int milliseconds = 0;
   int consumed = 0;
-  const int fields = std::sscanf(text.c_str(), "%4d-%2d-%2dT%2d:%2d:%2d.%3dZ%n", &parts.tm_year, &parts.tm_mon,
-                                 &parts.tm_mday, &parts.tm_hour, &parts.tm_min, &parts.tm_sec, &milliseconds, &consumed);
+  const int fields =
+      std::sscanf(text.c_str(), "%4d-%2d-%2dT%2d:%2d:%2d.%3dZ%n", &parts.tm_year, &parts.tm_mon, &parts.tm_mday,
+                  &parts.tm_hour, &parts.tm_min, &parts.tm_sec, &milliseconds, &consumed);
   if (fields != 7 || consumed != static_cast<int>(text.size())) return -1;
   parts.tm_year -= 1900;
   parts.tm_mon -= 1;

@@ -20,10 +20,11 @@ class Error : public std::runtime_error {
 };
 
 // The usual codes. Others may be made where a reader would search for them.
-inline constexpr char kInvalidSpec[] = "INVALID_SPEC";    // the engine exits with 2
-inline constexpr char kInvalidData[] = "INVALID_DATA";    // a data file; the message names file and line
-inline constexpr char kInvalidModel[] = "INVALID_MODEL";  // a model, tokenizer or adapter file; names file and tensor or key
-inline constexpr char kUnsupported[] = "UNSUPPORTED";     // well-formed but not known here; lists what is
+inline constexpr char kInvalidSpec[] = "INVALID_SPEC";  // the engine exits with 2
+inline constexpr char kInvalidData[] = "INVALID_DATA";  // a data file; the message names file and line
+inline constexpr char kInvalidModel[] =
+    "INVALID_MODEL";  // a model, tokenizer or adapter file; names file and tensor or key
+inline constexpr char kUnsupported[] = "UNSUPPORTED";  // well-formed but not known here; lists what is
 inline constexpr char kNotFound[] = "NOT_FOUND";
 inline constexpr char kDiskFull[] = "DISK_FULL";
 inline constexpr char kIo[] = "IO";

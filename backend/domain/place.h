@@ -1,5 +1,5 @@
-// Which queued attempt goes to which device: first come, first served, one task per device. Pure functions, called by the
-// dispatcher.
+// Which queued attempt goes to which device: first come, first served, one task per device. Pure functions, called by
+// the dispatcher.
 #pragma once
 
 #include <string>

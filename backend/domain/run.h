@@ -1,5 +1,5 @@
-// What happens next in a run: a pure function of its tasks' states. service/ carries the decisions out in the transaction
-// that made the states.
+// What happens next in a run: a pure function of its tasks' states. service/ carries the decisions out in the
+// transaction that made the states.
 #pragma once
 
 #include <string>
@@ -26,12 +26,12 @@ struct RunFacts {
 
 struct Decision {
   enum class Kind {
-    kQueueTask,     // make an attempt: all that it needs is there
-    kDoTask,        // the backend's own work, now
-    kSkipTask,      // `because`: the task that keeps it from running
-    kCancelTask,    // it has no running attempt: it is cancelled at once
-    kStopTask,      // ask its running attempt to save and leave
-    kSetRunState,   // to `run_state`
+    kQueueTask,    // make an attempt: all that it needs is there
+    kDoTask,       // the backend's own work, now
+    kSkipTask,     // `because`: the task that keeps it from running
+    kCancelTask,   // it has no running attempt: it is cancelled at once
+    kStopTask,     // ask its running attempt to save and leave
+    kSetRunState,  // to `run_state`
   };
   Kind kind;
   std::string task;
@@ -47,8 +47,8 @@ std::vector<Decision> advance_run(const RunFacts& run);
 
 // What an attempt's end means for its task.
 struct TaskResult {
-  TaskState state;       // kPending: it is tried again, with a new attempt
-  bool lost = false;     // counts against the tries after a loss
+  TaskState state;    // kPending: it is tried again, with a new attempt
+  bool lost = false;  // counts against the tries after a loss
 };
 inline constexpr int kTriesAfterLoss = 3;
 // losses: how many attempts of the task were lost or stopped without having been asked, this one included.

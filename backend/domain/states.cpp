@@ -5,7 +5,7 @@
 namespace slipway::domain {
 namespace {
 
-constexpr std::array<std::string_view, 6> kRunNames = {"queued", "running", "succeeded",
+constexpr std::array<std::string_view, 6> kRunNames = {"queued", "running",    "succeeded",
                                                        "failed", "cancelling", "cancelled"};
 constexpr std::array<std::string_view, 7> kTaskNames = {"pending", "queued",    "running", "succeeded",
                                                         "failed",  "cancelled", "skipped"};

@@ -34,8 +34,8 @@ std::vector<size_t> thin(const std::vector<XY>& points, size_t max_points) {
     size_t best = begin;
     double best_area = -1;
     for (size_t i = begin; i < end; ++i) {
-      const double area = std::abs((before.x - mean.x) * (points[i].y - before.y) -
-                                   (before.x - points[i].x) * (mean.y - before.y));
+      const double area =
+          std::abs((before.x - mean.x) * (points[i].y - before.y) - (before.x - points[i].x) * (mean.y - before.y));
       if (area > best_area) {
         best_area = area;
         best = i;

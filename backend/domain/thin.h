@@ -1,5 +1,5 @@
-// Thins a series of points for a chart by largest triangle, three buckets (Steinarsson 2013): keeps the first, the last,
-// and from each bucket between the point that makes the largest triangle with its neighbours.
+// Thins a series of points for a chart by largest triangle, three buckets (Steinarsson 2013): keeps the first, the
+// last, and from each bucket between the point that makes the largest triangle with its neighbours.
 #pragma once
 
 #include <cstddef>

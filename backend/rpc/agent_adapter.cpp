@@ -53,12 +53,24 @@ service::AttemptReport from_proto(const v1::AttemptStatus& message) {
   service::AttemptReport report;
   report.attempt_id = message.attempt_id();
   switch (message.state()) {
-    case v1::AttemptStatus::STATE_RUNNING: report.state = State::kRunning; break;
-    case v1::AttemptStatus::STATE_UPLOADING: report.state = State::kUploading; break;
-    case v1::AttemptStatus::STATE_SUCCEEDED: report.state = State::kSucceeded; break;
-    case v1::AttemptStatus::STATE_FAILED: report.state = State::kFailed; break;
-    case v1::AttemptStatus::STATE_STOPPED: report.state = State::kStopped; break;
-    default: report.state = State::kPreparing; break;
+    case v1::AttemptStatus::STATE_RUNNING:
+      report.state = State::kRunning;
+      break;
+    case v1::AttemptStatus::STATE_UPLOADING:
+      report.state = State::kUploading;
+      break;
+    case v1::AttemptStatus::STATE_SUCCEEDED:
+      report.state = State::kSucceeded;
+      break;
+    case v1::AttemptStatus::STATE_FAILED:
+      report.state = State::kFailed;
+      break;
+    case v1::AttemptStatus::STATE_STOPPED:
+      report.state = State::kStopped;
+      break;
+    default:
+      report.state = State::kPreparing;
+      break;
   }
   if (message.has_exit_code()) report.exit_code = message.exit_code();
   report.signal = message.signal();
@@ -71,8 +83,12 @@ service::AttemptReport from_proto(const v1::AttemptStatus& message) {
 }
 
 service::LineBatch from_proto(const v1::AttemptLines& message) {
-  return {message.attempt_id(), message.file(), message.offset(), message.end_offset(),
-          {message.lines().begin(), message.lines().end()}, to_ms(message.time())};
+  return {message.attempt_id(),
+          message.file(),
+          message.offset(),
+          message.end_offset(),
+          {message.lines().begin(), message.lines().end()},
+          to_ms(message.time())};
 }
 
 class SessionReactor;
@@ -203,14 +219,16 @@ class SessionReactor final : public grpc::ServerBidiReactor<AgentMessage, Backen
         said_hello_ = true;
         return nodes_.open(node_id_, from_proto(message.hello().facts()), attempts, link_);
       }
-      case AgentMessage::kSample: return nodes_.take_sample(node_id_, from_proto(message.sample()));
+      case AgentMessage::kSample:
+        return nodes_.take_sample(node_id_, from_proto(message.sample()));
       case AgentMessage::kLines:
         if (said_hello_) nodes_.take_lines(node_id_, from_proto(message.lines()), link_);
         return;
       case AgentMessage::kStatus:
         if (said_hello_) nodes_.take_report(node_id_, from_proto(message.status()), link_);
         return;
-      case AgentMessage::MESSAGE_NOT_SET: return;  // of a newer agent
+      case AgentMessage::MESSAGE_NOT_SET:
+        return;  // of a newer agent
     }
   }
 

@@ -55,13 +55,17 @@ bool fill_metric(const std::string& run_id, const store::RunEvent& event, v1::Me
   return true;
 }
 
-// One watcher. The store is read on a worker, one reader at a time; messages are written one after the other. It is held by
-// itself (self_) while the stream lives, and by the worker while that reads.
+// One watcher. The store is read on a worker, one reader at a time; messages are written one after the other. It is
+// held by itself (self_) while the stream lives, and by the worker while that reads.
 class WatchReactor final : public grpc::ServerWriteReactor<WatchResponse> {
  public:
   WatchReactor(grpc::CallbackServerContext* context, Gate gate, service::Watches& watches, service::WatchQuery query,
                std::string cursor, int keep_alive_ms)
-      : gate_(gate), watches_(watches), query_(std::move(query)), cursor_(std::move(cursor)), keep_alive_ms_(keep_alive_ms) {
+      : gate_(gate),
+        watches_(watches),
+        query_(std::move(query)),
+        cursor_(std::move(cursor)),
+        keep_alive_ms_(keep_alive_ms) {
     self_ = std::shared_ptr<WatchReactor>(this);
     gate_.workers.post([self = self_, context] { self->begin(context); });
   }

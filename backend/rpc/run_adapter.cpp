@@ -67,8 +67,8 @@ grpc::ServerUnaryReactor* RunAdapter::ListMetrics(grpc::CallbackServerContext* c
                                                   const v1::ListMetricsRequest* request,
                                                   v1::ListMetricsResponse* response) {
   return unary(context, gate_, [=, this]() -> absl::Status {
-    const auto all = runs_.metrics(request->run_id(), request->task(), {request->names().begin(), request->names().end()},
-                                   request->max_points());
+    const auto all = runs_.metrics(request->run_id(), request->task(),
+                                   {request->names().begin(), request->names().end()}, request->max_points());
     if (!all.ok()) return all.status();
     for (const service::MetricSeries& series : *all) {
       v1::MetricSeries* added = response->add_series();
@@ -89,9 +89,8 @@ grpc::ServerUnaryReactor* RunAdapter::ListLogLines(grpc::CallbackServerContext* 
                                                    const v1::ListLogLinesRequest* request,
                                                    v1::ListLogLinesResponse* response) {
   return unary(context, gate_, [=, this]() -> absl::Status {
-    const auto result =
-        runs_.log({request->run_id(), request->task(), request->after_cursor(), request->before_cursor(), request->tail(),
-                   request->limit(), request->search()});
+    const auto result = runs_.log({request->run_id(), request->task(), request->after_cursor(),
+                                   request->before_cursor(), request->tail(), request->limit(), request->search()});
     if (!result.ok()) return result.status();
     for (const store::LogLine& line : result->lines) fill(line, response->add_lines());
     response->set_total(result->total);

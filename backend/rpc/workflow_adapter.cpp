@@ -32,7 +32,8 @@ void fill_workflow(const workflows::Workflow& workflow, v1::Workflow* message) {
   message->set_name(workflow.name);
   message->set_title(workflow.title);
   message->set_description(workflow.description);
-  for (const workflows::Parameter& parameter : workflow.parameters) fill_parameter(parameter, message->add_parameters());
+  for (const workflows::Parameter& parameter : workflow.parameters)
+    fill_parameter(parameter, message->add_parameters());
   for (const workflows::Task& task : workflow.tasks) {
     v1::WorkflowTask* added = message->add_tasks();
     added->set_name(task.name);
@@ -71,8 +72,8 @@ grpc::ServerUnaryReactor* WorkflowAdapter::GetWorkflow(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* WorkflowAdapter::PlanRun(grpc::CallbackServerContext* context,
                                                    const v1::PlanRunRequest* request, v1::PlanRunResponse* response) {
   return unary(context, gate_, [=, this]() -> absl::Status {
-    const auto preview = plans_.preview(request->workflow(), {request->parameters().begin(), request->parameters().end()},
-                                        request->name());
+    const auto preview = plans_.preview(request->workflow(),
+                                        {request->parameters().begin(), request->parameters().end()}, request->name());
     if (!preview.ok()) return preview.status();
     for (const base::FieldViolation& violation : preview->violations) {
       v1::FieldViolation* added = response->add_violations();

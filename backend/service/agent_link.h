@@ -101,7 +101,8 @@ struct StartOrder {
   int32_t restarts = 0;
 };
 
-// The connection to one agent. Implemented by rpc/. Any thread; nothing blocks; after the connection's end all is dropped.
+// The connection to one agent. Implemented by rpc/. Any thread; nothing blocks; after the connection's end all is
+// dropped.
 class AgentLink {
  public:
   virtual ~AgentLink() = default;

@@ -1,5 +1,5 @@
-// Moves runs and deployments on: carries out what domain/ decides, inside the transaction that changed a state. Called by
-// the services of runs, deployments and agents on the writer's thread; holds no state of its own.
+// Moves runs and deployments on: carries out what domain/ decides, inside the transaction that changed a state. Called
+// by the services of runs, deployments and agents on the writer's thread; holds no state of its own.
 #pragma once
 
 #include <string>

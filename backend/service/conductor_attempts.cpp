@@ -93,11 +93,13 @@ void put_progress(store::Transaction& transaction, const store::Attempt& attempt
 
 }  // namespace
 
-absl::Status Conductor::report(store::Transaction& transaction, const store::Attempt& known, const AttemptReport& report) {
+absl::Status Conductor::report(store::Transaction& transaction, const store::Attempt& known,
+                               const AttemptReport& report) {
   if (is_final(known.state)) return absl::OkStatus();
   using State = AttemptReport::State;
   switch (report.state) {
-    case State::kPreparing: return absl::OkStatus();
+    case State::kPreparing:
+      return absl::OkStatus();
     case State::kRunning:
     case State::kUploading: {
       if (known.state == AttemptState::kRunning) return absl::OkStatus();
@@ -109,9 +111,12 @@ absl::Status Conductor::report(store::Transaction& transaction, const store::Att
       transaction.changed("run", attempt.run_id, attempt.run_id);
       return absl::OkStatus();
     }
-    case State::kSucceeded: return end_attempt(transaction, known, AttemptState::kSucceeded, report);
-    case State::kFailed: return end_attempt(transaction, known, AttemptState::kFailed, report);
-    case State::kStopped: return end_attempt(transaction, known, AttemptState::kStopped, report);
+    case State::kSucceeded:
+      return end_attempt(transaction, known, AttemptState::kSucceeded, report);
+    case State::kFailed:
+      return end_attempt(transaction, known, AttemptState::kFailed, report);
+    case State::kStopped:
+      return end_attempt(transaction, known, AttemptState::kStopped, report);
   }
   return absl::OkStatus();
 }
@@ -164,8 +169,8 @@ absl::Status Conductor::end_task_attempt(store::Transaction& transaction, const 
   task.state = result.state;
   task.waiting_reason.clear();
   note(transaction, attempt.run_id, task.id, attempt.id, "attempt",
-       "attempt " + std::to_string(attempt.number) + " of task " + task.name + " " + std::string(name_of(attempt.state)) +
-           (attempt.error.message.empty() ? "" : ": " + attempt.error.message));
+       "attempt " + std::to_string(attempt.number) + " of task " + task.name + " " +
+           std::string(name_of(attempt.state)) + (attempt.error.message.empty() ? "" : ": " + attempt.error.message));
   if (task.state == TaskState::kSucceeded) {
     const auto results = read_results(workflows::task_from_json(Json::parse(task.plan)), report);
     if (results.ok()) {

@@ -175,7 +175,8 @@ absl::Status Conductor::advance_deployment(store::Transaction& transaction, cons
       const absl::Status queued = queue_replica(transaction, *deployment);
       if (queued.ok()) continue;
       deployment->state = DeploymentState::kFailed;
-      deployment->error = {base::detail_of(queued).reason, std::string(queued.message()), base::detail_of(queued).advice};
+      deployment->error = {base::detail_of(queued).reason, std::string(queued.message()),
+                           base::detail_of(queued).advice};
       break;
     }
     if (replica && (decision.stop_replica || decision.drop_replica)) {

@@ -77,9 +77,15 @@ absl::Status Conductor::advance_run(store::Transaction& transaction, const std::
       store::Task task = store::find_task_by_name(connection, run_id, decision.task).value();
       absl::Status status;
       switch (decision.kind) {
-        case Decision::Kind::kQueueTask: status = queue_task(transaction, *run, std::move(task)); break;
-        case Decision::Kind::kDoTask: status = do_task(transaction, *run, std::move(task)); break;
-        case Decision::Kind::kCancelTask: cancel_task(transaction, task); break;
+        case Decision::Kind::kQueueTask:
+          status = queue_task(transaction, *run, std::move(task));
+          break;
+        case Decision::Kind::kDoTask:
+          status = do_task(transaction, *run, std::move(task));
+          break;
+        case Decision::Kind::kCancelTask:
+          cancel_task(transaction, task);
+          break;
         case Decision::Kind::kSkipTask:
           task.state = TaskState::kSkipped;
           task.waiting_reason = "task " + decision.because + " did not succeed";
@@ -88,7 +94,8 @@ absl::Status Conductor::advance_run(store::Transaction& transaction, const std::
         case Decision::Kind::kStopTask:
           if (!stop_task(transaction, task)) continue;  // it has been asked already
           break;
-        case Decision::Kind::kSetRunState: break;
+        case Decision::Kind::kSetRunState:
+          break;
       }
       if (!status.ok()) return status;
       changed = true;
@@ -98,7 +105,8 @@ absl::Status Conductor::advance_run(store::Transaction& transaction, const std::
     if (!changed) return absl::OkStatus();
     transaction.changed("run", run_id, run_id);
   }
-  return base::error(absl::StatusCode::kInternal, "run " + run_id + " does not come to rest", {"INTERNAL", "", "report this"});
+  return base::error(absl::StatusCode::kInternal, "run " + run_id + " does not come to rest",
+                     {"INTERNAL", "", "report this"});
 }
 
 absl::Status Conductor::queue_task(store::Transaction& transaction, const store::Run& run, store::Task task) {
@@ -119,8 +127,9 @@ absl::Status Conductor::queue_task(store::Transaction& transaction, const store:
   for (const workflows::TaskInput& input : plan.inputs) {
     const auto artifact = workflows::fill_in(input.artifact, scope);
     if (!artifact.ok() || !artifact->is_string()) {
-      fail_task(transaction, task,
-                {"INPUT_MISSING", "the input " + input.path + " of task " + task.name + " is not there", "retry the run"});
+      fail_task(
+          transaction, task,
+          {"INPUT_MISSING", "the input " + input.path + " of task " + task.name + " is not there", "retry the run"});
       return absl::OkStatus();
     }
     order["inputs"].push_back({{"artifact_id", *artifact}, {"path", input.path}});
@@ -145,8 +154,8 @@ absl::Status Conductor::queue_task(store::Transaction& transaction, const store:
   task.progress_eta_s = -1;
   store::update_task(connection, task);
   store::update_task_progress(connection, task);
-  note(transaction, run.id, task.id, attempt.id, "task", "task " + task.name + " queued, attempt " +
-                                                             std::to_string(attempt.number));
+  note(transaction, run.id, task.id, attempt.id, "task",
+       "task " + task.name + " queued, attempt " + std::to_string(attempt.number));
   return absl::OkStatus();
 }
 
@@ -170,7 +179,8 @@ absl::Status Conductor::do_task(store::Transaction& transaction, store::Run& run
   } else if (plan.kind == "deploy") {
     status = deploy_model(transaction, run, *with, task);
   } else {
-    status = base::failed_precondition("UNKNOWN_TASK", "this slipwayd does not know tasks of kind " + plan.kind, "update it");
+    status = base::failed_precondition("UNKNOWN_TASK", "this slipwayd does not know tasks of kind " + plan.kind,
+                                       "update it");
   }
   if (!status.ok()) {
     connection.exec("ROLLBACK TO task; RELEASE task");
@@ -191,14 +201,14 @@ absl::StatusOr<bool> Conductor::gate(const Json& with, store::Task& task) {
   const Json value = with.value("value", Json()), below = with.value("below", Json());
   const std::string name = with.value("name", "the value");
   if (!value.is_number() || !below.is_number()) {
-    return base::failed_precondition("RESULT_MISSING", "the gate has no numbers to compare", "look at the tasks before it");
+    return base::failed_precondition("RESULT_MISSING", "the gate has no numbers to compare",
+                                     "look at the tasks before it");
   }
   task.results = Json{{"value", value}, {"below", below}}.dump();
   if (value.get<double>() < below.get<double>()) return true;
-  return base::failed_precondition("GATE_NOT_PASSED",
-                                   name + " is " + in_words(value.get<double>()) + ", not below " +
-                                       in_words(below.get<double>()),
-                                   with.value("advice", ""));
+  return base::failed_precondition(
+      "GATE_NOT_PASSED", name + " is " + in_words(value.get<double>()) + ", not below " + in_words(below.get<double>()),
+      with.value("advice", ""));
 }
 
 absl::Status Conductor::register_model(store::Transaction& transaction, store::Run& run, const Json& with,
@@ -223,7 +233,8 @@ absl::Status Conductor::register_model(store::Transaction& transaction, store::R
 
 absl::Status Conductor::deploy_model(store::Transaction& transaction, store::Run& run, const Json& with,
                                      store::Task& task) {
-  const auto id = deploy(transaction, {with.at("name"), with.at("model_version"), with.value("dtype", ""), run.id}, true);
+  const auto id =
+      deploy(transaction, {with.at("name"), with.at("model_version"), with.value("dtype", ""), run.id}, true);
   if (!id.ok()) return id.status();
   run.deployment_id = *id;
   task.results = Json{{"deployment", *id}}.dump();

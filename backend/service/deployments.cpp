@@ -130,8 +130,12 @@ absl::StatusOr<std::vector<ServedDeployment>> Deployments::list_served() {
           served.address = address_of(deployment.url);
           break;
         case DeploymentState::kQueued:
-        case DeploymentState::kStarting: served.state = ServedDeployment::State::kStarting; break;
-        default: served.state = ServedDeployment::State::kUnavailable; break;
+        case DeploymentState::kStarting:
+          served.state = ServedDeployment::State::kStarting;
+          break;
+        default:
+          served.state = ServedDeployment::State::kUnavailable;
+          break;
       }
       if (served.state != ServedDeployment::State::kReady) served.reason = reason_of(deployment);
       all.push_back(std::move(served));

@@ -1,5 +1,5 @@
-// Deployments: what is served under which name. Called by the adapter of DeploymentService and, through ServedModels, by
-// the gateway of web/. Any thread.
+// Deployments: what is served under which name. Called by the adapter of DeploymentService and, through ServedModels,
+// by the gateway of web/. Any thread.
 #pragma once
 
 #include <functional>

@@ -1,5 +1,6 @@
-// The dispatcher: the thread of Nodes that watches who is there, gives queued attempts to devices, and tells agents what to
-// start, stop and release. It looks at the store each time, so nothing is lost when the backend or an agent dies in between.
+// The dispatcher: the thread of Nodes that watches who is there, gives queued attempts to devices, and tells agents
+// what to start, stop and release. It looks at the store each time, so nothing is lost when the backend or an agent
+// dies in between.
 #include <spdlog/spdlog.h>
 
 #include <chrono>
@@ -110,7 +111,8 @@ void Nodes::dispatch() {
       const auto seen_at = last_seen.find(node.id);
       const int64_t last = seen_at != last_seen.end() ? seen_at->second : started_at_ms_;
       if (node.online && now_ms - last > options_.offline_after_ms) return true;
-      if (!node.online && now_ms - last > options_.lost_after_ms && !store::active_attempts(connection, node.id).empty()) {
+      if (!node.online && now_ms - last > options_.lost_after_ms &&
+          !store::active_attempts(connection, node.id).empty()) {
         return true;
       }
     }
@@ -256,8 +258,8 @@ void Nodes::send_orders() {
 
 absl::Status Nodes::tidy(store::Transaction& transaction) {
   const int64_t now_ms = transaction.now_ms();
-  store::prune_samples(transaction.connection(), now_ms - options_.keep_samples_ms, now_ms - options_.keep_all_samples_ms,
-                       options_.sample_stride_ms);
+  store::prune_samples(transaction.connection(), now_ms - options_.keep_samples_ms,
+                       now_ms - options_.keep_all_samples_ms, options_.sample_stride_ms);
   store::release_old_work(transaction.connection(), now_ms - options_.keep_work_ms);
   return absl::OkStatus();
 }

@@ -1,5 +1,5 @@
-// What runs and deployments need from the registry of models and datasets. Implemented by the registry's services, called
-// by RunService, WorkflowService and DeploymentService inside their own reads and writes.
+// What runs and deployments need from the registry of models and datasets. Implemented by the registry's services,
+// called by RunService, WorkflowService and DeploymentService inside their own reads and writes.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,8 @@ struct ModelVersionFacts {
   std::string model_name;
   std::string label;  // name@version
   std::string artifact_id;
-  // Where the model is inside the artifact: empty for its root (a Hugging Face or PEFT folder), or the .gguf file's name.
+  // Where the model is inside the artifact: empty for its root (a Hugging Face or PEFT folder), or the .gguf file's
+  // name.
   std::string path;
   bool adapter = false;
   std::string base_version_id;  // for an adapter
@@ -30,8 +31,8 @@ struct DatasetVersionFacts {
   std::string dataset_name;
   std::string label;  // name@version
   std::string artifact_id;
-  std::string path;    // the JSONL file inside the artifact
-  std::string format;  // messages, prompt_completion, alpaca, sharegpt, text
+  std::string path;                          // the JSONL file inside the artifact
+  std::string format;                        // messages, prompt_completion, alpaca, sharegpt, text
   std::map<std::string, std::string> roles;  // role -> column
   int64_t row_count = 0;
 };

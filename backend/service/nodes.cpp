@@ -22,7 +22,8 @@ const char* const kFiles[] = {"events", "stdout", "stderr"};
 
 absl::Status check_facts(const NodeFacts& facts) {
   if (facts.name.empty() || facts.name.size() > kMaxTextBytes) {
-    return base::invalid_argument("facts.name", "the node has no name, or a name over 1,000 bytes", "set the host's name");
+    return base::invalid_argument("facts.name", "the node has no name, or a name over 1,000 bytes",
+                                  "set the host's name");
   }
   if (facts.devices.size() > kMaxDevices) {
     return base::invalid_argument("facts.devices", "more than 256 devices", "update slipway-agent");
@@ -185,7 +186,8 @@ absl::Status Nodes::reconcile(store::Transaction& transaction, const std::string
     if (!status.ok()) return status;
     // Given up here while the node was away: another attempt has its place, and this one must not go on.
     if (is_final(attempt->state)) ended_here.push_back(attempt->id);
-    for (const char* file : kFiles) positions.push_back({attempt->id, file, store::file_end(connection, attempt->id, file)});
+    for (const char* file : kFiles)
+      positions.push_back({attempt->id, file, store::file_end(connection, attempt->id, file)});
   }
   for (const store::Attempt& attempt : store::active_attempts(connection, node_id)) {
     // One that was given out but never seen there is given out again.
@@ -237,7 +239,8 @@ void Nodes::take_lines(const std::string& node_id, LineBatch batch, std::shared_
       [=, this](const absl::Status& status) {
         if (!status.ok()) {
           // Not acknowledged: the agent sends it again in its next session.
-          spdlog::error("lines not stored attempt={} file={} error={}", kept->attempt_id, kept->file, status.ToString());
+          spdlog::error("lines not stored attempt={} file={} error={}", kept->attempt_id, kept->file,
+                        status.ToString());
           return link->close(std::string(status.message()));
         }
         link->acknowledge({kept->attempt_id, kept->file, *stored});

@@ -112,10 +112,10 @@ class Nodes : public NodeTokens {
   const NodeOptions options_;
   const int64_t started_at_ms_;
 
-  std::mutex mutex_;  // guards what follows up to the thread
-  std::map<std::string, Session> sessions_;         // by node
-  std::map<std::string, int64_t> last_seen_ms_;     // by node
-  std::set<std::string> standing_join_tokens_;      // SHA-256
+  std::mutex mutex_;                             // guards what follows up to the thread
+  std::map<std::string, Session> sessions_;      // by node
+  std::map<std::string, int64_t> last_seen_ms_;  // by node
+  std::set<std::string> standing_join_tokens_;   // SHA-256
   bool woken_ = true;
   bool closing_ = false;
   std::condition_variable wake_;

@@ -12,13 +12,15 @@ namespace {
 using workflows::Json;
 
 Json json_of(const ModelVersionFacts& facts) {
-  return {{"id", facts.id},     {"name", facts.model_name}, {"label", facts.label}, {"artifact_id", facts.artifact_id},
-          {"path", facts.path}, {"context_length", facts.context_length}};
+  return {{"id", facts.id},       {"name", facts.model_name},
+          {"label", facts.label}, {"artifact_id", facts.artifact_id},
+          {"path", facts.path},   {"context_length", facts.context_length}};
 }
 
 Json json_of(const DatasetVersionFacts& facts) {
-  return {{"id", facts.id},           {"name", facts.dataset_name}, {"label", facts.label}, {"artifact_id", facts.artifact_id},
-          {"path", facts.path},       {"format", facts.format},     {"roles", facts.roles}, {"row_count", facts.row_count}};
+  return {
+      {"id", facts.id},     {"name", facts.dataset_name}, {"label", facts.label}, {"artifact_id", facts.artifact_id},
+      {"path", facts.path}, {"format", facts.format},     {"roles", facts.roles}, {"row_count", facts.row_count}};
 }
 
 // Names that tasks will register or serve, checked now rather than after an hour of training.
@@ -79,7 +81,8 @@ PlannedRun plan_run(const workflows::Workflow& workflow, const std::map<std::str
     plan.tasks = *std::move(tasks);
     check_names(plan, registry, connection);
   } else {
-    plan.checked.violations.push_back({"workflow", std::string(tasks.status().message()), "correct the workflow's YAML"});
+    plan.checked.violations.push_back(
+        {"workflow", std::string(tasks.status().message()), "correct the workflow's YAML"});
   }
   return plan;
 }

@@ -45,14 +45,14 @@ absl::StatusOr<std::string> Runs::start_in(store::Transaction& transaction, cons
   if (!request.idempotency_key.empty()) {
     if (const auto known = store::find_run_by_key(connection, request.idempotency_key)) {
       if (known->request_hash == hash_of(request)) return known->id;
-      return base::error(absl::StatusCode::kAlreadyExists,
-                         "the idempotency key was used for another run, " + known->id,
+      return base::error(absl::StatusCode::kAlreadyExists, "the idempotency key was used for another run, " + known->id,
                          {"IDEMPOTENCY_KEY_REUSED", "idempotency_key", "use a new key for a new run"});
     }
   }
   const workflows::Workflow* workflow = catalogue_.find(request.workflow);
   if (workflow == nullptr) {
-    return base::invalid_argument("workflow", "workflow '" + request.workflow + "' does not exist", "list the workflows");
+    return base::invalid_argument("workflow", "workflow '" + request.workflow + "' does not exist",
+                                  "list the workflows");
   }
   PlannedRun plan = plan_run(*workflow, request.parameters, request.name, registry_, connection);
   if (request.idempotency_key.size() > kMaxKeyBytes) {
@@ -75,7 +75,8 @@ absl::StatusOr<std::string> Runs::start_in(store::Transaction& transaction, cons
   run.created_at_ms = transaction.now_ms();
   store::insert_run(connection, run);
   for (const ModelVersionFacts& model : plan.models) store::insert_run_input(connection, run.id, {"model", model.id});
-  for (const DatasetVersionFacts& data : plan.datasets) store::insert_run_input(connection, run.id, {"dataset", data.id});
+  for (const DatasetVersionFacts& data : plan.datasets)
+    store::insert_run_input(connection, run.id, {"dataset", data.id});
   int position = 0;
   for (const workflows::Task& planned : plan.tasks) {
     store::Task task;
@@ -96,8 +97,8 @@ absl::StatusOr<std::string> Runs::start_in(store::Transaction& transaction, cons
 }
 
 absl::StatusOr<RunView> Runs::start(const StartRunRequest& request) {
-  const auto id = database_.write_returning(
-      [&](store::Transaction& transaction) { return start_in(transaction, request); });
+  const auto id =
+      database_.write_returning([&](store::Transaction& transaction) { return start_in(transaction, request); });
   if (!id.ok()) return id.status();
   wake_dispatcher_();
   return get(*id);
@@ -168,8 +169,8 @@ absl::StatusOr<RunView> Runs::retry(const std::string& id) {
     auto run = store::find_run(connection, id);
     if (!run) return base::not_found("run", id);
     if (run->state == RunState::kSucceeded) {
-      return base::failed_precondition("RUN_SUCCEEDED", "run " + run->name + " has succeeded: there is nothing to retry",
-                                       "start a new run");
+      return base::failed_precondition(
+          "RUN_SUCCEEDED", "run " + run->name + " has succeeded: there is nothing to retry", "start a new run");
     }
     if (!is_final(run->state)) {
       return base::failed_precondition("RUN_NOT_ENDED", "run " + run->name + " has not ended",

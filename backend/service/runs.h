@@ -1,5 +1,5 @@
-// Runs: starting, cancelling, retrying, and what their pages show. Called by the adapters of RunService and EventService.
-// Any thread.
+// Runs: starting, cancelling, retrying, and what their pages show. Called by the adapters of RunService and
+// EventService. Any thread.
 #pragma once
 
 #include <functional>

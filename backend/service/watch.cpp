@@ -23,7 +23,9 @@ class Piece {
       if (row.position <= upto_) convert(row);
     }
   }
-  void push(int64_t position, decltype(WatchItem::change) change) { piece_.items.push_back({position, std::move(change)}); }
+  void push(int64_t position, decltype(WatchItem::change) change) {
+    piece_.items.push_back({position, std::move(change)});
+  }
 
   WatchPiece finish() {
     std::erase_if(piece_.items, [&](const WatchItem& item) { return item.position > upto_; });

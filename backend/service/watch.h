@@ -34,7 +34,8 @@ struct ListChange {
 };
 struct WatchItem {
   int64_t position = 0;
-  std::variant<RunView, DeploymentView, NodeView, store::RunEvent, store::LogLine, SampleOfNode, TaskProgress, ListChange>
+  std::variant<RunView, DeploymentView, NodeView, store::RunEvent, store::LogLine, SampleOfNode, TaskProgress,
+               ListChange>
       change;
 };
 struct WatchPiece {
@@ -47,7 +48,8 @@ class Watches {
   explicit Watches(store::Database& database) : database_(database) {}
 
   store::ChangeFeed& feed() { return database_.changes(); }
-  // Opaque text of a position, and back: it holds the store's id. INVALID_ARGUMENT (CURSOR_EXPIRED) for another store's.
+  // Opaque text of a position, and back: it holds the store's id. INVALID_ARGUMENT (CURSOR_EXPIRED) for another
+  // store's.
   std::string cursor_of(int64_t position) const;
   absl::StatusOr<int64_t> position_of(const std::string& cursor) const;
 

@@ -25,7 +25,8 @@ std::string gibibytes(int64_t bytes) { return absl::StrFormat("%.1f GiB", static
 // A word that a POSIX shell leaves as it is.
 std::string shell_word(const std::string& text) {
   const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) != 0 || std::string_view("-_./:@,+=").find(c) != std::string_view::npos;
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+           std::string_view("-_./:@,+=").find(c) != std::string_view::npos;
   });
   if (plain) return text;
   std::string quoted = "'";
@@ -49,7 +50,8 @@ std::string command_of(const workflows::Workflow& workflow, const workflows::Che
     if (typed == given.end() || text == checked.texts.end()) continue;
     const Json value = Json::parse(text->second);
     if (value == parameter.default_value) continue;
-    command += " " + flag_of(parameter.name) + " " + shell_word(value.is_string() ? value.get<std::string>() : value.dump());
+    command +=
+        " " + flag_of(parameter.name) + " " + shell_word(value.is_string() ? value.get<std::string>() : value.dump());
   }
   return command;
 }
@@ -63,8 +65,8 @@ void add_inputs(const PlannedRun& plan, std::vector<Consequence>& list) {
     std::string rows = with_separators(data.row_count);
     if (share.is_number()) {
       const auto held_out = static_cast<int64_t>(std::round(share.get<double>() * static_cast<double>(data.row_count)));
-      list.push_back({"Rows", rows + ", about " + with_separators(held_out) + " held out",
-                      held_out >= 10 ? "ok" : "warning"});
+      list.push_back(
+          {"Rows", rows + ", about " + with_separators(held_out) + " held out", held_out >= 10 ? "ok" : "warning"});
       if (held_out < 10) {
         list.push_back({"Held-out rows", "too few for a figure that means much: raise the held-out share", "warning"});
       }
@@ -85,13 +87,15 @@ void add_training(const PlannedRun& plan, std::vector<Consequence>& list) {
   const double tokens_per_step = number("per_device_train_batch_size") *
                                  std::max(1.0, number("gradient_accumulation_steps")) * number("max_length");
   if (steps > 0 && tokens_per_step > 0) {
-    list.push_back({"Training", with_separators(static_cast<int64_t>(steps)) + " steps at most, up to " +
-                                    with_separators(static_cast<int64_t>(steps * tokens_per_step)) + " tokens",
+    list.push_back({"Training",
+                    with_separators(static_cast<int64_t>(steps)) + " steps at most, up to " +
+                        with_separators(static_cast<int64_t>(steps * tokens_per_step)) + " tokens",
                     "ok"});
   } else if (epochs > 0 && !plan.datasets.empty()) {
     const double rows = static_cast<double>(plan.datasets.front().row_count) * (1 - number("validation_share"));
-    list.push_back({"Training", absl::StrFormat("%g", epochs) + (epochs == 1 ? " pass" : " passes") + " over about " +
-                                    with_separators(static_cast<int64_t>(std::round(rows))) + " rows",
+    list.push_back({"Training",
+                    absl::StrFormat("%g", epochs) + (epochs == 1 ? " pass" : " passes") + " over about " +
+                        with_separators(static_cast<int64_t>(std::round(rows))) + " rows",
                     "ok"});
   }
 }
@@ -126,8 +130,10 @@ void add_queue(store::Connection& connection, std::vector<Consequence>& list, in
     list.push_back({"Devices", devices, "ok"});
   }
   const size_t before = store::unfinished_runs(connection).size();
-  list.push_back({"Queue", before == 0 ? "starts at once" : with_separators(static_cast<int64_t>(before)) +
-                                                                (before == 1 ? " run" : " runs") + " before it",
+  list.push_back({"Queue",
+                  before == 0
+                      ? "starts at once"
+                      : with_separators(static_cast<int64_t>(before)) + (before == 1 ? " run" : " runs") + " before it",
                   before == 0 ? "ok" : "warning"});
 }
 

@@ -1,4 +1,5 @@
-// Workflows as clients see them, and the live check of the wizard. Called by the adapter of WorkflowService. Any thread.
+// Workflows as clients see them, and the live check of the wizard. Called by the adapter of WorkflowService. Any
+// thread.
 #pragma once
 
 #include <map>

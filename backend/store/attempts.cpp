@@ -7,7 +7,8 @@ namespace {
 
 constexpr char kColumns[] =
     "id, run_id, task_id, deployment_id, number, engine, state, order_json, work_key, node_id, device, stop_asked, "
-    "ready_url, created_at_ms, started_at_ms, finished_at_ms, exit_code, error_code, error_message, error_advice, released";
+    "ready_url, created_at_ms, started_at_ms, finished_at_ms, exit_code, error_code, error_message, error_advice, "
+    "released";
 
 Attempt read_attempt(SQLite::Statement& statement) {
   RowReader row(statement);
@@ -39,9 +40,10 @@ std::string select(const std::string& rest) { return std::string("SELECT ") + kC
 }  // namespace
 
 void insert_attempt(Connection& connection, const Attempt& attempt) {
-  SQLite::Statement insert(connection,
-                           "INSERT INTO attempts (id, run_id, task_id, deployment_id, number, engine, state, order_json, "
-                           "work_key, created_at_ms) VALUES (?,?,?,?,?,?,?,?,?,?)");
+  SQLite::Statement insert(
+      connection,
+      "INSERT INTO attempts (id, run_id, task_id, deployment_id, number, engine, state, order_json, "
+      "work_key, created_at_ms) VALUES (?,?,?,?,?,?,?,?,?,?)");
   RowWriter(insert) << attempt.id << attempt.run_id << attempt.task_id << attempt.deployment_id << attempt.number
                     << attempt.engine << name_of(attempt.state) << attempt.order_json << attempt.work_key
                     << attempt.created_at_ms;
@@ -91,7 +93,8 @@ std::vector<Attempt> pending_attempts(Connection& connection) {
 }
 
 std::vector<Attempt> active_attempts(Connection& connection, const std::string& node_id) {
-  return query_all(connection, select("WHERE state IN ('starting', 'running') AND (?1 = '' OR node_id = ?1) ORDER BY id"),
+  return query_all(connection,
+                   select("WHERE state IN ('starting', 'running') AND (?1 = '' OR node_id = ?1) ORDER BY id"),
                    read_attempt, node_id);
 }
 

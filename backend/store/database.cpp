@@ -108,13 +108,14 @@ absl::Status Database::prepare() {
       *writer_, "SELECT name FROM schema_migrations WHERE number > ? ORDER BY number DESC LIMIT 1",
       [](SQLite::Statement& row) { return row.getColumn(0).getString(); }, newest);
   if (ahead) {
-    return base::failed_precondition("STORE_TOO_NEW", file_.string() + " was written by a newer slipwayd (migration " +
-                                                          *ahead + ")", "start that version, or use another data folder");
+    return base::failed_precondition("STORE_TOO_NEW",
+                                     file_.string() + " was written by a newer slipwayd (migration " + *ahead + ")",
+                                     "start that version, or use another data folder");
   }
   execute(*writer_, "INSERT OR IGNORE INTO store_facts (name, value) VALUES ('store_id', ?)", base::random_secret(6));
-  store_id_ = query_one(*writer_, "SELECT value FROM store_facts WHERE name = 'store_id'",
-                        [](SQLite::Statement& row) { return row.getColumn(0).getString(); })
-                  .value_or("");
+  store_id_ = query_one(*writer_, "SELECT value FROM store_facts WHERE name = 'store_id'", [](SQLite::Statement& row) {
+                return row.getColumn(0).getString();
+              }).value_or("");
   changes_.start_at(query_one(*writer_, "SELECT position FROM feed", [](SQLite::Statement& row) {
                       return row.getColumn(0).getInt64();
                     }).value_or(0));

@@ -39,7 +39,8 @@ class Transaction {
   int64_t next_position() { return ++position_; }
 
   // Records that the thing changed, so that watchers send it as it is now. kind: run, task_progress, deployment, node,
-  // and for lists model, dataset. run_id: the run whose page shows it, if any. Once per thing: the latest position counts.
+  // and for lists model, dataset. run_id: the run whose page shows it, if any. Once per thing: the latest position
+  // counts.
   void changed(const std::string& kind, const std::string& id, const std::string& run_id = "");
 
  private:

@@ -56,17 +56,18 @@ std::string anywhere(const std::string& text) {
 
 void insert_log_lines(Transaction& transaction, const LineOwner& owner, const std::string& stream, int64_t time_ms,
                       const std::vector<std::string>& lines) {
-  int64_t number = query_one(
-                       transaction.connection(),
-                       "SELECT coalesce(max(number), -1) FROM log_lines WHERE owner_id = ? AND stream = ?",
-                       [](SQLite::Statement& row) { return row.getColumn(0).getInt64(); }, owner.owner_id, stream)
-                       .value_or(-1);
-  SQLite::Statement insert(transaction.connection(),
-                           "INSERT INTO log_lines (position, run_id, owner_id, attempt_id, number, stream, time_ms, text) "
-                           "VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+  int64_t number =
+      query_one(
+          transaction.connection(), "SELECT coalesce(max(number), -1) FROM log_lines WHERE owner_id = ? AND stream = ?",
+          [](SQLite::Statement& row) { return row.getColumn(0).getInt64(); }, owner.owner_id, stream)
+          .value_or(-1);
+  SQLite::Statement insert(
+      transaction.connection(),
+      "INSERT INTO log_lines (position, run_id, owner_id, attempt_id, number, stream, time_ms, text) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
   for (const std::string& line : lines) {
-    SQLite::bind(insert, transaction.next_position(), owner.scope_id, owner.owner_id, owner.attempt_id, ++number, stream,
-                 time_ms, line);
+    SQLite::bind(insert, transaction.next_position(), owner.scope_id, owner.owner_id, owner.attempt_id, ++number,
+                 stream, time_ms, line);
     insert.exec();
     insert.reset();
   }
@@ -96,8 +97,8 @@ LogResult list_log_lines(Connection& connection, const LogQuery& query) {
 
   where += " AND log_lines.position > ?4 AND (?5 = 0 OR log_lines.position < ?5)";
   const bool from_end = query.tail || query.before_position > 0;
-  SQLite::Statement rows(connection, kLogSelect + where + " ORDER BY log_lines.position" + (from_end ? " DESC" : "") +
-                                         " LIMIT ?6");
+  SQLite::Statement rows(connection,
+                         kLogSelect + where + " ORDER BY log_lines.position" + (from_end ? " DESC" : "") + " LIMIT ?6");
   bind(rows);
   rows.bind(4, query.after_position);
   rows.bind(5, query.before_position);
@@ -110,23 +111,26 @@ LogResult list_log_lines(Connection& connection, const LogQuery& query) {
 std::vector<LogLine> log_lines_after(Connection& connection, const std::string& scope_id, int64_t after, int64_t upto,
                                      int64_t limit) {
   return query_all(connection,
-                   std::string(kLogSelect) + "WHERE log_lines.run_id = ? AND log_lines.position > ? AND "
-                                             "log_lines.position <= ? ORDER BY log_lines.position LIMIT ?",
+                   std::string(kLogSelect) +
+                       "WHERE log_lines.run_id = ? AND log_lines.position > ? AND "
+                       "log_lines.position <= ? ORDER BY log_lines.position LIMIT ?",
                    read_line, scope_id, after, upto, limit);
 }
 
 std::vector<RunEvent> events_after(Connection& connection, const std::string& scope_id, int64_t after, int64_t upto,
                                    int64_t limit) {
   return query_all(connection,
-                   std::string(kEventSelect) + "WHERE run_events.run_id = ? AND run_events.position > ? AND "
-                                               "run_events.position <= ? ORDER BY run_events.position LIMIT ?",
+                   std::string(kEventSelect) +
+                       "WHERE run_events.run_id = ? AND run_events.position > ? AND "
+                       "run_events.position <= ? ORDER BY run_events.position LIMIT ?",
                    read_event, scope_id, after, upto, limit);
 }
 
 void put_metric(Connection& connection, const std::string& task_id, const std::string& name, int64_t step, double value,
                 int64_t time_ms) {
-  execute(connection, "INSERT OR REPLACE INTO metric_points (task_id, name, step, value, time_ms) VALUES (?, ?, ?, ?, ?)",
-          task_id, name, step, value, time_ms);
+  execute(connection,
+          "INSERT OR REPLACE INTO metric_points (task_id, name, step, value, time_ms) VALUES (?, ?, ?, ?, ?)", task_id,
+          name, step, value, time_ms);
 }
 
 std::vector<std::string> metric_names(Connection& connection, const std::string& task_id) {

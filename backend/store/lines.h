@@ -50,12 +50,12 @@ void insert_event(Transaction& transaction, const LineOwner& owner, const RunEve
 
 struct LogQuery {
   std::string scope_id = {};
-  std::string owner_id = {};     // empty: all tasks
+  std::string owner_id = {};  // empty: all tasks
   int64_t after_position = 0;
-  int64_t before_position = 0;   // 0: none
-  bool tail = false;             // the last ones, still in rising order
+  int64_t before_position = 0;  // 0: none
+  bool tail = false;            // the last ones, still in rising order
   int64_t limit = 500;
-  std::string search = {};       // any case
+  std::string search = {};  // any case
 };
 struct LogResult {
   std::vector<LogLine> lines;

@@ -55,7 +55,8 @@ std::optional<Node> find_node(Connection& connection, const std::string& id) {
 }
 
 std::vector<Node> all_nodes(Connection& connection) {
-  return query_all(connection, std::string("SELECT ") + kNodeColumns + " FROM nodes ORDER BY joined_at_ms, id", read_node);
+  return query_all(connection, std::string("SELECT ") + kNodeColumns + " FROM nodes ORDER BY joined_at_ms, id",
+                   read_node);
 }
 
 absl::StatusOr<Page<Node>> list_nodes(Connection& connection, const PageRequest& request) {
@@ -91,8 +92,9 @@ bool take_join_token(Connection& connection, const std::string& token_sha256, in
 }
 
 void insert_sample(Transaction& transaction, const std::string& node_id, int64_t time_ms, const std::string& sample) {
-  execute(transaction.connection(), "INSERT OR REPLACE INTO node_samples (node_id, time_ms, position, sample) VALUES (?, ?, ?, ?)",
-          node_id, time_ms, transaction.next_position(), sample);
+  execute(transaction.connection(),
+          "INSERT OR REPLACE INTO node_samples (node_id, time_ms, position, sample) VALUES (?, ?, ?, ?)", node_id,
+          time_ms, transaction.next_position(), sample);
 }
 
 std::optional<NodeSample> latest_sample(Connection& connection, const std::string& node_id) {
@@ -117,16 +119,17 @@ std::vector<NodeSample> list_samples(Connection& connection, const std::string& 
 }
 
 std::vector<NodeSample> samples_after(Connection& connection, int64_t after, int64_t upto, int64_t limit) {
-  return query_all(connection, select_samples("WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"), read_sample,
-                   after, upto, limit);
+  return query_all(connection, select_samples("WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"),
+                   read_sample, after, upto, limit);
 }
 
 void prune_samples(Connection& connection, int64_t before_ms, int64_t thin_before_ms, int64_t thin_to_ms) {
   execute(connection, "DELETE FROM node_samples WHERE time_ms < ?", before_ms);
-  execute(connection,
-          "DELETE FROM node_samples WHERE time_ms < ?1 AND time_ms NOT IN (SELECT min(time_ms) FROM node_samples AS kept "
-          "WHERE kept.time_ms < ?1 GROUP BY kept.node_id, kept.time_ms / ?2)",
-          thin_before_ms, thin_to_ms);
+  execute(
+      connection,
+      "DELETE FROM node_samples WHERE time_ms < ?1 AND time_ms NOT IN (SELECT min(time_ms) FROM node_samples AS kept "
+      "WHERE kept.time_ms < ?1 GROUP BY kept.node_id, kept.time_ms / ?2)",
+      thin_before_ms, thin_to_ms);
 }
 
 }  // namespace slipway::store

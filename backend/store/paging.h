@@ -32,17 +32,17 @@ struct Filter {
   std::vector<std::string> words;
   std::vector<std::pair<std::string, std::string>> pairs;
 };
-// key:value is a pair when key is one of `keys`; every other word that holds no ':' is a word. An unknown key is an error
-// that names the known ones.
+// key:value is a pair when key is one of `keys`; every other word that holds no ':' is a word. An unknown key is an
+// error that names the known ones.
 absl::StatusOr<Filter> parse_filter(const std::string& text, const std::vector<std::string>& keys);
 
 // A list: SELECT columns FROM from WHERE where, ordered by `key`, which must be unique among the rows.
 struct ListQuery {
   std::string columns;
   std::string from;
-  std::string where;                           // empty: all. Its parameters are `values`
-  std::vector<std::string> values;             // bound to the ?s of `where`, in order
-  std::string key;                             // a TEXT expression: runs.id, models.name
+  std::string where;                // empty: all. Its parameters are `values`
+  std::vector<std::string> values;  // bound to the ?s of `where`, in order
+  std::string key;                  // a TEXT expression: runs.id, models.name
   bool descending = false;
   std::vector<std::string> searched;           // expressions that words are looked for in
   std::map<std::string, std::string> filters;  // filter key -> expression that must equal its value (any case)

@@ -41,13 +41,22 @@ class RowReader {
 class RowWriter {
  public:
   explicit RowWriter(SQLite::Statement& statement) : statement_(statement) {}
-  RowWriter& operator<<(const std::string& value) { statement_.bind(++index_, value); return *this; }
+  RowWriter& operator<<(const std::string& value) {
+    statement_.bind(++index_, value);
+    return *this;
+  }
   RowWriter& operator<<(std::string_view value) { return *this << std::string(value); }
   RowWriter& operator<<(const char* value) { return *this << std::string(value); }
-  RowWriter& operator<<(int64_t value) { statement_.bind(++index_, value); return *this; }
+  RowWriter& operator<<(int64_t value) {
+    statement_.bind(++index_, value);
+    return *this;
+  }
   RowWriter& operator<<(int value) { return *this << int64_t{value}; }
   RowWriter& operator<<(bool value) { return *this << int64_t{value}; }
-  RowWriter& operator<<(double value) { statement_.bind(++index_, value); return *this; }
+  RowWriter& operator<<(double value) {
+    statement_.bind(++index_, value);
+    return *this;
+  }
   template <typename Value>
   RowWriter& operator<<(const std::optional<Value>& value) {
     if (value) return *this << *value;

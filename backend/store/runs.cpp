@@ -79,18 +79,19 @@ void insert_run(Connection& connection, const Run& run) {
 }
 
 void update_run(Connection& connection, const Run& run) {
-  SQLite::Statement update(connection,
-                           "UPDATE runs SET state = ?, results = ?, started_at_ms = ?, finished_at_ms = ?, error_code = ?, "
-                           "error_message = ?, error_advice = ?, error_task = ?, model_version_id = ?, deployment_id = ? "
-                           "WHERE id = ?");
+  SQLite::Statement update(
+      connection,
+      "UPDATE runs SET state = ?, results = ?, started_at_ms = ?, finished_at_ms = ?, error_code = ?, "
+      "error_message = ?, error_advice = ?, error_task = ?, model_version_id = ?, deployment_id = ? "
+      "WHERE id = ?");
   RowWriter(update) << name_of(run.state) << run.results << run.started_at_ms << run.finished_at_ms << run.error
                     << run.error_task << run.model_version_id << run.deployment_id << run.id;
   update.exec();
 }
 
 void insert_run_input(Connection& connection, const std::string& run_id, const RunInput& input) {
-  execute(connection, "INSERT OR IGNORE INTO run_inputs (run_id, kind, version_id) VALUES (?, ?, ?)", run_id, input.kind,
-          input.version_id);
+  execute(connection, "INSERT OR IGNORE INTO run_inputs (run_id, kind, version_id) VALUES (?, ?, ?)", run_id,
+          input.kind, input.version_id);
 }
 
 std::optional<Run> find_run(Connection& connection, const std::string& id) {
@@ -145,18 +146,19 @@ int64_t unfinished_runs_before(Connection& connection, const std::string& run_id
 }
 
 void insert_task(Connection& connection, const Task& task) {
-  SQLite::Statement insert(connection,
-                           "INSERT INTO tasks (id, run_id, position, name, title, kind, state, plan) VALUES (?,?,?,?,?,?,?,?)");
+  SQLite::Statement insert(
+      connection, "INSERT INTO tasks (id, run_id, position, name, title, kind, state, plan) VALUES (?,?,?,?,?,?,?,?)");
   RowWriter(insert) << task.id << task.run_id << task.position << task.name << task.title << task.kind
                     << name_of(task.state) << task.plan;
   insert.exec();
 }
 
 void update_task(Connection& connection, const Task& task) {
-  SQLite::Statement update(connection,
-                           "UPDATE tasks SET state = ?, artifacts = ?, results = ?, losses = ?, started_at_ms = ?, "
-                           "finished_at_ms = ?, error_code = ?, error_message = ?, error_advice = ?, waiting_reason = ? "
-                           "WHERE id = ?");
+  SQLite::Statement update(
+      connection,
+      "UPDATE tasks SET state = ?, artifacts = ?, results = ?, losses = ?, started_at_ms = ?, "
+      "finished_at_ms = ?, error_code = ?, error_message = ?, error_advice = ?, waiting_reason = ? "
+      "WHERE id = ?");
   RowWriter(update) << name_of(task.state) << task.artifacts << task.results << task.losses << task.started_at_ms
                     << task.finished_at_ms << task.error << task.waiting_reason << task.id;
   update.exec();

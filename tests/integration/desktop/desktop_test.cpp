@@ -1,4 +1,5 @@
-// The desktop shell around a real backend: slipwayd is started by the shell, the page is really loaded, a person signs in.
+// The desktop shell around a real backend: slipwayd is started by the shell, the page is really loaded, a person signs
+// in.
 #include <QDir>
 #include <QHash>
 #include <QSettings>
@@ -44,8 +45,8 @@ class DesktopTest : public QObject {
   void the_first_start_runs_the_backend_and_shows_the_setup_page() {
     window_->open_last();
     QTRY_VERIFY_WITH_TIMEOUT(window_->page()->url().path() == QLatin1String("/setup"), kPatienceMs);
-    QTRY_VERIFY_WITH_TIMEOUT(evaluate(QStringLiteral("document.querySelectorAll('input[type=password]').length")).toInt() > 0,
-                             kPatienceMs);
+    QTRY_VERIFY_WITH_TIMEOUT(
+        evaluate(QStringLiteral("document.querySelectorAll('input[type=password]').length")).toInt() > 0, kPatienceMs);
   }
 
   void signing_in_keeps_the_session_in_the_keychain() {
@@ -80,7 +81,8 @@ class DesktopTest : public QObject {
   }
 
   void the_watch_stream_is_open_and_resumes() {
-    // The stream of the watcher answers its first cursor; a run that ends is told by its own test in the end-to-end suite.
+    // The stream of the watcher answers its first cursor; a run that ends is told by its own test in the end-to-end
+    // suite.
     QVERIFY(!window_->run_watcher().watched_url().isEmpty());
     QTRY_VERIFY_WITH_TIMEOUT(!window_->run_watcher().cursor().isEmpty(), kPatienceMs);
   }
@@ -98,8 +100,8 @@ class DesktopTest : public QObject {
     MainWindowOptions options;
     options.slipway_program = QStringLiteral(SLIPWAY_BIN "/slipway");
     options.data = folder_.filePath(QStringLiteral("data"));
-    options.up_arguments = {QStringLiteral("--web-listen"), QStringLiteral("127.0.0.1:0"), QStringLiteral("--grpc-listen"),
-                            QStringLiteral("127.0.0.1:0")};
+    options.up_arguments = {QStringLiteral("--web-listen"), QStringLiteral("127.0.0.1:0"),
+                            QStringLiteral("--grpc-listen"), QStringLiteral("127.0.0.1:0")};
     options.open_outside = [this](const QUrl& url) { opened_outside_.append(url); };
     options.notify = [](const QString&, const QString&) {};
     window_ = std::make_unique<MainWindow>(*settings_, secrets_, options);

@@ -12,7 +12,8 @@ absl::StatusOr<service::ModelVersionFacts> FakeRegistry::find_model_version(stor
                                                                             const std::string& reference) {
   service::ModelVersionFacts facts;
   if (reference == "smollm2" || reference == "mv-base") {
-    facts = {"mv-base", "smollm2", "smollm2@1", "artifact-smollm2", "model.gguf", false, "", 8192, 135'000'000, 90'000'000};
+    facts = {"mv-base", "smollm2", "smollm2@1", "artifact-smollm2", "model.gguf",
+             false,     "",        8192,        135'000'000,        90'000'000};
     return facts;
   }
   if (reference.rfind("mv-tuned", 0) == 0) {
@@ -25,8 +26,9 @@ absl::StatusOr<service::ModelVersionFacts> FakeRegistry::find_model_version(stor
 absl::StatusOr<service::DatasetVersionFacts> FakeRegistry::find_dataset_version(store::Connection&,
                                                                                 const std::string& reference) {
   if (reference != "perlfaq") return base::not_found("dataset", reference);
-  service::DatasetVersionFacts facts{"dv-1", "perlfaq", "perlfaq@1", "artifact-perlfaq", "rows.jsonl",
-                                     "prompt_completion", {{"prompt", "question"}}, 290};
+  service::DatasetVersionFacts facts{
+      "dv-1", "perlfaq", "perlfaq@1", "artifact-perlfaq", "rows.jsonl", "prompt_completion", {{"prompt", "question"}},
+      290};
   return facts;
 }
 
@@ -35,7 +37,8 @@ absl::Status FakeRegistry::check_model_name(store::Connection&, const std::strin
   return base::invalid_argument("name", "'" + name + "' is not a model name", "leave out the spaces");
 }
 
-absl::StatusOr<std::string> FakeRegistry::register_version(store::Transaction&, const service::NewModelVersion& version) {
+absl::StatusOr<std::string> FakeRegistry::register_version(store::Transaction&,
+                                                           const service::NewModelVersion& version) {
   registered.push_back(version);
   return "mv-tuned-" + std::to_string(registered.size());
 }
@@ -56,7 +59,8 @@ workflows::Catalogue load_workflows() {
 
 }  // namespace
 
-Backend::Backend(const std::filesystem::path& folder, const base::Clock& clock, FakeRegistry& registry, int keep_alive_ms)
+Backend::Backend(const std::filesystem::path& folder, const base::Clock& clock, FakeRegistry& registry,
+                 int keep_alive_ms)
     : database(open_database(folder, clock)),
       catalogue(load_workflows()),
       conductor(registry),
@@ -78,7 +82,7 @@ Backend::Backend(const std::filesystem::path& folder, const base::Clock& clock, 
   const absl::Status recovered = runs.recover();
   if (!recovered.ok()) throw std::runtime_error(recovered.ToString());
   auto started = rpc::Server::start({"127.0.0.1:0", "", ""}, {&run_adapter, &workflow_adapter, &node_adapter,
-                                                             &deployment_adapter, &agent_adapter, &event_adapter});
+                                                              &deployment_adapter, &agent_adapter, &event_adapter});
   if (!started.ok()) throw std::runtime_error(started.status().ToString());
   server = *std::move(started);
 }

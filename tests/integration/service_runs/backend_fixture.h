@@ -26,7 +26,8 @@ namespace slipway::test {
 
 class FakeRegistry : public service::ModelRegistry {
  public:
-  absl::StatusOr<service::ModelVersionFacts> find_model_version(store::Connection&, const std::string& reference) override;
+  absl::StatusOr<service::ModelVersionFacts> find_model_version(store::Connection&,
+                                                                const std::string& reference) override;
   absl::StatusOr<service::DatasetVersionFacts> find_dataset_version(store::Connection&,
                                                                     const std::string& reference) override;
   absl::Status check_model_name(store::Connection&, const std::string& name) override;

@@ -77,7 +77,8 @@ TEST_F(Deployments, AFailureShowsAndCanBeStartedAgain) {
   v1::Deployment deployment;
   ASSERT_TRUE(create("small", "smollm2", &deployment).ok());
   const auto serve = agent->expect_start("serve");
-  agent->send_event(serve.attempt_id(), R"({"type":"error","code":"INVALID_MODEL","message":"no tensor","advice":"import again"})");
+  agent->send_event(serve.attempt_id(),
+                    R"({"type":"error","code":"INVALID_MODEL","message":"no tensor","advice":"import again"})");
   agent->send_state(serve.attempt_id(), AttemptStatus::STATE_FAILED);
   const auto failed = wait_for_deployment(deployment.id(), v1::DEPLOYMENT_STATE_FAILED);
   EXPECT_EQ(failed.error().code(), "INVALID_MODEL");

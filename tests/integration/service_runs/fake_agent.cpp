@@ -87,9 +87,10 @@ BackendMessage FakeAgent::expect(const std::string& what, const std::function<bo
 }
 
 v1::StartAttempt FakeAgent::expect_start(const std::string& engine) {
-  return expect("start " + engine, [&](const BackendMessage& m) {
-           return m.has_start() && (engine.empty() || m.start().engine() == engine);
-         }).start();
+  return expect(
+             "start " + engine,
+             [&](const BackendMessage& m) { return m.has_start() && (engine.empty() || m.start().engine() == engine); })
+      .start();
 }
 
 v1::StopAttempt FakeAgent::expect_stop() {
@@ -97,17 +98,19 @@ v1::StopAttempt FakeAgent::expect_stop() {
 }
 
 v1::ReleaseAttempt FakeAgent::expect_release(const std::string& attempt_id) {
-  return expect("release", [&](const BackendMessage& m) {
-           return m.has_release() && m.release().attempt_id() == attempt_id;
-         }).release();
+  return expect("release",
+                [&](const BackendMessage& m) { return m.has_release() && m.release().attempt_id() == attempt_id; })
+      .release();
 }
 
 v1::LinesAcknowledged FakeAgent::expect_acknowledged(const std::string& attempt_id, const std::string& file,
                                                      int64_t end_offset) {
-  return expect("acknowledgement", [&](const BackendMessage& m) {
-           return m.has_acknowledged() && m.acknowledged().attempt_id() == attempt_id && m.acknowledged().file() == file &&
-                  m.acknowledged().end_offset() == end_offset;
-         }).acknowledged();
+  return expect("acknowledgement",
+                [&](const BackendMessage& m) {
+                  return m.has_acknowledged() && m.acknowledged().attempt_id() == attempt_id &&
+                         m.acknowledged().file() == file && m.acknowledged().end_offset() == end_offset;
+                })
+      .acknowledged();
 }
 
 void FakeAgent::send(const v1::AgentMessage& message) {

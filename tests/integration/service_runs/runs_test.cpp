@@ -44,9 +44,12 @@ TEST_F(Runs, GoFromStartToADeployedModel) {
   EXPECT_EQ(train.inputs(1).artifact_id(), "artifact-dataset");
   agent->send_state(train.attempt_id(), AttemptStatus::STATE_RUNNING);
   for (int step = 1; step <= 3; ++step) {
-    agent->send_event(train.attempt_id(),
-                      nlohmann::json{{"seq", step}, {"time", "2026-01-31T12:00:00.000Z"}, {"type", "metric"}, {"step", step},
-                                     {"values", {{"loss", 3.0 - step}, {"learning_rate", 2e-4}}}}.dump());
+    agent->send_event(train.attempt_id(), nlohmann::json{{"seq", step},
+                                                         {"time", "2026-01-31T12:00:00.000Z"},
+                                                         {"type", "metric"},
+                                                         {"step", step},
+                                                         {"values", {{"loss", 3.0 - step}, {"learning_rate", 2e-4}}}}
+                                              .dump());
   }
   agent->send_event(train.attempt_id(),
                     R"({"seq":4,"type":"progress","phase":"train","done":3,"total":30,"unit":"step","eta_s":27.5})");
@@ -54,7 +57,8 @@ TEST_F(Runs, GoFromStartToADeployedModel) {
   EXPECT_EQ(training.state(), v1::RUN_STATE_RUNNING);
   EXPECT_EQ(task(training, "train").progress().done(), 3);
   EXPECT_EQ(task(training, "evaluate_base").state(), v1::TASK_STATE_QUEUED);
-  EXPECT_THAT(task(training, "evaluate_base").waiting_reason(), HasSubstr("busy with run perlfaq-on-smollm2, task train"));
+  EXPECT_THAT(task(training, "evaluate_base").waiting_reason(),
+              HasSubstr("busy with run perlfaq-on-smollm2, task train"));
 
   v1::ListMetricsRequest metrics_request;
   v1::ListMetricsResponse metrics;
@@ -178,9 +182,8 @@ TEST_F(Runs, StartOnceForOneKey) {
 
 TEST_F(Runs, SayWhyTheyWaitWhenNoNodeIsThere) {
   const v1::Run run = start_fine_tune();
-  const v1::Run waiting = wait_for_run(run.id(), [](const v1::Run& r) {
-    return r.waiting_reason().find("no node has joined") != std::string::npos;
-  });
+  const v1::Run waiting = wait_for_run(
+      run.id(), [](const v1::Run& r) { return r.waiting_reason().find("no node has joined") != std::string::npos; });
   EXPECT_EQ(waiting.state(), v1::RUN_STATE_QUEUED);
 }
 
@@ -227,8 +230,9 @@ TEST_F(Runs, FailWithTheEnginesOwnWords) {
   const v1::Run run = start_fine_tune();
   agent->succeed(agent->expect_start("prep"));
   const auto train = agent->expect_start("train");
-  agent->send_event(train.attempt_id(),
-                    R"({"seq":1,"type":"error","code":"OUT_OF_MEMORY","message":"step 12","advice":"smaller batches"})");
+  agent->send_event(
+      train.attempt_id(),
+      R"({"seq":1,"type":"error","code":"OUT_OF_MEMORY","message":"step 12","advice":"smaller batches"})");
   AttemptStatus failed;
   failed.set_attempt_id(train.attempt_id());
   failed.set_state(AttemptStatus::STATE_FAILED);
@@ -288,7 +292,8 @@ TEST_F(Runs, PlansShowWhatWouldHappen) {
   v1::PlanRunResponse plan;
   ASSERT_TRUE(v1::WorkflowService::NewStub(channel())->PlanRun(context().get(), request, &plan).ok());
   EXPECT_EQ(plan.violations_size(), 0);
-  EXPECT_EQ(plan.command(), "slipway run start fine-tune-and-deploy --model smollm2@1 --dataset perlfaq@1 --max-steps 30");
+  EXPECT_EQ(plan.command(),
+            "slipway run start fine-tune-and-deploy --model smollm2@1 --dataset perlfaq@1 --max-steps 30");
   EXPECT_EQ(plan.parameters().at("r"), "16");
   std::map<std::string, std::string> consequences;
   for (const auto& consequence : plan.consequences()) consequences[consequence.label()] = consequence.value();

@@ -15,14 +15,22 @@ class DesktopLogicTest : public QObject {
   void addresses_are_made_whole_and_safe_data() {
     QTest::addColumn<QString>("typed");
     QTest::addColumn<QString>("expected");
-    QTest::newRow("host and port here") << "127.0.0.1:7878" << "http://127.0.0.1:7878";
-    QTest::newRow("localhost") << " http://localhost:80/ " << "http://localhost:80";
-    QTest::newRow("another host gets https") << "gpu1:7878" << "https://gpu1:7878";
-    QTest::newRow("plain http to another host") << "http://gpu1:7878" << "";
-    QTest::newRow("with a password") << "https://me:secret@gpu1" << "";
-    QTest::newRow("with a path") << "https://gpu1/somewhere" << "";
-    QTest::newRow("no web address") << "file:///etc/passwd" << "";
-    QTest::newRow("empty") << "" << "";
+    QTest::newRow("host and port here") << "127.0.0.1:7878"
+                                        << "http://127.0.0.1:7878";
+    QTest::newRow("localhost") << " http://localhost:80/ "
+                               << "http://localhost:80";
+    QTest::newRow("another host gets https") << "gpu1:7878"
+                                             << "https://gpu1:7878";
+    QTest::newRow("plain http to another host") << "http://gpu1:7878"
+                                                << "";
+    QTest::newRow("with a password") << "https://me:secret@gpu1"
+                                     << "";
+    QTest::newRow("with a path") << "https://gpu1/somewhere"
+                                 << "";
+    QTest::newRow("no web address") << "file:///etc/passwd"
+                                    << "";
+    QTest::newRow("empty") << ""
+                           << "";
   }
   void addresses_are_made_whole_and_safe() {
     QFETCH(QString, typed);

@@ -29,8 +29,8 @@ TEST(Place, ReplicasAndTasksShareTheCpu) {
 }
 
 TEST(Place, TrainingTakesAGpuAndWaitsForItRatherThanUseTheCpu) {
-  const auto plan = place({attempt("a", "train"), attempt("b", "train"), attempt("c", "eval")},
-                          {node("n1", {kCpu, kGpu})});
+  const auto plan =
+      place({attempt("a", "train"), attempt("b", "train"), attempt("c", "eval")}, {node("n1", {kCpu, kGpu})});
   EXPECT_EQ(plan.placements, (std::vector<Placement>{{"a", "n1", "gpu0"}, {"c", "n1", "cpu"}}));
   ASSERT_EQ(plan.waiting.size(), 1U);
   EXPECT_EQ(plan.waiting[0].attempt_id, "b");

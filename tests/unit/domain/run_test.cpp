@@ -31,12 +31,23 @@ TaskFacts& task(RunFacts& run, const std::string& name) {
 void carry_out(RunFacts& run, const std::vector<Decision>& decisions) {
   for (const Decision& decision : decisions) {
     switch (decision.kind) {
-      case Kind::kQueueTask: task(run, decision.task).state = TaskState::kQueued; break;
-      case Kind::kDoTask: task(run, decision.task).state = TaskState::kRunning; break;
-      case Kind::kSkipTask: task(run, decision.task).state = TaskState::kSkipped; break;
-      case Kind::kCancelTask: task(run, decision.task).state = TaskState::kCancelled; break;
-      case Kind::kStopTask: break;
-      case Kind::kSetRunState: run.state = decision.run_state; break;
+      case Kind::kQueueTask:
+        task(run, decision.task).state = TaskState::kQueued;
+        break;
+      case Kind::kDoTask:
+        task(run, decision.task).state = TaskState::kRunning;
+        break;
+      case Kind::kSkipTask:
+        task(run, decision.task).state = TaskState::kSkipped;
+        break;
+      case Kind::kCancelTask:
+        task(run, decision.task).state = TaskState::kCancelled;
+        break;
+      case Kind::kStopTask:
+        break;
+      case Kind::kSetRunState:
+        run.state = decision.run_state;
+        break;
     }
   }
 }
@@ -130,8 +141,8 @@ TEST(AdvanceRun, EveryRunEnds) {
     RunFacts run;
     const int count = 1 + static_cast<int>(random() % 8);
     for (int i = 0; i < count; ++i) {
-      TaskFacts each{"t" + std::to_string(i), random() % 3 == 0 ? TaskDoer::kBackend : TaskDoer::kEngine,
-                     TaskState::kPending, {}};
+      TaskFacts each{
+          "t" + std::to_string(i), random() % 3 == 0 ? TaskDoer::kBackend : TaskDoer::kEngine, TaskState::kPending, {}};
       for (int j = 0; j < i; ++j) {
         if (random() % 2 == 0) each.needs.push_back("t" + std::to_string(j));
       }

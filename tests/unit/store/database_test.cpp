@@ -36,10 +36,12 @@ class DatabaseTest : public testing::Test {
 TEST_F(DatabaseTest, KeepsStoreIdAndPositionAcrossOpenings) {
   const std::string store_id = database_->store_id();
   EXPECT_FALSE(store_id.empty());
-  ASSERT_TRUE(database_->write([](Transaction& transaction) {
-    transaction.changed("model", "m1");
-    return absl::OkStatus();
-  }).ok());
+  ASSERT_TRUE(database_
+                  ->write([](Transaction& transaction) {
+                    transaction.changed("model", "m1");
+                    return absl::OkStatus();
+                  })
+                  .ok());
   const int64_t position = database_->changes().position();
   EXPECT_GT(position, 0);
   open();
@@ -52,19 +54,25 @@ TEST_F(DatabaseTest, UndoesAWriteThatReturnsAnErrorButKeepsItsNeighbours) {
   std::atomic<bool> queued = false;
   std::atomic<int> done = 0;
   absl::Status second;
-  database_->post([&](Transaction& transaction) {
-    while (!queued) std::this_thread::yield();
-    transaction.changed("model", "first");
-    return absl::OkStatus();
-  }, [&](const absl::Status& status) { done += status.ok() ? 1 : 0; });
-  database_->post([](Transaction& transaction) {
-    transaction.changed("model", "second");
-    return base::not_found("model", "second");
-  }, [&](const absl::Status& status) { second = status; });
-  database_->post([](Transaction& transaction) {
-    transaction.changed("model", "third");
-    return absl::OkStatus();
-  }, [&](const absl::Status& status) { done += status.ok() ? 1 : 0; });
+  database_->post(
+      [&](Transaction& transaction) {
+        while (!queued) std::this_thread::yield();
+        transaction.changed("model", "first");
+        return absl::OkStatus();
+      },
+      [&](const absl::Status& status) { done += status.ok() ? 1 : 0; });
+  database_->post(
+      [](Transaction& transaction) {
+        transaction.changed("model", "second");
+        return base::not_found("model", "second");
+      },
+      [&](const absl::Status& status) { second = status; });
+  database_->post(
+      [](Transaction& transaction) {
+        transaction.changed("model", "third");
+        return absl::OkStatus();
+      },
+      [&](const absl::Status& status) { done += status.ok() ? 1 : 0; });
   queued = true;
   ASSERT_TRUE(database_->write([](Transaction&) { return absl::OkStatus(); }).ok());
   EXPECT_EQ(done, 2);
@@ -93,10 +101,12 @@ TEST_F(DatabaseTest, ReadersCannotWrite) {
 
 TEST_F(DatabaseTest, AThingHasOneChangeAtItsLatestPosition) {
   for (int i = 0; i < 3; ++i) {
-    ASSERT_TRUE(database_->write([](Transaction& transaction) {
-      transaction.changed("run", "r1", "r1");
-      return absl::OkStatus();
-    }).ok());
+    ASSERT_TRUE(database_
+                    ->write([](Transaction& transaction) {
+                      transaction.changed("run", "r1", "r1");
+                      return absl::OkStatus();
+                    })
+                    .ok());
   }
   EXPECT_EQ(count("changes"), 1);
   EXPECT_EQ(database_->changes().position(), 3);
@@ -120,10 +130,12 @@ TEST_F(DatabaseTest, WakesWatchersAfterTheCommitUntilTheyLeave) {
 TEST_F(DatabaseTest, FinishesQueuedWritesBeforeItCloses) {
   std::atomic<int> done = 0;
   for (int i = 0; i < 200; ++i) {
-    database_->post([i](Transaction& transaction) {
-      transaction.changed("model", std::to_string(i));
-      return absl::OkStatus();
-    }, [&](const absl::Status& status) { done += status.ok() ? 1 : 0; });
+    database_->post(
+        [i](Transaction& transaction) {
+          transaction.changed("model", std::to_string(i));
+          return absl::OkStatus();
+        },
+        [&](const absl::Status& status) { done += status.ok() ? 1 : 0; });
   }
   open();
   EXPECT_EQ(done, 200);
@@ -145,10 +157,12 @@ TEST(DatabaseOpen, RefusesAStoreOfANewerVersion) {
   {
     auto opened = Database::open(folder.path() / "slipway.db", clock);
     ASSERT_TRUE(opened.ok());
-    ASSERT_TRUE((*opened)->write([](Transaction& transaction) {
-      transaction.connection().exec("INSERT INTO schema_migrations VALUES (9999, '9999_future', 0)");
-      return absl::OkStatus();
-    }).ok());
+    ASSERT_TRUE((*opened)
+                    ->write([](Transaction& transaction) {
+                      transaction.connection().exec("INSERT INTO schema_migrations VALUES (9999, '9999_future', 0)");
+                      return absl::OkStatus();
+                    })
+                    .ok());
   }
   const auto opened = Database::open(folder.path() / "slipway.db", clock);
   ASSERT_FALSE(opened.ok());

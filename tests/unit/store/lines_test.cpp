@@ -40,9 +40,11 @@ class LinesTest : public testing::Test {
   }
   template <typename Function>
   auto read(Function function) {
-    return database_->read([&](Connection& connection) -> absl::StatusOr<std::invoke_result_t<Function, Connection&>> {
-      return function(connection);
-    }).value();
+    return database_
+        ->read([&](Connection& connection) -> absl::StatusOr<std::invoke_result_t<Function, Connection&>> {
+          return function(connection);
+        })
+        .value();
   }
   std::vector<std::string> texts(const LogQuery& query) {
     std::vector<std::string> found;

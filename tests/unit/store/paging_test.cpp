@@ -13,8 +13,8 @@ class PagingTest : public testing::Test {
   void SetUp() override {
     connection_.exec("CREATE TABLE things (id TEXT, name TEXT, state TEXT)");
     for (int i = 0; i < 7; ++i) {
-      execute(connection_, "INSERT INTO things VALUES (?, ?, ?)", "t" + std::to_string(i), i == 3 ? "100%_sure" : "Perl FAQ",
-              i % 2 == 0 ? "running" : "failed");
+      execute(connection_, "INSERT INTO things VALUES (?, ?, ?)", "t" + std::to_string(i),
+              i == 3 ? "100%_sure" : "Perl FAQ", i % 2 == 0 ? "running" : "failed");
     }
     query_.columns = "id";
     query_.from = "things";
@@ -23,8 +23,7 @@ class PagingTest : public testing::Test {
     query_.filters = {{"state", "state"}};
   }
   absl::StatusOr<Page<std::string>> list(const PageRequest& request) {
-    return list_page(connection_, query_, request,
-                     [](SQLite::Statement& row) { return row.getColumn(0).getString(); });
+    return list_page(connection_, query_, request, [](SQLite::Statement& row) { return row.getColumn(0).getString(); });
   }
   Connection connection_{":memory:", SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE};
   ListQuery query_;

@@ -24,15 +24,17 @@ tasks:
   - {name: always, title: A, engine: prep, spec: {}}
   - {name: maybe, title: B, engine: prep, spec: {}, when: "${parameters.fast}", needs: [always]}
   - {name: last, title: C, engine: prep, spec: {}, needs: [always, maybe]}
-)", "w.yaml");
+)",
+                               "w.yaml");
   return *std::move(parsed);
 }
 
 CheckedParameters check(const std::map<std::string, std::string>& texts, const std::string& name = "") {
-  return check_parameters(workflow(), texts, name, [](ParameterType, const std::string& reference) -> absl::StatusOr<Json> {
-    if (reference == "none") return base::not_found("model", reference);
-    return Json{{"id", "mv-1"}, {"name", reference}, {"label", reference + "@1"}};
-  });
+  return check_parameters(workflow(), texts, name,
+                          [](ParameterType, const std::string& reference) -> absl::StatusOr<Json> {
+                            if (reference == "none") return base::not_found("model", reference);
+                            return Json{{"id", "mv-1"}, {"name", reference}, {"label", reference + "@1"}};
+                          });
 }
 
 TEST(CheckParameters, FillsInDefaultsAndNamesTheRun) {
@@ -48,7 +50,8 @@ TEST(CheckParameters, FillsInDefaultsAndNamesTheRun) {
 }
 
 TEST(CheckParameters, TakesBareWordsAndQuotedNumbers) {
-  const auto checked = check({{"model", "smol"}, {"steps", "\"20\""}, {"mode", "a"}, {"target", "123"}, {"rate", "1"}}, "n");
+  const auto checked =
+      check({{"model", "smol"}, {"steps", "\"20\""}, {"mode", "a"}, {"target", "123"}, {"rate", "1"}}, "n");
   EXPECT_TRUE(checked.violations.empty());
   EXPECT_EQ(checked.run_name, "n");
   EXPECT_EQ(checked.values["steps"], 20);
@@ -57,7 +60,8 @@ TEST(CheckParameters, TakesBareWordsAndQuotedNumbers) {
 }
 
 TEST(CheckParameters, AnswersEverythingThatIsWrongAtOnce) {
-  const auto checked = check({{"model", "none"}, {"steps", "101"}, {"rate", "fast"}, {"fast", "1"}, {"mode", "c"}, {"stpes", "1"}});
+  const auto checked =
+      check({{"model", "none"}, {"steps", "101"}, {"rate", "fast"}, {"fast", "1"}, {"mode", "c"}, {"stpes", "1"}});
   std::vector<std::string> fields;
   for (const auto& violation : checked.violations) {
     fields.push_back(violation.field);

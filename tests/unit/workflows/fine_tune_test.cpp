@@ -13,10 +13,15 @@ namespace {
 
 absl::StatusOr<Json> resolve(ParameterType type, const std::string& reference) {
   if (type == ParameterType::kModel) {
-    return Json{{"id", "mv-1"}, {"name", reference}, {"label", reference + "@1"}, {"artifact_id", "a1"}, {"path", "m.gguf"}};
+    return Json{
+        {"id", "mv-1"}, {"name", reference}, {"label", reference + "@1"}, {"artifact_id", "a1"}, {"path", "m.gguf"}};
   }
-  return Json{{"id", "dv-1"},         {"name", reference},  {"label", reference + "@1"},
-              {"artifact_id", "a2"},  {"path", "rows.jsonl"}, {"format", "prompt_completion"},
+  return Json{{"id", "dv-1"},
+              {"name", reference},
+              {"label", reference + "@1"},
+              {"artifact_id", "a2"},
+              {"path", "rows.jsonl"},
+              {"format", "prompt_completion"},
               {"roles", {{"prompt", "question"}, {"completion", "answer"}}}};
 }
 
@@ -61,7 +66,11 @@ TEST_F(FineTune, GivesEveryEngineASpecThatItAccepts) {
 }
 
 TEST_F(FineTune, CarriesWhatWasTyped) {
-  auto all = specs({{"model", "m"}, {"dataset", "d"}, {"max_steps", "30"}, {"learning_rate", "1e-3"}, {"target_modules", "attention"}});
+  auto all = specs({{"model", "m"},
+                    {"dataset", "d"},
+                    {"max_steps", "30"},
+                    {"learning_rate", "1e-3"},
+                    {"target_modules", "attention"}});
   EXPECT_EQ(all["train"]["training"]["max_steps"], 30);
   EXPECT_EQ(all["train"]["training"]["learning_rate"], 1e-3);
   EXPECT_EQ(all["train"]["method"]["target_modules"], (Json{"q_proj", "k_proj", "v_proj", "o_proj"}));

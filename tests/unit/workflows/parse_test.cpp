@@ -28,13 +28,13 @@ parameters:
 tasks:
   - {name: a, title: A, engine: prep, spec: {n: 1, x: 2e-4, t: true, s: "1", z: null, c: "${parameters.count}"}, upload_artifacts: [out]}
   - {name: b, title: B, engine: eval, inputs: [{artifact: "${tasks.a.artifacts.out}", path: in}], spec: {}}
-)", "w.yaml");
+)",
+                                     "w.yaml");
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   EXPECT_EQ(parsed->parameters[0].default_value, 3);
   EXPECT_EQ(parsed->parameters[0].maximum, 1000);
   EXPECT_EQ(parsed->parameters[1].default_value, "3");
-  EXPECT_EQ(parsed->tasks[0].spec.dump(),
-            R"({"n":1,"x":0.0002,"t":true,"s":"1","z":null,"c":"${parameters.count}"})");
+  EXPECT_EQ(parsed->tasks[0].spec.dump(), R"({"n":1,"x":0.0002,"t":true,"s":"1","z":null,"c":"${parameters.count}"})");
   EXPECT_EQ(parsed->tasks[1].needs, std::vector<std::string>{"a"});
 }
 
@@ -66,8 +66,8 @@ TEST(ParseWorkflow, TasksReferOnlyToWhatEarlierOnesDeclare) {
 }
 
 TEST(ParseWorkflow, SurvivesWhatIsNoWorkflow) {
-  for (const char* yaml : {"", "[]", "a: [", "name: [1]", "name: x\nparameters: 3", "tasks: [3]", "steps: {a: b}", "&a [*a]",
-                           "parameters:\n  - name: {}\n    type: []\n", "? [a]\n: b", "results: 3"}) {
+  for (const char* yaml : {"", "[]", "a: [", "name: [1]", "name: x\nparameters: 3", "tasks: [3]", "steps: {a: b}",
+                           "&a [*a]", "parameters:\n  - name: {}\n    type: []\n", "? [a]\n: b", "results: 3"}) {
     EXPECT_FALSE(parse_workflow(yaml, "w.yaml").ok()) << yaml;
   }
   EXPECT_THAT(problems_of("a: [1,\n  b: }"), HasSubstr("w.yaml:2:"));

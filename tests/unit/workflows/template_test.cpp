@@ -6,8 +6,9 @@
 namespace slipway::workflows {
 namespace {
 
-const Json kScope = {{"parameters", {{"r", 16}, {"rate", 2e-4}, {"on", true}, {"off", false}, {"none", nullptr},
-                                     {"model", {{"path", "x.gguf"}}}}}};
+const Json kScope = {
+    {"parameters",
+     {{"r", 16}, {"rate", 2e-4}, {"on", true}, {"off", false}, {"none", nullptr}, {"model", {{"path", "x.gguf"}}}}}};
 
 TEST(Template, KeepsTypesOfWholeReferences) {
   EXPECT_EQ(*fill_in(Json("${parameters.r}"), kScope), 16);
