@@ -27,9 +27,8 @@ class GrpcArtifacts : public Artifacts {
     v1::GetArtifactRequest request;
     request.set_id(id);
     v1::Artifact response;
-    const auto status = unary(cancellation, [&](grpc::ClientContext* context) {
-      return stub_->GetArtifact(context, request, &response);
-    });
+    const auto status = unary(
+        cancellation, [&](grpc::ClientContext* context) { return stub_->GetArtifact(context, request, &response); });
     if (!status.ok()) return status;
     return response;
   }
@@ -60,9 +59,8 @@ class GrpcArtifacts : public Artifacts {
 
   absl::StatusOr<v1::Upload> begin_upload(const v1::BeginUploadRequest& request, Cancellation& cancellation) override {
     v1::Upload response;
-    const auto status = unary(cancellation, [&](grpc::ClientContext* context) {
-      return stub_->BeginUpload(context, request, &response);
-    });
+    const auto status = unary(
+        cancellation, [&](grpc::ClientContext* context) { return stub_->BeginUpload(context, request, &response); });
     if (!status.ok()) return status;
     return response;
   }
@@ -110,9 +108,8 @@ class GrpcArtifacts : public Artifacts {
     v1::FinishUploadRequest request;
     request.set_upload_id(upload_id);
     v1::Artifact response;
-    const auto status = unary(cancellation, [&](grpc::ClientContext* context) {
-      return stub_->FinishUpload(context, request, &response);
-    });
+    const auto status = unary(
+        cancellation, [&](grpc::ClientContext* context) { return stub_->FinishUpload(context, request, &response); });
     if (!status.ok()) return status;
     return response;
   }

@@ -1,4 +1,5 @@
-// The agent's view of the artifact store: single calls, each may fail and be tried again. Transfer makes whole folders of them.
+// The agent's view of the artifact store: single calls, each may fail and be tried again. Transfer makes whole folders
+// of them.
 #pragma once
 
 #include <grpcpp/channel.h>
@@ -26,7 +27,8 @@ class Artifacts {
   virtual absl::Status download(const std::string& id, const std::string& path, int64_t offset,
                                 const std::function<absl::Status(std::string_view)>& sink,
                                 Cancellation& cancellation) = 0;
-  virtual absl::StatusOr<v1::Upload> begin_upload(const v1::BeginUploadRequest& request, Cancellation& cancellation) = 0;
+  virtual absl::StatusOr<v1::Upload> begin_upload(const v1::BeginUploadRequest& request,
+                                                  Cancellation& cancellation) = 0;
   virtual absl::Status upload_file(const std::string& upload_id, int file_index, int64_t offset,
                                    const std::filesystem::path& file, Cancellation& cancellation) = 0;
   virtual absl::StatusOr<v1::Artifact> finish_upload(const std::string& upload_id, Cancellation& cancellation) = 0;

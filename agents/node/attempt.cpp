@@ -43,7 +43,8 @@ Attempt::Attempt(AttemptEnvironment environment, AttemptRecord record)
     : environment_(std::move(environment)),
       id_(record.start.attempt_id()),
       folder_(environment_.layout.attempts() / as_file_name(id_)),
-      workdir_(environment_.layout.work() / as_file_name(record.start.work_key().empty() ? id_ : record.start.work_key())),
+      workdir_(environment_.layout.work() /
+               as_file_name(record.start.work_key().empty() ? id_ : record.start.work_key())),
       record_(std::move(record)),
       wake_fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
       inotify_fd_(inotify_init1(IN_NONBLOCK | IN_CLOEXEC)) {
@@ -263,7 +264,9 @@ void Attempt::step_preparing() {
   if (prepared_.ok()) return launch();
   const bool full = absl::IsResourceExhausted(prepared_);
   const bool request = absl::IsInvalidArgument(prepared_);
-  fail(full ? "DISK_FULL" : request ? "INVALID_REQUEST" : "INPUT_NOT_AVAILABLE",
+  fail(full      ? "DISK_FULL"
+       : request ? "INVALID_REQUEST"
+                 : "INPUT_NOT_AVAILABLE",
        "the work folder could not be prepared: " + std::string(prepared_.message()),
        full ? "free some space on the node's disk, then retry"
             : "check that the inputs still exist in the registry, then retry");
@@ -291,7 +294,8 @@ void Attempt::launch() {
   enter(Phase::kRunning);  // on disk before the engine can be
   const auto launched = environment_.supervisor.launch(folder_, record_.launches, plan);
   if (!launched.ok()) {
-    return fail("ENGINE_NOT_STARTED", "slipway-" + start.engine() + " could not be started: " + std::string(launched.message()),
+    return fail("ENGINE_NOT_STARTED",
+                "slipway-" + start.engine() + " could not be started: " + std::string(launched.message()),
                 "check the node's installation and free memory, then retry");
   }
   spdlog::info("engine launched attempt={} engine={} launch={}", id_, start.engine(), record_.launches);
@@ -362,7 +366,8 @@ void Attempt::stop_engine() {
 
 void Attempt::engine_vanished() {
   unsupervised_since_ms_ = 0;
-  if (!Supervisor::started(folder_, record_.launches)) return launch();  // the agent died before it could start anything
+  if (!Supervisor::started(folder_, record_.launches))
+    return launch();  // the agent died before it could start anything
   EngineExit exit;
   // Its supervisor is gone too, so nobody saw the exit status. What the engine itself wrote last decides.
   if (summarize_events(workdir_ / "events.jsonl", 0).finished != "succeeded") exit.signal = SIGKILL;
@@ -388,19 +393,23 @@ void Attempt::engine_ended(const EngineExit& exit) {
   }
   if (exit.signal != 0) {
     const std::string what = "the engine was ended by signal " + std::to_string(exit.signal) + " (" +
-                             strsignal(exit.signal) + ")" + (exit.out_of_memory ? ": the machine ran out of memory" : "");
+                             strsignal(exit.signal) + ")" +
+                             (exit.out_of_memory ? ": the machine ran out of memory" : "");
     if (restart_after(what)) return;
     if (exit.out_of_memory) {
-      return fail("OUT_OF_MEMORY", what, "use a smaller batch or max_length, or a node with more memory, then retry", exit);
+      return fail("OUT_OF_MEMORY", what, "use a smaller batch or max_length, or a node with more memory, then retry",
+                  exit);
     }
     return fail("ENGINE_KILLED", what, "look at the log's last lines; retry goes on from the last checkpoint", exit);
   }
-  if (exit.exit_code == 143 && restart_after("the engine was stopped by somebody else (SIGTERM) and saved its work")) return;
+  if (exit.exit_code == 143 && restart_after("the engine was stopped by somebody else (SIGTERM) and saved its work"))
+    return;
   if (summarize_events(workdir_ / "events.jsonl", record_.files["events"].begin).error_since) {
     return fail("", "", "", exit);  // the engine's own error event says why
   }
   const std::string last = last_line(workdir_ / "stderr.log", record_.files["stderr"].begin);
-  fail("ENGINE_FAILED", program + " left with status " + std::to_string(exit.exit_code) + (last.empty() ? "" : ": " + last),
+  fail("ENGINE_FAILED",
+       program + " left with status " + std::to_string(exit.exit_code) + (last.empty() ? "" : ": " + last),
        "look at the log; the exact spec can be run by hand with " + program + " --spec", exit);
 }
 
@@ -410,8 +419,8 @@ bool Attempt::restart_after(const std::string& what_happened) {
   record_.restart_pending = true;
   launch_after_ms_ = steady_ms() + std::min<int64_t>(10'000, int64_t{100} << std::min(record_.restarts_used, 10));
   save();
-  note(what_happened + "; it is started again from its last checkpoint (" + std::to_string(record_.restarts_used) + " of " +
-       std::to_string(record_.start.restarts()) + ")");
+  note(what_happened + "; it is started again from its last checkpoint (" + std::to_string(record_.restarts_used) +
+       " of " + std::to_string(record_.start.restarts()) + ")");
   return true;
 }
 
@@ -457,7 +466,8 @@ void Attempt::enter(Phase phase) {
 
 void Attempt::end(AttemptStatus outcome) {
   outcome.set_attempt_id(id_);
-  spdlog::info("attempt ended attempt={} state={} code={}", id_, AttemptStatus::State_Name(outcome.state()), outcome.code());
+  spdlog::info("attempt ended attempt={} state={} code={}", id_, AttemptStatus::State_Name(outcome.state()),
+               outcome.code());
   record_.outcome = std::move(outcome);
   progress_at_ms_ = steady_ms();
   enter(Phase::kEnded);
@@ -469,7 +479,8 @@ void Attempt::end(AttemptStatus outcome) {
   }
 }
 
-void Attempt::fail(const std::string& code, const std::string& message, const std::string& advice, const EngineExit& exit) {
+void Attempt::fail(const std::string& code, const std::string& message, const std::string& advice,
+                   const EngineExit& exit) {
   AttemptStatus outcome;
   outcome.set_state(AttemptStatus::STATE_FAILED);
   outcome.set_code(code);
@@ -501,8 +512,9 @@ void Attempt::ship() {
       lines->set_offset(batch->offset);
       lines->set_end_offset(batch->end_offset);
       for (auto& line : batch->lines) lines->add_lines(std::move(line));
-      const int64_t now_ms = std::chrono::duration_cast<std::chrono::milliseconds>(
-                                 std::chrono::system_clock::now().time_since_epoch()).count();
+      const int64_t now_ms =
+          std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+              .count();
       lines->mutable_time()->set_seconds(now_ms / 1000);
       lines->mutable_time()->set_nanos(static_cast<int32_t>(now_ms % 1000) * 1'000'000);
       if (!environment_.link.send(session_, std::move(message))) {
@@ -518,9 +530,9 @@ bool Attempt::all_acknowledged() const {
 }
 
 AttemptStatus Attempt::visible_status() const {
-  const bool told = record_.phase == Phase::kEnded &&
-                    (all_acknowledged() ||
-                     (session_ != 0 && steady_ms() - progress_at_ms_ > kAcknowledgementPatienceMs));
+  const bool told =
+      record_.phase == Phase::kEnded &&
+      (all_acknowledged() || (session_ != 0 && steady_ms() - progress_at_ms_ > kAcknowledgementPatienceMs));
   if (told) return record_.outcome;
   AttemptStatus status;
   status.set_attempt_id(id_);

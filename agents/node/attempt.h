@@ -1,5 +1,5 @@
-// One attempt on this node, from its inputs' download to the backend's release: prepares the work folder, has the engine
-// launched, ships its lines, restarts it after a crash, uploads what it made. Owned by Attempts.
+// One attempt on this node, from its inputs' download to the backend's release: prepares the work folder, has the
+// engine launched, ships its lines, restarts it after a crash, uploads what it made. Owned by Attempts.
 #pragma once
 
 #include <atomic>

@@ -49,7 +49,8 @@ absl::StatusOr<AttemptRecord> AttemptRecord::load(const std::filesystem::path& f
     lenient.ignore_unknown_fields = true;
     const auto parsed = google::protobuf::util::JsonStringToMessage(base::read_file(folder / "start.json", 64U << 20U),
                                                                     &record.start, lenient);
-    if (!parsed.ok()) return absl::DataLossError((folder / "start.json").string() + ": " + std::string(parsed.message()));
+    if (!parsed.ok())
+      return absl::DataLossError((folder / "start.json").string() + ": " + std::string(parsed.message()));
     if (!std::filesystem::exists(folder / "state.json")) return record;
     const auto value = nlohmann::json::parse(base::read_file(folder / "state.json", 64U << 20U));
     const std::string phase = value.at("phase");
@@ -66,7 +67,8 @@ absl::StatusOr<AttemptRecord> AttemptRecord::load(const std::filesystem::path& f
       record.files[name] = {position.at("begin"), position.at("acknowledged")};
     }
     if (record.phase == Phase::kEnded) {
-      const auto outcome = google::protobuf::util::JsonStringToMessage(value.at("outcome").dump(), &record.outcome, lenient);
+      const auto outcome =
+          google::protobuf::util::JsonStringToMessage(value.at("outcome").dump(), &record.outcome, lenient);
       if (!outcome.ok()) return absl::DataLossError(folder.string() + ": " + std::string(outcome.message()));
     }
     return record;

@@ -22,12 +22,12 @@ struct FilePosition {
 struct AttemptRecord {
   v1::StartAttempt start;
   Phase phase = Phase::kPreparing;
-  int launches = 0;       // the number of the latest launch; 0: none yet
-  int restarts_used = 0;  // after crashes
+  int launches = 0;              // the number of the latest launch; 0: none yet
+  int restarts_used = 0;         // after crashes
   bool restart_pending = false;  // it crashed, and the next launch is to come
   bool stop_requested = false;
   int grace_seconds = 10;
-  bool begun = false;  // `files` holds where the attempt's lines begin
+  bool begun = false;                         // `files` holds where the attempt's lines begin
   std::map<std::string, FilePosition> files;  // events, stdout, stderr
   v1::AttemptStatus outcome;                  // once ended
 

@@ -70,7 +70,8 @@ AttemptStatus Attempt::upload() {
         return outcome;
       }
       if (!uploaded.ok()) {
-        return failed("UPLOAD_FAILED", "artifact '" + name + "' could not be uploaded: " + std::string(uploaded.status().message()),
+        return failed("UPLOAD_FAILED",
+                      "artifact '" + name + "' could not be uploaded: " + std::string(uploaded.status().message()),
                       "see whether the backend's disk is full, then retry");
       }
       (*outcome.mutable_artifact_ids())[name] = *uploaded;

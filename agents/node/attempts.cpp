@@ -28,8 +28,9 @@ Attempts::Attempts(AttemptEnvironment environment) : environment_(std::move(envi
     records.push_back(*std::move(record));
   }
   // Those that run first: they hold their work folders before anyone else may ask.
-  std::stable_sort(records.begin(), records.end(),
-                   [](const auto& a, const auto& b) { return (a.phase != Phase::kPreparing) > (b.phase != Phase::kPreparing); });
+  std::stable_sort(records.begin(), records.end(), [](const auto& a, const auto& b) {
+    return (a.phase != Phase::kPreparing) > (b.phase != Phase::kPreparing);
+  });
   for (auto& record : records) {
     const std::string id = record.start.attempt_id();
     spdlog::info("attempt taken up again attempt={}", id);

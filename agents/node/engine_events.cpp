@@ -19,10 +19,9 @@ EngineSummary summarize_events(const std::filesystem::path& events, int64_t sinc
       const int64_t start = position;
       position += static_cast<int64_t>(line.size()) + 1;
       // Most lines are metrics and progress: only those that can matter are parsed.
-      const bool candidate = line.find("\"artifact\"") != std::string::npos ||
-                             line.find("\"finished\"") != std::string::npos ||
-                             line.find("\"started\"") != std::string::npos ||
-                             line.find("\"error\"") != std::string::npos;
+      const bool candidate =
+          line.find("\"artifact\"") != std::string::npos || line.find("\"finished\"") != std::string::npos ||
+          line.find("\"started\"") != std::string::npos || line.find("\"error\"") != std::string::npos;
       if (!candidate) continue;
       const auto event = nlohmann::json::parse(line, nullptr, false);
       if (!event.is_object() || !event.contains("type") || !event["type"].is_string()) continue;

@@ -31,9 +31,10 @@ std::optional<LineBatch> FileTail::next() {
 }
 
 void FileTail::acknowledge(int64_t end_offset) {
-  // Every batch is answered once, in order. An answer that stops short of its batch: the backend could not fit the batch
-  // on to what it has, and wants what follows `end_offset`.
-  if (!in_flight_.empty() && end_offset < in_flight_.front() && end_offset <= acknowledged_) return resume_at(end_offset);
+  // Every batch is answered once, in order. An answer that stops short of its batch: the backend could not fit the
+  // batch on to what it has, and wants what follows `end_offset`.
+  if (!in_flight_.empty() && end_offset < in_flight_.front() && end_offset <= acknowledged_)
+    return resume_at(end_offset);
   acknowledged_ = std::max(acknowledged_, std::min(end_offset, sent_));
   while (!in_flight_.empty() && in_flight_.front() <= acknowledged_) in_flight_.pop_front();
 }
@@ -44,9 +45,7 @@ void FileTail::resume_at(int64_t acknowledged) {
   in_flight_.clear();
 }
 
-bool FileTail::drained() const {
-  return in_flight_.empty() && acknowledged_ >= end_of_last_line(path_) - begin_;
-}
+bool FileTail::drained() const { return in_flight_.empty() && acknowledged_ >= end_of_last_line(path_) - begin_; }
 
 int64_t end_of_last_line(const std::filesystem::path& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);

@@ -92,12 +92,12 @@ std::vector<std::string> read_cpu_features() {
     unsigned bit;
     bool usable;
   } known[] = {
-      {"sse4_2", ecx1, 20, true},       {"avx", ecx1, 28, ymm},           {"f16c", ecx1, 29, ymm},
-      {"fma", ecx1, 12, ymm},           {"avx2", b7, 5, ymm},             {"avx_vnni", a71, 4, ymm},
-      {"avx512f", b7, 16, zmm},         {"avx512dq", b7, 17, zmm},        {"avx512bw", b7, 30, zmm},
-      {"avx512vl", b7, 31, zmm},        {"avx512_vbmi", c7, 1, zmm},      {"avx512_vnni", c7, 11, zmm},
-      {"avx512_bf16", a71, 5, zmm},     {"avx512_fp16", d7, 23, zmm},     {"amx_tile", d7, 24, tiles},
-      {"amx_int8", d7, 25, tiles},      {"amx_bf16", d7, 22, tiles},
+      {"sse4_2", ecx1, 20, true},   {"avx", ecx1, 28, ymm},       {"f16c", ecx1, 29, ymm},
+      {"fma", ecx1, 12, ymm},       {"avx2", b7, 5, ymm},         {"avx_vnni", a71, 4, ymm},
+      {"avx512f", b7, 16, zmm},     {"avx512dq", b7, 17, zmm},    {"avx512bw", b7, 30, zmm},
+      {"avx512vl", b7, 31, zmm},    {"avx512_vbmi", c7, 1, zmm},  {"avx512_vnni", c7, 11, zmm},
+      {"avx512_bf16", a71, 5, zmm}, {"avx512_fp16", d7, 23, zmm}, {"amx_tile", d7, 24, tiles},
+      {"amx_int8", d7, 25, tiles},  {"amx_bf16", d7, 22, tiles},
   };
   for (const auto& feature : known) {
     if (feature.usable && ((feature.word >> feature.bit) & 1U)) features.emplace_back(feature.name);

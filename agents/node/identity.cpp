@@ -20,7 +20,8 @@ std::optional<Identity> Identity::load(const std::filesystem::path& path) {
 }
 
 void Identity::save(const std::filesystem::path& path) const {
-  base::write_file_atomically(path, nlohmann::json{{"node_id", node_id}, {"node_token", node_token}}.dump() + "\n", 0600);
+  base::write_file_atomically(path, nlohmann::json{{"node_id", node_id}, {"node_token", node_token}}.dump() + "\n",
+                              0600);
 }
 
 }  // namespace slipway::node

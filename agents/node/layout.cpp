@@ -8,8 +8,8 @@ std::string as_file_name(const std::string& text) {
   std::string name;
   bool changed = text.empty() || text.size() > 100 || text.front() == '.';
   for (const char c : text.substr(0, 100)) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
-                       c == '_' || c == '-';
+    const bool plain =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
     name += plain ? c : '_';
     changed = changed || !plain;
   }

@@ -1,4 +1,5 @@
-// What an attempt knows of the connection to the backend: it can send, within one session. Session implements it; tests fake it.
+// What an attempt knows of the connection to the backend: it can send, within one session. Session implements it; tests
+// fake it.
 #pragma once
 
 #include <cstdint>

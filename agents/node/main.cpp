@@ -65,8 +65,9 @@ std::string read_token_file(const std::string& path) {
 
 int run(const Options& options) {
   if (options.tls_ca.empty() && !is_loopback(options.backend)) {
-    spdlog::error("{} is another machine: give --tls-ca FILE with the backend's certificate, tokens do not travel in the clear",
-                  options.backend);
+    spdlog::error(
+        "{} is another machine: give --tls-ca FILE with the backend's certificate, tokens do not travel in the clear",
+        options.backend);
     return 2;
   }
   const fs::path data = fs::absolute(options.data.empty() ? default_data() : options.data);
@@ -99,8 +100,8 @@ int run(const Options& options) {
   const auto artifacts = node::make_grpc_artifacts(channel, [&] { return session.node_token(); });
   node::Transfer transfer(*artifacts, layout.cache(), static_cast<int64_t>(options.cache_gib * (1 << 30)));
   const node::Supervisor supervisor(self);
-  node::Attempts attempts({layout, options.engines.empty() ? self.parent_path() : fs::absolute(options.engines), supervisor,
-                           transfer, session});
+  node::Attempts attempts({layout, options.engines.empty() ? self.parent_path() : fs::absolute(options.engines),
+                           supervisor, transfer, session});
   node::Sampler sampler("/proc", data, nvml, clock);
 
   node::Cancellation cancellation;
@@ -110,9 +111,10 @@ int run(const Options& options) {
     spdlog::info("leaving signal={} engines={}", number, options.stop_engines ? "stopped" : "left running");
     cancellation.cancel();
   });
-  spdlog::info("slipway-agent version={} backend={} data={} devices={}", SLIPWAY_VERSION, options.backend, data.string(),
-               facts.devices_size());
-  const auto verdict = session.run(attempts, [&] { return sampler.sample(); }, cancellation);
+  spdlog::info("slipway-agent version={} backend={} data={} devices={}", SLIPWAY_VERSION, options.backend,
+               data.string(), facts.devices_size());
+  const auto verdict = session.run(
+      attempts, [&] { return sampler.sample(); }, cancellation);
   if (!cancellation.cancelled()) kill(getpid(), SIGTERM);
   signal_thread.join();
   if (options.stop_engines) attempts.park(std::chrono::seconds(30));
@@ -131,14 +133,20 @@ int main(int argc, char** argv) {
   Options options;
   CLI::App app{"slipway-agent: reports this machine to a Slipway backend and runs its engines."};
   app.add_option("--backend", options.backend, "gRPC address of slipwayd, HOST:PORT")->capture_default_str();
-  app.add_option("--data", options.data, "folder for work, cache and the node's token (default: " + default_data() + ")");
+  app.add_option("--data", options.data,
+                 "folder for work, cache and the node's token (default: " + default_data() + ")");
   auto* join = app.add_option("--join", options.join, "join token, needed once");
-  app.add_option("--join-file", options.join_file, "file with a join token, as slipwayd's DATA/local-join-token")->excludes(join);
+  app.add_option("--join-file", options.join_file, "file with a join token, as slipwayd's DATA/local-join-token")
+      ->excludes(join);
   app.add_option("--name", options.name, "name of this node (default: the host's)");
   app.add_option("--engines", options.engines, "folder of slipway-prep, slipway-train, … (default: this program's)");
   app.add_option("--tls-ca", options.tls_ca, "certificates to trust, PEM; needed when the backend is another machine");
-  app.add_option("--cache-gib", options.cache_gib, "most disk for downloaded files")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--log-level", options.log_level)->capture_default_str()->check(CLI::IsMember({"debug", "info", "warn", "error"}));
+  app.add_option("--cache-gib", options.cache_gib, "most disk for downloaded files")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--log-level", options.log_level)
+      ->capture_default_str()
+      ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
   app.add_flag("--stop-engines", options.stop_engines,
                "on leaving, stop the engines too (they save, and go on when the agent is back); else they run on");
   app.set_version_flag("--version", SLIPWAY_VERSION);

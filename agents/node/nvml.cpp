@@ -47,13 +47,12 @@ struct Nvml::Library {
   bool open(const std::string& path) {
     handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (handle == nullptr) return false;
-    const bool complete = load(handle, "nvmlInit_v2", init) && load(handle, "nvmlShutdown", shutdown) &&
-                          load(handle, "nvmlDeviceGetCount_v2", count) &&
-                          load(handle, "nvmlDeviceGetHandleByIndex_v2", by_index) &&
-                          load(handle, "nvmlDeviceGetName", name) && load(handle, "nvmlDeviceGetMemoryInfo", memory) &&
-                          load(handle, "nvmlDeviceGetUtilizationRates", utilization) &&
-                          load(handle, "nvmlDeviceGetPowerUsage", power) &&
-                          load(handle, "nvmlDeviceGetTemperature", temperature);
+    const bool complete =
+        load(handle, "nvmlInit_v2", init) && load(handle, "nvmlShutdown", shutdown) &&
+        load(handle, "nvmlDeviceGetCount_v2", count) && load(handle, "nvmlDeviceGetHandleByIndex_v2", by_index) &&
+        load(handle, "nvmlDeviceGetName", name) && load(handle, "nvmlDeviceGetMemoryInfo", memory) &&
+        load(handle, "nvmlDeviceGetUtilizationRates", utilization) && load(handle, "nvmlDeviceGetPowerUsage", power) &&
+        load(handle, "nvmlDeviceGetTemperature", temperature);
     if (!complete) {
       spdlog::warn("{} lacks functions that are needed: no GPUs", path);
       return false;

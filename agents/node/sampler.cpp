@@ -18,9 +18,9 @@ std::string read_text(const std::filesystem::path& path) {
 
 // sda, vda, nvme0n1, not sda1, nvme0n1p2, loop0, dm-0: a partition's traffic is its disk's too.
 bool is_whole_disk(const std::string& name) {
-  const bool letters = (name.rfind("sd", 0) == 0 || name.rfind("vd", 0) == 0 || name.rfind("hd", 0) == 0 ||
-                        name.rfind("xvd", 0) == 0) &&
-                       std::isdigit(static_cast<unsigned char>(name.back())) == 0;
+  const bool letters =
+      (name.rfind("sd", 0) == 0 || name.rfind("vd", 0) == 0 || name.rfind("hd", 0) == 0 || name.rfind("xvd", 0) == 0) &&
+      std::isdigit(static_cast<unsigned char>(name.back())) == 0;
   const bool nvme = name.rfind("nvme", 0) == 0 && name.find('p') == std::string::npos;
   const bool mmc = name.rfind("mmcblk", 0) == 0 && name.find('p') == std::string::npos;
   return letters || nvme || mmc;

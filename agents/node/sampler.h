@@ -1,4 +1,5 @@
-// What this machine is doing, every two seconds: CPU, memory, disk and GPUs. Rates are over the time between two samples.
+// What this machine is doing, every two seconds: CPU, memory, disk and GPUs. Rates are over the time between two
+// samples.
 #pragma once
 
 #include <cstdint>

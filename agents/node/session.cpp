@@ -64,7 +64,8 @@ bool Session::send(uint64_t session, v1::AgentMessage message) {
   return true;
 }
 
-absl::Status Session::run(Attempts& attempts, const std::function<v1::NodeSample()>& sample, Cancellation& cancellation) {
+absl::Status Session::run(Attempts& attempts, const std::function<v1::NodeSample()>& sample,
+                          Cancellation& cancellation) {
   Cancellation ticking;
   std::thread ticker([&] {
     do {
@@ -98,7 +99,8 @@ absl::Status Session::run(Attempts& attempts, const std::function<v1::NodeSample
     if (welcomed) pause = options_.first_pause;
     const auto jittered = std::chrono::milliseconds(
         std::uniform_int_distribution<int64_t>(pause.count() / 2, pause.count() * 3 / 2)(random));
-    spdlog::warn("no session with the backend reason=\"{}\" retry_ms={}", std::string(status.message()), jittered.count());
+    spdlog::warn("no session with the backend reason=\"{}\" retry_ms={}", std::string(status.message()),
+                 jittered.count());
     if (!cancellation.sleep_for(jittered)) break;
     pause = std::min(pause * 2, options_.longest_pause);
   }
@@ -184,8 +186,8 @@ absl::Status Session::run_once(Attempts& attempts, Cancellation& cancellation, b
   const auto status = to_absl(stream->Finish());
   if (is_refusal(status) && !cancellation.cancelled()) {
     if (options_.join_token().empty()) {
-      return absl::FailedPreconditionError("the backend does not know this node any more (" + std::string(status.message()) +
-                                           "); join it again with --join TOKEN");
+      return absl::FailedPreconditionError("the backend does not know this node any more (" +
+                                           std::string(status.message()) + "); join it again with --join TOKEN");
     }
     spdlog::warn("the backend does not know this node any more: joining again");
     const std::lock_guard lock(mutex_);

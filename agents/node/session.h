@@ -40,7 +40,8 @@ class Session : public BackendLink {
   Session(std::shared_ptr<grpc::Channel> channel, SessionOptions options, v1::NodeFacts facts);
   ~Session() override;
 
-  // Works until cancelled; takes a sample every interval. Ends earlier only when the backend refuses this node for good.
+  // Works until cancelled; takes a sample every interval. Ends earlier only when the backend refuses this node for
+  // good.
   absl::Status run(Attempts& attempts, const std::function<v1::NodeSample()>& sample, Cancellation& cancellation);
 
   bool send(uint64_t session, v1::AgentMessage message) override;
@@ -63,7 +64,7 @@ class Session : public BackendLink {
   std::optional<Identity> identity_;
   std::deque<v1::AgentMessage> outgoing_;
   std::deque<v1::AgentMessage> samples_;  // taken while there was no session
-  uint64_t session_ = 0;       // open for send(): 0 when there is none
+  uint64_t session_ = 0;                  // open for send(): 0 when there is none
   uint64_t last_session_ = 0;
 };
 

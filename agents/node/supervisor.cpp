@@ -69,8 +69,10 @@ absl::Status Supervisor::launch(const fs::path& folder, int number, const Launch
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
-  const nlohmann::json description = {{"arguments", plan.arguments},       {"workdir", plan.workdir.string()},
-                                      {"environment", plan.environment},   {"memory_bytes", plan.memory_bytes},
+  const nlohmann::json description = {{"arguments", plan.arguments},
+                                      {"workdir", plan.workdir.string()},
+                                      {"environment", plan.environment},
+                                      {"memory_bytes", plan.memory_bytes},
                                       {"niceness", plan.niceness}};
   try {
     base::write_file_atomically(numbered(folder, "launch", number), description.dump(2) + "\n", 0600);

@@ -20,11 +20,11 @@
 namespace slipway::node {
 
 struct LaunchPlan {
-  std::vector<std::string> arguments;  // the program's path first
-  std::filesystem::path workdir;       // stdout.log and stderr.log are appended to there
+  std::vector<std::string> arguments;              // the program's path first
+  std::filesystem::path workdir;                   // stdout.log and stderr.log are appended to there
   std::map<std::string, std::string> environment;  // beside the agent's own
-  int64_t memory_bytes = 0;            // of private memory; 0: no limit
-  int niceness = 0;  // added to the agent's own
+  int64_t memory_bytes = 0;                        // of private memory; 0: no limit
+  int niceness = 0;                                // added to the agent's own
 };
 
 struct EngineExit {

@@ -228,8 +228,8 @@ absl::StatusOr<std::string> Transfer::publish(const fs::path& path, Cancellation
         for (int i = 0; i < upload->files_size(); ++i) {
           const int64_t received = upload->files(i).received();
           if (received >= request.files(i).size()) continue;
-          const auto sent = artifacts_.upload_file(upload->id(), i, received, files[static_cast<size_t>(i)].second,
-                                                   cancellation);
+          const auto sent =
+              artifacts_.upload_file(upload->id(), i, received, files[static_cast<size_t>(i)].second, cancellation);
           if (!sent.ok()) return sent;
         }
         return artifacts_.finish_upload(upload->id(), cancellation);

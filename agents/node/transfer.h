@@ -1,9 +1,9 @@
 // Brings artifacts into work folders and results back to the store, whole and verified, through a cache by content.
 #pragma once
 
+#include <condition_variable>
 #include <filesystem>
 #include <mutex>
-#include <condition_variable>
 #include <set>
 #include <string>
 

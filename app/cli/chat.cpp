@@ -54,7 +54,8 @@ void ChatStream::feed(const std::string& bytes) {
 
 void ChatStream::take_line(const std::string& line) {
   if (line.rfind("data:", 0) != 0) return;
-  const std::string data = line.substr(line.find_first_not_of(' ', 5) == std::string::npos ? line.size() : line.find_first_not_of(' ', 5));
+  const std::string data =
+      line.substr(line.find_first_not_of(' ', 5) == std::string::npos ? line.size() : line.find_first_not_of(' ', 5));
   if (data == "[DONE]") return;
   const auto chunk = nlohmann::json::parse(data, nullptr, false);
   if (!chunk.is_object()) return;
@@ -81,8 +82,10 @@ std::string error_message_of(const std::string& body) {
 }
 
 std::string stream_chat(const ChatRequest& request, const std::function<void(const std::string&)>& on_text) {
-  nlohmann::ordered_json body = {{"model", request.model}, {"stream", true}, {"messages", nlohmann::ordered_json::array()}};
-  for (const auto& message : request.messages) body["messages"].push_back({{"role", message.role}, {"content", message.content}});
+  nlohmann::ordered_json body = {
+      {"model", request.model}, {"stream", true}, {"messages", nlohmann::ordered_json::array()}};
+  for (const auto& message : request.messages)
+    body["messages"].push_back({{"role", message.role}, {"content", message.content}});
   if (request.temperature >= 0) body["temperature"] = request.temperature;
   if (request.max_tokens > 0) body["max_tokens"] = request.max_tokens;
   const std::string text = body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
@@ -109,10 +112,12 @@ std::string stream_chat(const ChatRequest& request, const std::function<void(con
   long status = 0;
   curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &status);
   if (result != CURLE_OK) {
-    throw Failure(Exit::kUnavailable, url + " does not answer: " + curl_easy_strerror(result), "see whether the deployment is ready: slipway deployment list");
+    throw Failure(Exit::kUnavailable, url + " does not answer: " + curl_easy_strerror(result),
+                  "see whether the deployment is ready: slipway deployment list");
   }
   if (status != 200) {
-    throw Failure(exit_of(status), "the deployment answered " + std::to_string(status) + ": " + error_message_of(transfer.body),
+    throw Failure(exit_of(status),
+                  "the deployment answered " + std::to_string(status) + ": " + error_message_of(transfer.body),
                   "see its state and names: slipway deployment list", "", "HTTP_" + std::to_string(status));
   }
   if (!transfer.stream.error().empty()) throw Failure(Exit::kFailed, transfer.stream.error());

@@ -24,14 +24,17 @@ Client& Context::client() {
 int run_command_line(int argc, const char* const* argv) {
   Context context;
   CLI::App app{"Slipway from the command line: models, datasets, runs, deployments, nodes.", "slipway"};
-  app.add_option("--backend", context.backend_flag, "gRPC address of slipwayd, HOST:PORT (default: of `slipway login`, or SLIPWAY_BACKEND)");
-  app.add_option("--tls-ca", context.tls_ca_flag, "Certificates to trust, PEM; needed when the backend is another machine");
+  app.add_option("--backend", context.backend_flag,
+                 "gRPC address of slipwayd, HOST:PORT (default: of `slipway login`, or SLIPWAY_BACKEND)");
+  app.add_option("--tls-ca", context.tls_ca_flag,
+                 "Certificates to trust, PEM; needed when the backend is another machine");
   app.add_flag("--json", context.json, "Answers as JSON, for programs; errors too");
   app.set_version_flag("--version", SLIPWAY_VERSION);
   app.fallthrough();
   app.require_subcommand(1);
   app.footer(
-      "Exit status: 0 done; 1 failed, or the watched run failed; 2 flags or values are wrong; 3 not signed in; 4 not found;\n"
+      "Exit status: 0 done; 1 failed, or the watched run failed; 2 flags or values are wrong; 3 not signed in; 4 not "
+      "found;\n"
       "5 no backend or deployment answers; 6 refused in this state; 7 the watched run was cancelled.\n"
       "Environment: SLIPWAY_BACKEND, SLIPWAY_TOKEN, SLIPWAY_CONFIG (file of the sign-in).");
   add_login(app, context);

@@ -1,5 +1,5 @@
-// The commands. Each add_ function hangs its subcommands below `app`; what was chosen is put into Context::action, which
-// main runs after parsing.
+// The commands. Each add_ function hangs its subcommands below `app`; what was chosen is put into Context::action,
+// which main runs after parsing.
 #pragma once
 
 #include <functional>

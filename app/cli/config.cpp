@@ -35,7 +35,8 @@ Config load_config(const std::filesystem::path& path) {
       config.user = value.value("user", "");
       config.tls_ca = value.value("tls_ca", "");
     } catch (const std::exception& error) {
-      throw Failure(Exit::kFailed, path.string() + " cannot be read: " + error.what(), "delete it and run: slipway login");
+      throw Failure(Exit::kFailed, path.string() + " cannot be read: " + error.what(),
+                    "delete it and run: slipway login");
     }
   }
   if (const auto backend = environment("SLIPWAY_BACKEND"); !backend.empty()) {

@@ -10,7 +10,7 @@ struct Config {
   std::string backend;  // gRPC, HOST:PORT
   std::string token;    // slw_…
   std::string user;
-  std::string tls_ca;   // PEM file of trusted certificates; empty: no TLS
+  std::string tls_ca;  // PEM file of trusted certificates; empty: no TLS
 };
 
 // SLIPWAY_CONFIG, else $XDG_CONFIG_HOME/slipway/config.json, else ~/.config/slipway/config.json.

@@ -36,7 +36,8 @@ v1::ColumnMapping mapping_of(const MappingOptions& options) {
   for (const auto& role : options.roles) {
     const size_t equals = role.find('=');
     if (equals == std::string::npos || equals == 0 || equals + 1 == role.size()) {
-      throw Failure(Exit::kUsage, "'" + role + "' is not a mapping", "write ROLE=COLUMN, as in --map prompt=question", "--map");
+      throw Failure(Exit::kUsage, "'" + role + "' is not a mapping", "write ROLE=COLUMN, as in --map prompt=question",
+                    "--map");
     }
     (*mapping.mutable_roles())[role.substr(0, equals)] = role.substr(equals + 1);
   }
@@ -56,7 +57,8 @@ std::string label_of(const v1::DatasetVersion& version) {
 }
 
 void add_mapping(CLI::App* command, MappingOptions& options) {
-  command->add_option("--format", options.format, "messages, prompt_completion, alpaca, sharegpt or text (default: guessed)");
+  command->add_option("--format", options.format,
+                      "messages, prompt_completion, alpaca, sharegpt or text (default: guessed)");
   command->add_option("--map", options.roles, "ROLE=COLUMN, as prompt=question; may be given several times");
 }
 
@@ -138,7 +140,8 @@ Exit list_datasets(Context& context, const std::string& filter) {
   for (const auto& dataset : all.datasets()) {
     const auto& version = dataset.latest_version();
     table.add({dataset.name(), "@" + std::to_string(version.version()), format_count(version.row_count()),
-               describe(version.mapping()), format_bytes(version.artifact().size()), format_age(version.created_at(), now)});
+               describe(version.mapping()), format_bytes(version.artifact().size()),
+               format_age(version.created_at(), now)});
   }
   table.print(std::cout, "No datasets yet. Import one: slipway dataset import FILE.jsonl --name NAME");
   return Exit::kOk;
@@ -175,7 +178,8 @@ void add_datasets(CLI::App& app, Context& context) {
   const auto import_options = std::make_shared<ImportOptions>();
   auto* import_command = dataset->add_subcommand("import", "Upload a JSONL file, check every row, and register it");
   import_command->add_option("PATH", import_options->path, "JSONL file")->required()->check(CLI::ExistingPath);
-  import_command->add_option("--name,-n", import_options->name, "Name; an existing one gets a further version")->required();
+  import_command->add_option("--name,-n", import_options->name, "Name; an existing one gets a further version")
+      ->required();
   import_command->add_option("--description", import_options->description, "In a few words");
   add_mapping(import_command, import_options->mapping);
   import_command->callback([&context, import_options] {
@@ -184,9 +188,12 @@ void add_datasets(CLI::App& app, Context& context) {
 
   const auto preview_options = std::make_shared<PreviewOptions>();
   auto* preview_command = dataset->add_subcommand("preview", "Show rows as a model would see them");
-  preview_command->add_option("SOURCE", preview_options->source, "JSONL file, or NAME, NAME@VERSION or id of a dataset")->required();
+  preview_command->add_option("SOURCE", preview_options->source, "JSONL file, or NAME, NAME@VERSION or id of a dataset")
+      ->required();
   preview_command->add_option("--model", preview_options->model, "Render and tokenise as this model does");
-  preview_command->add_option("--rows", preview_options->rows, "How many")->check(CLI::Range(1, 100))->capture_default_str();
+  preview_command->add_option("--rows", preview_options->rows, "How many")
+      ->check(CLI::Range(1, 100))
+      ->capture_default_str();
   add_mapping(preview_command, preview_options->mapping);
   preview_command->callback([&context, preview_options] {
     context.action = [&context, preview_options] { return preview(context, *preview_options); };
@@ -195,7 +202,8 @@ void add_datasets(CLI::App& app, Context& context) {
   const auto filter = std::make_shared<std::string>();
   auto* list = dataset->add_subcommand("list", "List datasets");
   list->add_option("--filter", *filter, "Words in the name");
-  list->callback([&context, filter] { context.action = [&context, filter] { return list_datasets(context, *filter); }; });
+  list->callback(
+      [&context, filter] { context.action = [&context, filter] { return list_datasets(context, *filter); }; });
 
   const auto id = std::make_shared<std::string>();
   auto* show = dataset->add_subcommand("show", "Show one version");

@@ -23,7 +23,8 @@ using Stub = v1::DeploymentService::Stub;
 
 std::string state_of(const v1::Deployment& deployment) {
   std::string word = v1::DeploymentState_Name(deployment.state()).substr(17);
-  std::transform(word.begin(), word.end(), word.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(word.begin(), word.end(), word.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return word;
 }
 
@@ -64,7 +65,9 @@ Exit list_deployments(Context& context, const std::string& filter) {
     if (!deployment.waiting_reason().empty()) state += " (" + deployment.waiting_reason() + ")";
     table.add({deployment.name(), state, deployment.model_label(), names, format_age(deployment.created_at(), now)});
   }
-  table.print(std::cout, "No deployments yet. A fine-tune-and-deploy run makes one, or: slipway deployment create NAME --model MODEL");
+  table.print(
+      std::cout,
+      "No deployments yet. A fine-tune-and-deploy run makes one, or: slipway deployment create NAME --model MODEL");
   return Exit::kOk;
 }
 
@@ -76,7 +79,8 @@ void print_deployment(const Context& context, const v1::Deployment& deployment, 
   Table facts({"", ""});
   facts.add({"Deployment", deployment.name()});
   facts.add({"Id", deployment.id()});
-  facts.add({"State", state_of(deployment) + (deployment.waiting_reason().empty() ? "" : ", " + deployment.waiting_reason())});
+  facts.add({"State",
+             state_of(deployment) + (deployment.waiting_reason().empty() ? "" : ", " + deployment.waiting_reason())});
   facts.add({"Model", deployment.model_label() + " (" + deployment.model_version_id() + ")"});
   if (!deployment.base_label().empty()) facts.add({"Base", deployment.base_label()});
   for (const auto& name : deployment.served_names()) facts.add({"Served as", name});
@@ -116,8 +120,10 @@ Exit chat(Context& context, const ChatOptions& options) {
   if (request.model.empty()) {
     const int index = options.base ? 1 : 0;
     if (deployment.served_names_size() <= index) {
-      throw Failure(Exit::kRefused, options.base ? "deployment '" + deployment.name() + "' serves no base model beside it"
-                                                 : "deployment '" + deployment.name() + "' serves nothing: it is " + state_of(deployment),
+      throw Failure(Exit::kRefused,
+                    options.base
+                        ? "deployment '" + deployment.name() + "' serves no base model beside it"
+                        : "deployment '" + deployment.name() + "' serves nothing: it is " + state_of(deployment),
                     "see: slipway deployment show " + deployment.name());
     }
     request.model = deployment.served_names(index);
@@ -198,13 +204,16 @@ Exit wait_ready(Context& context, const std::string& id, int timeout_s) {
       return Exit::kOk;
     }
     if (deployment.state() == v1::DEPLOYMENT_STATE_FAILED || deployment.state() == v1::DEPLOYMENT_STATE_STOPPED) {
-      throw Failure(Exit::kFailed, "deployment '" + deployment.name() + "' is " + state_of(deployment) +
-                                       (deployment.error().message().empty() ? "" : ": " + deployment.error().message()),
+      throw Failure(Exit::kFailed,
+                    "deployment '" + deployment.name() + "' is " + state_of(deployment) +
+                        (deployment.error().message().empty() ? "" : ": " + deployment.error().message()),
                     deployment.error().advice(), "", deployment.error().code());
     }
     if (std::chrono::steady_clock::now() > deadline) {
-      throw Failure(Exit::kUnavailable, "deployment '" + deployment.name() + "' is still " + state_of(deployment) + " after " +
-                                            std::to_string(timeout_s) + " s", "look at: slipway deployment show " + deployment.name());
+      throw Failure(Exit::kUnavailable,
+                    "deployment '" + deployment.name() + "' is still " + state_of(deployment) + " after " +
+                        std::to_string(timeout_s) + " s",
+                    "look at: slipway deployment show " + deployment.name());
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
   }
@@ -219,7 +228,8 @@ void add_deployments(CLI::App& app, Context& context) {
   const auto filter = std::make_shared<std::string>();
   auto* list = deployment->add_subcommand("list", "List deployments");
   list->add_option("--filter", *filter, "Words in the name; state:ready");
-  list->callback([&context, filter] { context.action = [&context, filter] { return list_deployments(context, *filter); }; });
+  list->callback(
+      [&context, filter] { context.action = [&context, filter] { return list_deployments(context, *filter); }; });
 
   const auto id = std::make_shared<std::string>();
   const auto wait = std::make_shared<bool>(false);
@@ -241,20 +251,26 @@ void add_deployments(CLI::App& app, Context& context) {
   const auto chat_options = std::make_shared<ChatOptions>();
   auto* chat_command = deployment->add_subcommand("chat", "Chat with a deployment over the OpenAI API");
   chat_command->add_option("DEPLOYMENT", chat_options->deployment, "Name or id")->required();
-  chat_command->add_option("--message,-m", chat_options->message, "One message, one answer (else: a conversation, or standard input)");
-  auto* base = chat_command->add_flag("--base", chat_options->base, "Ask the base model that is served beside the tuned one");
+  chat_command->add_option("--message,-m", chat_options->message,
+                           "One message, one answer (else: a conversation, or standard input)");
+  auto* base =
+      chat_command->add_flag("--base", chat_options->base, "Ask the base model that is served beside the tuned one");
   chat_command->add_option("--model", chat_options->model, "Ask this served name")->excludes(base);
   chat_command->add_option("--system", chat_options->system, "System message");
-  chat_command->add_option("--temperature", chat_options->temperature, "0: always the likeliest token")->check(CLI::Range(0.0, 2.0));
+  chat_command->add_option("--temperature", chat_options->temperature, "0: always the likeliest token")
+      ->check(CLI::Range(0.0, 2.0));
   chat_command->add_option("--max-tokens", chat_options->max_tokens, "Longest answer")->check(CLI::PositiveNumber);
-  chat_command->callback([&context, chat_options] { context.action = [&context, chat_options] { return chat(context, *chat_options); }; });
+  chat_command->callback(
+      [&context, chat_options] { context.action = [&context, chat_options] { return chat(context, *chat_options); }; });
 
   const auto key_of = std::make_shared<std::string>();
   const auto key_name = std::make_shared<std::string>("command line");
   auto* key = deployment->add_subcommand("key", "Make a key for applications; it is shown once");
   key->add_option("DEPLOYMENT", *key_of, "Name or id")->required();
   key->add_option("--name", *key_name, "What the key is for")->capture_default_str();
-  key->callback([&context, key_of, key_name] { context.action = [&context, key_of, key_name] { return make_key(context, *key_of, *key_name); }; });
+  key->callback([&context, key_of, key_name] {
+    context.action = [&context, key_of, key_name] { return make_key(context, *key_of, *key_name); };
+  });
 
   const auto new_name = std::make_shared<std::string>();
   const auto new_model = std::make_shared<std::string>();
@@ -264,7 +280,9 @@ void add_deployments(CLI::App& app, Context& context) {
   create_command->add_option("--model", *new_model, "NAME, NAME@VERSION or id")->required();
   create_command->add_option("--dtype", *new_dtype, "auto, f32 or bf16")->capture_default_str();
   create_command->callback([&context, new_name, new_model, new_dtype] {
-    context.action = [&context, new_name, new_model, new_dtype] { return create(context, *new_name, *new_model, *new_dtype); };
+    context.action = [&context, new_name, new_model, new_dtype] {
+      return create(context, *new_name, *new_model, *new_dtype);
+    };
   });
 
   const auto stopped = std::make_shared<std::string>();

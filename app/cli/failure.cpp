@@ -53,7 +53,8 @@ Failure Failure::from(const grpc::Status& status, const std::string& address) {
     message = "the backend at " + address + " does not know this call" + (message.empty() ? "" : " (" + message + ")");
     if (advice.empty()) advice = "use a slipway of the backend's version";
   } else if (message.empty()) {
-    message = "the backend at " + address + " answered an error without a message (code " + std::to_string(status.error_code()) + ")";
+    message = "the backend at " + address + " answered an error without a message (code " +
+              std::to_string(status.error_code()) + ")";
   }
   if (advice.empty()) {
     if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
@@ -96,7 +97,8 @@ std::string Failure::json() const {
   nlohmann::ordered_json error = {{"code", reason_}, {"message", what()}, {"field", field_}, {"advice", advice_}};
   error["violations"] = nlohmann::ordered_json::array();
   for (const auto& violation : violations_) {
-    error["violations"].push_back({{"field", violation.field}, {"message", violation.message}, {"advice", violation.advice}});
+    error["violations"].push_back(
+        {{"field", violation.field}, {"message", violation.message}, {"advice", violation.advice}});
   }
   error["exit"] = static_cast<int>(exit_);
   return nlohmann::ordered_json{{"error", error}}.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);

@@ -1,4 +1,5 @@
-// The one way a command fails: what happened, to which field, what to do, and the exit status. Thrown by all, shown by main.
+// The one way a command fails: what happened, to which field, what to do, and the exit status. Thrown by all, shown by
+// main.
 #pragma once
 
 #include <grpcpp/support/status.h>
@@ -12,13 +13,13 @@ namespace slipway::cli {
 // Documented in `slipway --help`; programs may rely on them.
 enum class Exit {
   kOk = 0,
-  kFailed = 1,         // the command, or the run that it watched, failed
-  kUsage = 2,          // flags or values are wrong
-  kNotSignedIn = 3,    // no token, or one that is not taken
+  kFailed = 1,       // the command, or the run that it watched, failed
+  kUsage = 2,        // flags or values are wrong
+  kNotSignedIn = 3,  // no token, or one that is not taken
   kNotFound = 4,
-  kUnavailable = 5,    // no backend answers
-  kRefused = 6,        // the state of things forbids it: it exists already, is in use, is not allowed
-  kCancelled = 7,      // the run that was watched was cancelled
+  kUnavailable = 5,  // no backend answers
+  kRefused = 6,      // the state of things forbids it: it exists already, is in use, is not allowed
+  kCancelled = 7,    // the run that was watched was cancelled
 };
 
 struct Violation {
@@ -27,7 +28,8 @@ struct Violation {
 
 class Failure : public std::runtime_error {
  public:
-  Failure(Exit exit, const std::string& message, std::string advice = "", std::string field = "", std::string reason = "");
+  Failure(Exit exit, const std::string& message, std::string advice = "", std::string field = "",
+          std::string reason = "");
 
   // What a call answered, with the details that every error of the backend carries. `address` for "does not answer".
   static Failure from(const grpc::Status& status, const std::string& address);

@@ -28,7 +28,9 @@ std::string machine_name() {
 // The token of the link http://HOST/setup?token=…, or the token itself.
 std::string token_of(const std::string& link) {
   const size_t position = link.find("token=");
-  return position == std::string::npos ? link : link.substr(position + 6, link.find_first_of("&# \n", position) - position - 6);
+  return position == std::string::npos
+             ? link
+             : link.substr(position + 6, link.find_first_of("&# \n", position) - position - 6);
 }
 
 Exit login(Context& context, Options options) {
@@ -37,7 +39,8 @@ Exit login(Context& context, Options options) {
   const auto setup = client.call(*stub, &Stub::GetSetupState, v1::GetSetupStateRequest());
   if (setup.needs_administrator() && options.setup_token.empty()) {
     throw Failure(Exit::kNotSignedIn, "this backend has no administrator yet",
-                  "open the link that slipwayd printed at its first start (also in DATA/setup-link), or give it here with --setup-token");
+                  "open the link that slipwayd printed at its first start (also in DATA/setup-link), or give it here "
+                  "with --setup-token");
   }
   if (options.user.empty()) {
     if (options.password_from_stdin || !is_terminal(STDIN_FILENO)) {
@@ -71,7 +74,8 @@ Exit login(Context& context, Options options) {
   if (context.json) {
     std::cout << to_json(response.user()) << '\n';
   } else {
-    std::cout << "Signed in at " << config.backend << " as " << config.user << ". The console is at " << setup.web_url() << "\n";
+    std::cout << "Signed in at " << config.backend << " as " << config.user << ". The console is at " << setup.web_url()
+              << "\n";
   }
   return Exit::kOk;
 }
@@ -83,7 +87,8 @@ Exit who(Context& context) {
   if (context.json) {
     std::cout << to_json(user) << '\n';
   } else {
-    std::cout << user.name() << (user.administrator() ? " (administrator)" : "") << " at " << client.config().backend << '\n';
+    std::cout << user.name() << (user.administrator() ? " (administrator)" : "") << " at " << client.config().backend
+              << '\n';
   }
   return Exit::kOk;
 }

@@ -119,9 +119,11 @@ void add_models(CLI::App& app, Context& context) {
   model->require_subcommand(1);
 
   const auto import_options = std::make_shared<ImportOptions>();
-  auto* import_command = model->add_subcommand("import", "Upload a model (.gguf file or Hugging Face folder) or a PEFT adapter, and register it");
+  auto* import_command = model->add_subcommand(
+      "import", "Upload a model (.gguf file or Hugging Face folder) or a PEFT adapter, and register it");
   import_command->add_option("PATH", import_options->path, "File or folder")->required()->check(CLI::ExistingPath);
-  import_command->add_option("--name,-n", import_options->name, "Name; an existing one gets a further version")->required();
+  import_command->add_option("--name,-n", import_options->name, "Name; an existing one gets a further version")
+      ->required();
   import_command->add_option("--description", import_options->description, "In a few words");
   import_command->callback([&context, import_options] {
     context.action = [&context, import_options] { return import_model(context, *import_options); };

@@ -43,8 +43,9 @@ Exit list_nodes(Context& context) {
     }
     const auto& sample = node.latest_sample();
     table.add({node.name(), state_of(node), std::to_string(node.cpu_cores()), percent(sample.cpu_utilization()),
-               format_bytes(sample.memory_used_bytes()) + " of " + format_bytes(node.memory_bytes()), std::to_string(gpus),
-               std::to_string(busy) + " of " + std::to_string(node.devices_size()), format_age(node.last_seen_at(), now)});
+               format_bytes(sample.memory_used_bytes()) + " of " + format_bytes(node.memory_bytes()),
+               std::to_string(gpus), std::to_string(busy) + " of " + std::to_string(node.devices_size()),
+               format_age(node.last_seen_at(), now)});
   }
   table.print(std::cout, "No nodes yet. Add one: slipway-agent --backend HOST:PORT --join TOKEN (slipway node token)");
   return Exit::kOk;

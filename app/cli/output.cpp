@@ -110,7 +110,8 @@ double seconds_between(const google::protobuf::Timestamp& from, const google::pr
 
 std::string bar(double share, int width) {
   const int filled = static_cast<int>(std::lround(std::clamp(share, 0.0, 1.0) * width));
-  return "[" + std::string(static_cast<size_t>(filled), '#') + std::string(static_cast<size_t>(width - filled), '.') + "]";
+  return "[" + std::string(static_cast<size_t>(filled), '#') + std::string(static_cast<size_t>(width - filled), '.') +
+         "]";
 }
 
 size_t display_width(const std::string& text) {

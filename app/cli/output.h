@@ -28,10 +28,10 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-std::string format_bytes(int64_t bytes);         // 12.3 MiB
-std::string format_count(int64_t value);         // 134,515,008
-std::string format_duration(double seconds);     // 3 m 12 s
-std::string format_number(double value);         // four significant digits
+std::string format_bytes(int64_t bytes);      // 12.3 MiB
+std::string format_count(int64_t value);      // 134,515,008
+std::string format_duration(double seconds);  // 3 m 12 s
+std::string format_number(double value);      // four significant digits
 // 5 m ago; empty for no time.
 std::string format_age(const google::protobuf::Timestamp& time, int64_t now_ms);
 double seconds_between(const google::protobuf::Timestamp& from, const google::protobuf::Timestamp& to);

@@ -11,7 +11,8 @@ namespace {
 
 std::string lower_without_prefix(const std::string& name, size_t prefix) {
   std::string word = name.substr(std::min(prefix, name.size()));
-  std::transform(word.begin(), word.end(), word.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(word.begin(), word.end(), word.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return word;
 }
 
@@ -103,8 +104,8 @@ std::vector<std::string> RunView::lines(int64_t now_ms, int width) const {
   for (const auto& task : run_.tasks()) title_width = std::max(title_width, display_width(title_of(task)));
   for (const auto& task : run_.tasks()) {
     const std::string title = title_of(task);
-    std::string line = std::string(" ") + icon(task.state()) + " " + title + std::string(title_width - display_width(title), ' ') +
-                       "  " + state_word(task.state());
+    std::string line = std::string(" ") + icon(task.state()) + " " + title +
+                       std::string(title_width - display_width(title), ' ') + "  " + state_word(task.state());
     if (task.state() == v1::TASK_STATE_RUNNING) {
       const double elapsed = static_cast<double>(now_ms) / 1000.0 - static_cast<double>(task.started_at().seconds());
       if (task.has_started_at()) line += " " + format_duration(std::max(0.0, elapsed));
@@ -182,7 +183,8 @@ std::string RunView::summary() const {
   if (!run_.model_version_id().empty()) text << "model version: " << run_.model_version_id() << '\n';
   if (!run_.deployment_id().empty()) text << "deployment: " << run_.deployment_id() << '\n';
   if (run_.has_error() && !run_.error().message().empty()) {
-    text << "error" << (run_.error().task().empty() ? "" : " in " + run_.error().task()) << ": " << run_.error().message() << '\n';
+    text << "error" << (run_.error().task().empty() ? "" : " in " + run_.error().task()) << ": "
+         << run_.error().message() << '\n';
     if (!run_.error().advice().empty()) text << "  to do: " << run_.error().advice() << '\n';
     if (!run_.error().code().empty()) text << "  code: " << run_.error().code() << '\n';
   }

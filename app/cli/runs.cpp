@@ -37,7 +37,8 @@ std::string resolve_run(const Client& client, Stub& stub, const std::string& tex
   if (text == "latest") {
     request.mutable_page()->set_page_size(1);
     const auto response = client.call(stub, &Stub::ListRuns, request);
-    if (response.runs().empty()) throw Failure(Exit::kNotFound, "there is no run yet", "start one: slipway run start WORKFLOW");
+    if (response.runs().empty())
+      throw Failure(Exit::kNotFound, "there is no run yet", "start one: slipway run start WORKFLOW");
     return response.runs(0).id();
   }
   request.mutable_page()->set_filter(text);
@@ -54,9 +55,9 @@ v1::Run get_run(const Client& client, Stub& stub, const std::string& id) {
   return client.call(stub, &Stub::GetRun, request);
 }
 
-// Calls `handle` with every change of a run, from a cursor on, until it answers false. Survives a backend that goes away
-// and comes back: the stream is resumed from the last cursor. `connected` is called when a stream is open and its cursor
-// known: what is read then misses nothing.
+// Calls `handle` with every change of a run, from a cursor on, until it answers false. Survives a backend that goes
+// away and comes back: the stream is resumed from the last cursor. `connected` is called when a stream is open and its
+// cursor known: what is read then misses nothing.
 void watch_run(const Client& client, const std::string& run_id, bool logs, const std::function<bool()>& connected,
                const std::function<bool(const v1::WatchResponse&)>& handle) {
   const auto stub = v1::EventService::NewStub(client.channel());
@@ -90,7 +91,8 @@ void watch_run(const Client& client, const std::string& run_id, bool logs, const
     const auto status = reader->Finish();
     const bool gone = status.ok() || status.error_code() == grpc::StatusCode::UNAVAILABLE ||
                       status.error_code() == grpc::StatusCode::CANCELLED;
-    if (!gone || ++failures > 120) client.check(status.ok() ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "the stream ended") : status);
+    if (!gone || ++failures > 120)
+      client.check(status.ok() ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "the stream ended") : status);
     std::this_thread::sleep_for(std::chrono::milliseconds(500));
   }
 }
@@ -164,7 +166,9 @@ Exit watch(Context& context, const std::string& text) {
 // Takes the flags that every command has out of those of the workflow.
 void take_global_flags(Context& context, std::vector<std::string>& arguments) {
   for (size_t i = 0; i + 1 < arguments.size();) {
-    std::string* target = arguments[i] == "--backend" ? &context.backend_flag : arguments[i] == "--tls-ca" ? &context.tls_ca_flag : nullptr;
+    std::string* target = arguments[i] == "--backend"  ? &context.backend_flag
+                          : arguments[i] == "--tls-ca" ? &context.tls_ca_flag
+                                                       : nullptr;
     if (target == nullptr) {
       ++i;
       continue;
@@ -178,7 +182,8 @@ void take_global_flags(Context& context, std::vector<std::string>& arguments) {
 Exit start(Context& context, std::vector<std::string> arguments) {
   take_global_flags(context, arguments);
   if (arguments.empty() || arguments[0].rfind('-', 0) == 0) {
-    throw Failure(Exit::kUsage, "no workflow is named", "slipway run start WORKFLOW [flags]; see: slipway workflow list");
+    throw Failure(Exit::kUsage, "no workflow is named",
+                  "slipway run start WORKFLOW [flags]; see: slipway workflow list");
   }
   auto& client = context.client();
   const auto workflows = v1::WorkflowService::NewStub(client.channel());
@@ -230,7 +235,8 @@ Exit list_runs(Context& context, const std::string& filter, int limit) {
   const int64_t now = base::SystemClock().now_ms();
   for (const auto& run : all.runs()) {
     std::string time;
-    if (run.has_started_at() && run.has_finished_at()) time = format_duration(seconds_between(run.started_at(), run.finished_at()));
+    if (run.has_started_at() && run.has_finished_at())
+      time = format_duration(seconds_between(run.started_at(), run.finished_at()));
     table.add({run.id(), run.name(), run.workflow(), state_word(run.state()), format_age(run.started_at(), now), time});
   }
   table.print(std::cout, "No runs yet. Start one: slipway run start WORKFLOW (see: slipway workflow list)");
@@ -281,8 +287,9 @@ Exit show_events(Context& context, Stub& stub, const std::string& id, const LogO
     for (const auto& event : response.events()) {
       request.set_after_cursor(event.cursor());
       if (!options.task.empty() && event.task() != options.task) continue;
-      std::cout << (context.json ? to_json(event, true)
-                                 : "[" + event.task() + "] " + printable(event.json().empty() ? event.message() : event.json()))
+      std::cout << (context.json
+                        ? to_json(event, true)
+                        : "[" + event.task() + "] " + printable(event.json().empty() ? event.message() : event.json()))
                 << '\n';
     }
     if (response.events().empty()) return Exit::kOk;
@@ -372,7 +379,8 @@ void add_runs(CLI::App& app, Context& context) {
   run->require_subcommand(1);
 
   auto* start_command = run->add_subcommand("start", "Start a workflow; its flags: slipway run start WORKFLOW --help");
-  start_command->prefix_command()->fallthrough(false);  // the workflow's flags are known only once the backend has named them
+  start_command->prefix_command()->fallthrough(
+      false);  // the workflow's flags are known only once the backend has named them
   start_command->footer("slipway run start WORKFLOW [flags of the workflow] [--name TEXT] [--watch] [--json]");
   start_command->callback([&context, start_command] {
     const auto arguments = start_command->remaining();
@@ -384,19 +392,24 @@ void add_runs(CLI::App& app, Context& context) {
   auto* list = run->add_subcommand("list", "List runs, newest first");
   list->add_option("--filter", *filter, "Words in name or id; state:running, workflow:NAME");
   list->add_option("--limit", *limit, "At most so many")->check(CLI::Range(1, 100000))->capture_default_str();
-  list->callback([&context, filter, limit] { context.action = [&context, filter, limit] { return list_runs(context, *filter, *limit); }; });
+  list->callback([&context, filter, limit] {
+    context.action = [&context, filter, limit] { return list_runs(context, *filter, *limit); };
+  });
 
   const auto shown = std::make_shared<std::string>();
   const auto spec_of = std::make_shared<std::string>();
   auto* show = run->add_subcommand("show", "Show a run: tasks, results, parameters");
   show->add_option("RUN", *shown, kRunHelp)->required();
   show->add_option("--spec", *spec_of, "Instead: the exact spec of this task's latest attempt");
-  show->callback([&context, shown, spec_of] { context.action = [&context, shown, spec_of] { return show_run(context, *shown, *spec_of); }; });
+  show->callback([&context, shown, spec_of] {
+    context.action = [&context, shown, spec_of] { return show_run(context, *shown, *spec_of); };
+  });
 
   const auto watched = std::make_shared<std::string>();
   auto* watch_command = run->add_subcommand("watch", "Follow a run until it ends; the exit status is the run's");
   watch_command->add_option("RUN", *watched, kRunHelp)->required();
-  watch_command->callback([&context, watched] { context.action = [&context, watched] { return watch(context, *watched); }; });
+  watch_command->callback(
+      [&context, watched] { context.action = [&context, watched] { return watch(context, *watched); }; });
 
   const auto log_options = std::make_shared<LogOptions>();
   auto* log_command = run->add_subcommand("logs", "Print a run's log");
@@ -406,19 +419,24 @@ void add_runs(CLI::App& app, Context& context) {
   log_command->add_option("--tail", log_options->tail, "Only the last so many lines")->check(CLI::Range(1, 5000));
   log_command->add_flag("--follow,-f", log_options->follow, "Go on until the run ends");
   log_command->add_flag("--events", log_options->events, "Instead: the engines' events");
-  log_command->callback([&context, log_options] { context.action = [&context, log_options] { return logs(context, *log_options); }; });
+  log_command->callback(
+      [&context, log_options] { context.action = [&context, log_options] { return logs(context, *log_options); }; });
 
   const auto cancelled = std::make_shared<std::string>();
   auto* cancel_command = run->add_subcommand("cancel", "Ask the engines to save and leave");
   cancel_command->add_option("RUN", *cancelled, kRunHelp)->required();
-  cancel_command->callback([&context, cancelled] { context.action = [&context, cancelled] { return cancel(context, *cancelled); }; });
+  cancel_command->callback(
+      [&context, cancelled] { context.action = [&context, cancelled] { return cancel(context, *cancelled); }; });
 
   const auto retried = std::make_shared<std::string>();
   const auto follow = std::make_shared<bool>(false);
-  auto* retry_command = run->add_subcommand("retry", "Run what failed or was cancelled again, from the last checkpoint");
+  auto* retry_command =
+      run->add_subcommand("retry", "Run what failed or was cancelled again, from the last checkpoint");
   retry_command->add_option("RUN", *retried, kRunHelp)->required();
   retry_command->add_flag("--watch,-w", *follow, "Follow it until it ends");
-  retry_command->callback([&context, retried, follow] { context.action = [&context, retried, follow] { return retry(context, *retried, *follow); }; });
+  retry_command->callback([&context, retried, follow] {
+    context.action = [&context, retried, follow] { return retry(context, *retried, *follow); };
+  });
 }
 
 }  // namespace slipway::cli

@@ -128,12 +128,18 @@ void print_address(const Context& context, const fs::path& data, const nlohmann:
   const std::string web = facts.value("web", "");
   const std::string url = web.find("://") == std::string::npos ? "http://" + web : web;
   if (context.json) {
-    std::cout << nlohmann::ordered_json{{"console", url}, {"grpc", facts.value("grpc", "")}, {"data", data.string()}, {"setup_link", link}}.dump(2) << '\n';
+    std::cout << nlohmann::ordered_json{{"console", url},
+                                        {"grpc", facts.value("grpc", "")},
+                                        {"data", data.string()},
+                                        {"setup_link", link}}
+                     .dump(2)
+              << '\n';
     return;
   }
   std::cout << "Console:       " << url << '\n';
   if (link.empty()) {
-    std::cout << "Sign in:       with your user name and password, or: slipway login --backend " << facts.value("grpc", "") << '\n';
+    std::cout << "Sign in:       with your user name and password, or: slipway login --backend "
+              << facts.value("grpc", "") << '\n';
   } else {
     std::cout << "First sign-in: " << link << "\n               (makes the administrator; works once)\n";
   }
@@ -162,7 +168,8 @@ Exit up(Context& context, const Options& options) {
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGCHLD}) sigaddset(&signals, number);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 
-  std::vector<std::string> flags = {"--data", data.string(), "--web-listen", options.web_listen, "--grpc-listen", options.grpc_listen};
+  std::vector<std::string> flags = {"--data",           data.string(),   "--web-listen",
+                                    options.web_listen, "--grpc-listen", options.grpc_listen};
   if (!options.web_root.empty()) flags.insert(flags.end(), {"--web-root", options.web_root});
   if (!options.workflows.empty()) flags.insert(flags.end(), {"--workflows", options.workflows});
   const fs::path backend_log = data / "logs/slipwayd.log";
@@ -179,7 +186,8 @@ Exit up(Context& context, const Options& options) {
     const bool ended = has_ended(backend);
     if (ended || std::chrono::steady_clock::now() > deadline) {
       stop_both();
-      throw Failure(Exit::kFailed, "slipwayd did not start; the end of its log:\n" + tail_of(backend_log), "the whole log is " + backend_log.string());
+      throw Failure(Exit::kFailed, "slipwayd did not start; the end of its log:\n" + tail_of(backend_log),
+                    "the whole log is " + backend_log.string());
     }
     const timespec moment{0, 20'000'000};
     siginfo_t info{};
@@ -189,19 +197,24 @@ Exit up(Context& context, const Options& options) {
       return Exit::kOk;
     }
   }
-  flags = {"--backend", facts->value("grpc", ""), "--data", (data / "agent").string(), "--join-file",
-           (data / "local-join-token").string(), "--stop-engines"};
+  flags = {"--backend",     facts->value("grpc", ""),
+           "--data",        (data / "agent").string(),
+           "--join-file",   (data / "local-join-token").string(),
+           "--stop-engines"};
   if (!options.node_name.empty()) flags.insert(flags.end(), {"--name", options.node_name});
   try {
     agent = start(here / "slipway-agent", flags, agent_log);
-    base::write_file_atomically(data / "up.json", nlohmann::json{{"slipwayd", backend}, {"slipway-agent", agent}}.dump() + "\n", 0600);
+    base::write_file_atomically(data / "up.json",
+                                nlohmann::json{{"slipwayd", backend}, {"slipway-agent", agent}}.dump() + "\n", 0600);
   } catch (...) {
     stop_both();
     throw;
   }
   print_address(context, data, *facts);
   if (options.detach) {
-    if (!context.json) std::cout << "Stop it:       slipway down" << (options.data.empty() ? "" : " --data " + data.string()) << std::endl;
+    if (!context.json)
+      std::cout << "Stop it:       slipway down" << (options.data.empty() ? "" : " --data " + data.string())
+                << std::endl;
     return Exit::kOk;
   }
   if (!context.json) std::cout << "Ctrl+C stops it." << std::endl;
@@ -214,7 +227,9 @@ Exit up(Context& context, const Options& options) {
       if (!backend_ended && !agent_ended) continue;
       stop_both();
       const fs::path log = backend_ended ? backend_log : agent_log;
-      throw Failure(Exit::kFailed, std::string(backend_ended ? "slipwayd" : "slipway-agent") + " ended by itself; the end of its log:\n" + tail_of(log),
+      throw Failure(Exit::kFailed,
+                    std::string(backend_ended ? "slipwayd" : "slipway-agent") +
+                        " ended by itself; the end of its log:\n" + tail_of(log),
                     "the whole log is " + log.string());
     }
     if (number > 0) break;
@@ -228,7 +243,8 @@ Exit down(Context& context, const std::string& folder) {
   const fs::path data = fs::absolute(folder.empty() ? default_data() : fs::path(folder));
   const auto pids = read_json(data / "up.json");
   if (!pids) {
-    throw Failure(Exit::kNotFound, "nothing was started by `slipway up` on " + data.string(), "name its folder with --data");
+    throw Failure(Exit::kNotFound, "nothing was started by `slipway up` on " + data.string(),
+                  "name its folder with --data");
   }
   for (const auto& [program, patience] : {std::pair{"slipway-agent", 40}, std::pair{"slipwayd", 20}}) {
     const pid_t pid = pids->value(program, 0);
@@ -246,8 +262,10 @@ void add_up(CLI::App& app, Context& context) {
   const auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("up", "Start backend and agent on this machine");
   command->add_option("--data", options->data, "Folder for everything (default: " + default_data().string() + ")");
-  command->add_option("--web-listen", options->web_listen, "Address of console and OpenAI API; port 0: any free one")->capture_default_str();
-  command->add_option("--grpc-listen", options->grpc_listen, "Address for command line and agents")->capture_default_str();
+  command->add_option("--web-listen", options->web_listen, "Address of console and OpenAI API; port 0: any free one")
+      ->capture_default_str();
+  command->add_option("--grpc-listen", options->grpc_listen, "Address for command line and agents")
+      ->capture_default_str();
   command->add_option("--web-root", options->web_root, "Folder of the built console (default: the installed one)");
   command->add_option("--workflows", options->workflows, "Folder of workflow files (default: the installed ones)");
   command->add_option("--node-name", options->node_name, "Name of this machine in the console (default: the host's)");
@@ -257,7 +275,8 @@ void add_up(CLI::App& app, Context& context) {
   const auto folder = std::make_shared<std::string>();
   auto* down_command = app.add_subcommand("down", "Stop what `slipway up` started");
   down_command->add_option("--data", *folder, "Folder that was given to `slipway up`");
-  down_command->callback([&context, folder] { context.action = [&context, folder] { return down(context, *folder); }; });
+  down_command->callback(
+      [&context, folder] { context.action = [&context, folder] { return down(context, *folder); }; });
 }
 
 }  // namespace slipway::cli

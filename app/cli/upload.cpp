@@ -79,7 +79,8 @@ std::vector<std::pair<std::string, fs::path>> list_files(const fs::path& path) {
   } else {
     throw Failure(Exit::kUsage, path.string() + " does not exist", "give a file, or a folder with the model's files");
   }
-  if (files.empty()) throw Failure(Exit::kUsage, path.string() + " holds no files", "give the folder with the model's files");
+  if (files.empty())
+    throw Failure(Exit::kUsage, path.string() + " holds no files", "give the folder with the model's files");
   std::sort(files.begin(), files.end());
   return files;
 }
@@ -103,8 +104,9 @@ std::string hash_file(const fs::path& path, ProgressLine& progress) {
 fs::path resume_file(const Client& client, const v1::BeginUploadRequest& request) {
   const char* home = std::getenv("HOME");
   const char* cache = std::getenv("XDG_CACHE_HOME");
-  const fs::path folder = (cache != nullptr && *cache != '\0' ? fs::path(cache) : fs::path(home == nullptr ? "/tmp" : home) / ".cache") /
-                          "slipway/uploads";
+  const fs::path folder =
+      (cache != nullptr && *cache != '\0' ? fs::path(cache) : fs::path(home == nullptr ? "/tmp" : home) / ".cache") /
+      "slipway/uploads";
   std::string content = client.config().backend;
   for (const auto& file : request.files()) content += "\n" + file.sha256() + " " + file.path();
   return folder / base::sha256_hex(content);
@@ -180,7 +182,8 @@ v1::Artifact upload_path(const Client& client, const fs::path& path, bool quiet)
         const int64_t received = upload.files(i).received();
         progress.advance(received, false);
         if (received >= request.files(i).size()) continue;
-        client.check(send_file(client, *stub, upload.id(), i, received, files.at(static_cast<size_t>(i)).second, progress));
+        client.check(
+            send_file(client, *stub, upload.id(), i, received, files.at(static_cast<size_t>(i)).second, progress));
       }
       v1::FinishUploadRequest finish;
       finish.set_upload_id(upload.id());

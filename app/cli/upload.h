@@ -1,4 +1,5 @@
-// Uploads a file or folder as an artifact: hashes first, sends what the backend lacks, goes on where an earlier try broke off.
+// Uploads a file or folder as an artifact: hashes first, sends what the backend lacks, goes on where an earlier try
+// broke off.
 #pragma once
 
 #include <filesystem>

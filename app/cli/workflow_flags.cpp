@@ -56,7 +56,8 @@ std::string bounds_of(const v1::WorkflowParameter& parameter) {
     text << value;
     return text.str();
   };
-  if (parameter.has_minimum() && parameter.has_maximum()) return number(parameter.minimum()) + " to " + number(parameter.maximum());
+  if (parameter.has_minimum() && parameter.has_maximum())
+    return number(parameter.minimum()) + " to " + number(parameter.maximum());
   if (parameter.has_minimum()) return "at least " + number(parameter.minimum());
   if (parameter.has_maximum()) return "at most " + number(parameter.maximum());
   return "";
@@ -79,8 +80,9 @@ std::string wrapped(const std::string& text, size_t indent, size_t width) {
 }
 
 std::string describe(const v1::WorkflowParameter& parameter) {
-  std::string flag = parameter.type() == "boolean" ? flag_of(parameter.name()) + ", --no-" + flag_of(parameter.name()).substr(2)
-                                                   : flag_of(parameter.name()) + " " + placeholder(parameter);
+  std::string flag = parameter.type() == "boolean"
+                         ? flag_of(parameter.name()) + ", --no-" + flag_of(parameter.name()).substr(2)
+                         : flag_of(parameter.name()) + " " + placeholder(parameter);
   std::string facts = default_of(parameter);
   for (const auto& more : {parameter.unit(), bounds_of(parameter)}) {
     if (!more.empty()) facts += (facts.empty() ? "" : "; ") + more;
@@ -98,7 +100,8 @@ std::string flag_of(const std::string& parameter) {
 }
 
 std::string workflow_help(const v1::Workflow& workflow) {
-  std::string text = workflow.title() + "\n" + wrapped(workflow.description(), 0, 100) + "\nslipway run start " + workflow.name() + " [flags]\n";
+  std::string text = workflow.title() + "\n" + wrapped(workflow.description(), 0, 100) + "\nslipway run start " +
+                     workflow.name() + " [flags]\n";
   std::vector<std::string> shown;
   for (const bool advanced : {false, true}) {
     std::string part;
@@ -118,10 +121,11 @@ std::string workflow_help(const v1::Workflow& workflow) {
     if (!rest.empty()) part += "\nOther\n" + rest;
     if (!part.empty()) text += (advanced ? "\nADVANCED\n" : "") + part;
   }
-  text += "\nThe run\n  --name TEXT\n      Name of the run (default: made from the parameters)\n"
-          "  --watch\n      Follow it until it ends; the exit status is then the run's\n"
-          "  --idempotency-key TEXT\n      Repeating the command with the same key gives the same run\n"
-          "  --json\n      Answer as JSON\n";
+  text +=
+      "\nThe run\n  --name TEXT\n      Name of the run (default: made from the parameters)\n"
+      "  --watch\n      Follow it until it ends; the exit status is then the run's\n"
+      "  --idempotency-key TEXT\n      Repeating the command with the same key gives the same run\n"
+      "  --json\n      Answer as JSON\n";
   return text;
 }
 
@@ -133,9 +137,13 @@ RunFlags parse_run_flags(const v1::Workflow& workflow, const std::vector<std::st
     by_flag[flag_of(parameter.name())] = &parameter;
   }
   // The workflow's own parameters win over the run's flags of the same name.
-  const std::map<std::string, std::string*> texts = {{"--name", &flags.name}, {"--idempotency-key", &flags.idempotency_key}};
-  const std::map<std::string, bool*> switches = {{"--watch", &flags.watch}, {"-w", &flags.watch}, {"--json", &flags.json},
-                                                 {"--help", &flags.help_wanted}, {"-h", &flags.help_wanted}};
+  const std::map<std::string, std::string*> texts = {{"--name", &flags.name},
+                                                     {"--idempotency-key", &flags.idempotency_key}};
+  const std::map<std::string, bool*> switches = {{"--watch", &flags.watch},
+                                                 {"-w", &flags.watch},
+                                                 {"--json", &flags.json},
+                                                 {"--help", &flags.help_wanted},
+                                                 {"-h", &flags.help_wanted}};
   for (size_t i = 0; i < arguments.size(); ++i) {
     std::string flag = arguments[i];
     std::optional<std::string> value;
@@ -145,7 +153,9 @@ RunFlags parse_run_flags(const v1::Workflow& workflow, const std::vector<std::st
     }
     const auto take_value = [&]() -> std::string {
       if (value) return *value;
-      if (i + 1 >= arguments.size()) throw Failure(Exit::kUsage, flag + " needs a value", "see: slipway run start " + workflow.name() + " --help", flag);
+      if (i + 1 >= arguments.size())
+        throw Failure(Exit::kUsage, flag + " needs a value", "see: slipway run start " + workflow.name() + " --help",
+                      flag);
       return arguments[++i];
     };
     const bool negated = flag.rfind("--no-", 0) == 0;
@@ -163,8 +173,10 @@ RunFlags parse_run_flags(const v1::Workflow& workflow, const std::vector<std::st
       }
       const auto json = as_json(parameter, text);
       if (!json) {
-        throw Failure(Exit::kUsage, "'" + text + "' is not " + (parameter.type() == "integer" ? "an integer" : "a " + parameter.type()),
-                      "see: slipway run start " + workflow.name() + " --help", flag);
+        throw Failure(
+            Exit::kUsage,
+            "'" + text + "' is not " + (parameter.type() == "integer" ? "an integer" : "a " + parameter.type()),
+            "see: slipway run start " + workflow.name() + " --help", flag);
       }
       flags.parameters[parameter.name()] = *json;
     } else if (opposite != by_flag.end() && opposite->second->type() == "boolean" && !value) {

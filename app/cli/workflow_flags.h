@@ -22,8 +22,8 @@ struct RunFlags {
 // --max-steps for max_steps.
 std::string flag_of(const std::string& parameter);
 
-// Parses `arguments` (those after the workflow's name). Throws Failure (kUsage) for unknown flags and values that are not
-// of the parameter's type; bounds and choices are the backend's to check, all at once.
+// Parses `arguments` (those after the workflow's name). Throws Failure (kUsage) for unknown flags and values that are
+// not of the parameter's type; bounds and choices are the backend's to check, all at once.
 RunFlags parse_run_flags(const v1::Workflow& workflow, const std::vector<std::string>& arguments);
 
 // What `slipway run start WORKFLOW --help` prints.

@@ -82,7 +82,8 @@ TEST(CommandLine, WrongFlagsExitWithTwoAndMissingBackendsWithFive) {
   EXPECT_EQ(gone.status, 5);
   EXPECT_NE(gone.text.find("127.0.0.1:9"), std::string::npos);
   EXPECT_NE(run("--json --backend 127.0.0.1:9 model list", environment).text.find("\"exit\": 5"), std::string::npos);
-  EXPECT_EQ(run("--backend example.org:7879 model list", environment).status, 2) << "no token in the clear to another machine";
+  EXPECT_EQ(run("--backend example.org:7879 model list", environment).status, 2)
+      << "no token in the clear to another machine";
 }
 
 TEST(CommandLine, BashCompletionKnowsCommandsAndFlags) {
@@ -90,9 +91,9 @@ TEST(CommandLine, BashCompletionKnowsCommandsAndFlags) {
   const auto script = folder.path() / "complete.bash";
   base::write_file_atomically(script, run("completion bash").text);
   const auto complete = [&](const std::string& words, int index) {
-    base::write_file_atomically(folder.path() / "test.bash",
-                                "source " + script.string() + "\nCOMP_WORDS=(" + words + ")\nCOMP_CWORD=" + std::to_string(index) +
-                                    "\n_slipway\necho \"${COMPREPLY[*]}\"\n");
+    base::write_file_atomically(folder.path() / "test.bash", "source " + script.string() + "\nCOMP_WORDS=(" + words +
+                                                                 ")\nCOMP_CWORD=" + std::to_string(index) +
+                                                                 "\n_slipway\necho \"${COMPREPLY[*]}\"\n");
     FILE* pipe = popen(("bash " + (folder.path() / "test.bash").string() + " 2>&1").c_str(), "r");
     std::array<char, 4096> buffer{};
     const size_t got = fread(buffer.data(), 1, buffer.size(), pipe);

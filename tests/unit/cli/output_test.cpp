@@ -70,7 +70,8 @@ TEST(Failure, TellsWhatWhereAndWhatToDoFromTheCallsDetails) {
   violation->set_advice("at least 1");
   v1::Status details;
   details.add_details()->PackFrom(detail);
-  const auto failure = Failure::from({grpc::StatusCode::INVALID_ARGUMENT, "one value is wrong", details.SerializeAsString()}, "host:1");
+  const auto failure =
+      Failure::from({grpc::StatusCode::INVALID_ARGUMENT, "one value is wrong", details.SerializeAsString()}, "host:1");
   EXPECT_EQ(failure.exit(), Exit::kUsage);
   EXPECT_EQ(failure.text(),
             "slipway: error: one value is wrong\n  --max-steps: 0 is too small (at least 1)\n  to do: fix the flags\n"

@@ -51,7 +51,8 @@ TEST(RunView, ShowsProgressLossAndTimeLeftOfTheRunningTask) {
   ASSERT_EQ(lines.size(), 3U);
   EXPECT_EQ(lines[0], "first (run-1): running");
   EXPECT_EQ(lines[1], " + Prepare the data  succeeded in 4.0 s");
-  EXPECT_EQ(lines[2], " > Train             running 1 m 0 s  [#####...............] train 10/40 steps, 1 m 30 s left, loss 2.5");
+  EXPECT_EQ(lines[2],
+            " > Train             running 1 m 0 s  [#####...............] train 10/40 steps, 1 m 30 s left, loss 2.5");
   for (const auto& line : view.lines(164'000, 30)) EXPECT_LT(line.size(), 30U);
 }
 
@@ -93,7 +94,8 @@ TEST(RunView, SumsUpResultsAndTheErrorWithItsAdvice) {
   view.set_run(failed);
   EXPECT_TRUE(view.ended());
   const auto summary = view.summary();
-  for (const char* part : {"base_perplexity  12.35", "error in train: too little memory", "to do: use a smaller batch", "code: OUT_OF_MEMORY"}) {
+  for (const char* part : {"base_perplexity  12.35", "error in train: too little memory", "to do: use a smaller batch",
+                           "code: OUT_OF_MEMORY"}) {
     EXPECT_NE(summary.find(part), std::string::npos) << summary;
   }
 }

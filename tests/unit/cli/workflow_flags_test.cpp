@@ -39,17 +39,22 @@ v1::Workflow workflow() {
 }
 
 TEST(RunFlags, BecomeJsonTextsOfTheirType) {
-  const auto flags = parse_run_flags(workflow(), {"--model", "smollm2@1", "--max-steps=40", "--learning_rate", "1e-4", "--no-packing",
-                                                  "--schedule", "linear", "--name", "Try 1", "--watch"});
-  const std::map<std::string, std::string> expected = {{"model", "\"smollm2@1\""}, {"max_steps", "40"}, {"learning_rate", "1e-4"},
-                                                       {"packing", "false"}, {"schedule", "\"linear\""}};
+  const auto flags =
+      parse_run_flags(workflow(), {"--model", "smollm2@1", "--max-steps=40", "--learning_rate", "1e-4", "--no-packing",
+                                   "--schedule", "linear", "--name", "Try 1", "--watch"});
+  const std::map<std::string, std::string> expected = {{"model", "\"smollm2@1\""},
+                                                       {"max_steps", "40"},
+                                                       {"learning_rate", "1e-4"},
+                                                       {"packing", "false"},
+                                                       {"schedule", "\"linear\""}};
   EXPECT_EQ(flags.parameters, expected);
   EXPECT_EQ(flags.name, "Try 1");
   EXPECT_TRUE(flags.watch);
   EXPECT_EQ(parse_run_flags(workflow(), {"--packing"}).parameters.at("packing"), "true");
   EXPECT_EQ(parse_run_flags(workflow(), {"--packing", "off", "--watch"}).parameters.at("packing"), "false");
   EXPECT_EQ(parse_run_flags(workflow(), {"--max-steps", "-1"}).parameters.at("max_steps"), "-1");
-  EXPECT_EQ(parse_run_flags(workflow(), {"--model", "a \"quoted\" name"}).parameters.at("model"), "\"a \\\"quoted\\\" name\"");
+  EXPECT_EQ(parse_run_flags(workflow(), {"--model", "a \"quoted\" name"}).parameters.at("model"),
+            "\"a \\\"quoted\\\" name\"");
 }
 
 TEST(RunFlags, RefuseWhatTheWorkflowDoesNotKnowAndValuesOfAnotherType) {

@@ -32,7 +32,10 @@ class RunningAgent {
         transfer_(*artifacts_, layout_.cache(), 1 << 30),
         supervisor_(std::string(SLIPWAY_BINARY_DIR) + "/bin/slipway-agent"),
         attempts_({layout_, engines, supervisor_, transfer_, session_}),
-        thread_([this] { verdict_ = session_.run(attempts_, [] { return v1::NodeSample(); }, cancellation_); }) {}
+        thread_([this] {
+          verdict_ = session_.run(
+              attempts_, [] { return v1::NodeSample(); }, cancellation_);
+        }) {}
   ~RunningAgent() { leave(); }
   void leave() {
     cancellation_.cancel();
@@ -286,8 +289,10 @@ TEST_F(AgentTest, AnAttemptWaitsForTheFolderOfOneThatStillRuns) {
 }
 
 TEST_F(AgentTest, LosesAndDoublesNothingWhenTheBackendGoesAway) {
-  backend_.start(attempt("a1", "i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo line $i; echo \"{\\\"seq\\\":$i}\" >> events.jsonl;"
-                               "if [ $i = 150 ]; then while [ ! -e go ]; do sleep 0.02; done; fi; done"));
+  backend_.start(
+      attempt("a1",
+              "i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo line $i; echo \"{\\\"seq\\\":$i}\" >> events.jsonl;"
+              "if [ $i = 150 ]; then while [ ! -e go ]; do sleep 0.02; done; fi; done"));
   ASSERT_TRUE(eventually([&] { return has_line("a1", "stdout", "line 20"); }));
   backend_.acknowledge_lines(false);  // stored, but the answer is lost
   ASSERT_TRUE(eventually([&] { return has_line("a1", "stdout", "line 21"); }));
@@ -303,7 +308,8 @@ TEST_F(AgentTest, LosesAndDoublesNothingWhenTheBackendGoesAway) {
 }
 
 TEST_F(AgentTest, ANewAgentFindsTheEngineOfTheOldOneAndGoesOnTailing) {
-  auto start = attempt("a1", "echo before; while [ ! -e go ]; do sleep 0.02; done; echo after; echo '{}' > report.json");
+  auto start =
+      attempt("a1", "echo before; while [ ! -e go ]; do sleep 0.02; done; echo after; echo '{}' > report.json");
   start.add_return_files("report.json");
   backend_.start(start);
   ASSERT_TRUE(eventually([&] { return has_line("a1", "stdout", "before"); }));
@@ -333,8 +339,9 @@ TEST_F(AgentTest, KnowsTheExitStatusOfAnEngineThatEndedWhileNoAgentLived) {
 }
 
 TEST_F(AgentTest, ParkedEnginesSaveAndGoOnWithTheNextAgent) {
-  auto start = attempt("a1", "echo run >> runs; echo up; test $(wc -l < runs) -ge 2 && exit 0;"
-                             "trap 'exit 143' TERM; while :; do sleep 0.05; done");
+  auto start = attempt("a1",
+                       "echo run >> runs; echo up; test $(wc -l < runs) -ge 2 && exit 0;"
+                       "trap 'exit 143' TERM; while :; do sleep 0.05; done");
   backend_.start(start);  // no restarts granted: parking is no crash
   ASSERT_TRUE(eventually([&] { return has_line("a1", "stdout", "up"); }));
   agent_->leave();
@@ -354,12 +361,14 @@ TEST_F(AgentTest, AReleasedAttemptThatStillRunsIsStoppedFirst) {
 }
 
 TEST_F(AgentTest, AnEventReachesTheBackendWithin200Milliseconds) {
-  backend_.start(attempt("a1", "echo up; while [ ! -e go ]; do sleep 0.01; done; date +%s%3N > written; echo now; sleep 600"));
+  backend_.start(
+      attempt("a1", "echo up; while [ ! -e go ]; do sleep 0.01; done; date +%s%3N > written; echo now; sleep 600"));
   ASSERT_TRUE(eventually([&] { return has_line("a1", "stdout", "up"); }));
   std::ofstream(work("a1") / "go") << "";
   ASSERT_TRUE(eventually([&] { return has_line("a1", "stdout", "now"); }));
   const auto now_ms =
-      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+          .count();
   EXPECT_LT(now_ms - std::stoll(base::read_file(work("a1") / "written")), 200);
   backend_.stop("a1", 1);
   EXPECT_TRUE(reaches("a1", State::STATE_STOPPED));

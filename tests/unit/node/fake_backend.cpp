@@ -101,7 +101,8 @@ class FakeBackend::Store : public v1::ArtifactService::Service {
   grpc::Status GetArtifact(grpc::ServerContext* context, const v1::GetArtifactRequest* request,
                            v1::Artifact* response) override {
     if (bearer(*context).empty()) return {grpc::StatusCode::UNAUTHENTICATED, "no token"};
-    if (request->id() != "input") return {grpc::StatusCode::NOT_FOUND, "artifact '" + request->id() + "' does not exist"};
+    if (request->id() != "input")
+      return {grpc::StatusCode::NOT_FOUND, "artifact '" + request->id() + "' does not exist"};
     response->set_id("input");
     for (const auto& [path, content] : owner_.artifact_files) {
       auto* file = response->add_files();
@@ -150,7 +151,8 @@ class FakeBackend::Store : public v1::ArtifactService::Service {
     }
     return grpc::Status::OK;
   }
-  grpc::Status FinishUpload(grpc::ServerContext*, const v1::FinishUploadRequest* request, v1::Artifact* response) override {
+  grpc::Status FinishUpload(grpc::ServerContext*, const v1::FinishUploadRequest* request,
+                            v1::Artifact* response) override {
     const std::lock_guard lock(owner_.mutex_);
     const auto& [begin, contents] = owner_.uploads_[std::stoul(request->upload_id())];
     response->set_id("artifact-" + request->upload_id());
@@ -165,7 +167,9 @@ class FakeBackend::Store : public v1::ArtifactService::Service {
   FakeBackend& owner_;
 };
 
-FakeBackend::FakeBackend() : agents_(std::make_unique<Agents>(*this)), store_(std::make_unique<Store>(*this)) { come_back(); }
+FakeBackend::FakeBackend() : agents_(std::make_unique<Agents>(*this)), store_(std::make_unique<Store>(*this)) {
+  come_back();
+}
 FakeBackend::~FakeBackend() { go_away(); }
 
 void FakeBackend::go_away() {

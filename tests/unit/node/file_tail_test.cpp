@@ -84,17 +84,21 @@ TEST(FileTail, LimitsWhatIsUnderWay) {
 
 TEST(FileTail, MakesLinesValidUtf8) {
   EXPECT_EQ(to_valid_utf8("grün €😀"), "grün €😀");
-  EXPECT_EQ(to_valid_utf8("a\xFF" "b"), "a\xEF\xBF\xBD" "b");
-  EXPECT_EQ(to_valid_utf8("\xC0\xAF"), "\xEF\xBF\xBD\xEF\xBF\xBD");        // overlong
+  EXPECT_EQ(to_valid_utf8("a\xFF"
+                          "b"),
+            "a\xEF\xBF\xBD"
+            "b");
+  EXPECT_EQ(to_valid_utf8("\xC0\xAF"), "\xEF\xBF\xBD\xEF\xBF\xBD");                  // overlong
   EXPECT_EQ(to_valid_utf8("\xED\xA0\x80"), "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD");  // surrogate
-  EXPECT_EQ(to_valid_utf8("\xE2\x82"), "\xEF\xBF\xBD\xEF\xBF\xBD");        // cut
+  EXPECT_EQ(to_valid_utf8("\xE2\x82"), "\xEF\xBF\xBD\xEF\xBF\xBD");                  // cut
 }
 
 TEST(EngineEvents, TakesTheLatestArtifactsAndTheVerdict) {
   const base::TemporaryFolder folder;
   const auto path = folder.path() / "events.jsonl";
   append(path,
-         "{\"type\":\"started\"}\n{\"type\":\"artifact\",\"name\":\"adapter\",\"path\":\"out/old\"}\nnot json \"artifact\"\n"
+         "{\"type\":\"started\"}\n{\"type\":\"artifact\",\"name\":\"adapter\",\"path\":\"out/old\"}\nnot json "
+         "\"artifact\"\n"
          "{\"type\":\"error\",\"code\":\"X\"}\n{\"type\":\"finished\",\"status\":\"failed\"}\n");
   const auto since = static_cast<int64_t>(std::filesystem::file_size(path));
   EXPECT_EQ(summarize_events(path, 0).finished, "failed");

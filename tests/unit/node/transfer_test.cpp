@@ -66,7 +66,8 @@ class FakeArtifacts : public Artifacts {
     }
     return upload;
   }
-  absl::Status upload_file(const std::string&, int index, int64_t offset, const fs::path& file, Cancellation&) override {
+  absl::Status upload_file(const std::string&, int index, int64_t offset, const fs::path& file,
+                           Cancellation&) override {
     const std::string content = base::read_file(file).substr(static_cast<size_t>(offset));
     if (break_after > 0 && content.size() > break_after) {
       received[index] += content.substr(0, break_after);
@@ -99,7 +100,8 @@ TEST_F(TransferTest, BringsFilesOnceAndLinksThemReadOnly) {
   EXPECT_EQ(base::read_file(work_ / "a/empty"), "");
   ASSERT_TRUE(transfer_.fetch("artifact", work_ / "b", cancellation_).ok());
   EXPECT_EQ(store_.downloads, 2);
-  struct stat one {}, two {};
+  struct stat one {
+  }, two{};
   ASSERT_EQ(stat((work_ / "a/model.gguf").c_str(), &one), 0);
   ASSERT_EQ(stat((work_ / "b/model.gguf").c_str(), &two), 0);
   EXPECT_EQ(one.st_ino, two.st_ino);

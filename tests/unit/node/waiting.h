@@ -7,7 +7,8 @@
 
 namespace slipway::node {
 
-inline bool eventually(const std::function<bool()>& condition, std::chrono::seconds deadline = std::chrono::seconds(30)) {
+inline bool eventually(const std::function<bool()>& condition,
+                       std::chrono::seconds deadline = std::chrono::seconds(30)) {
   const auto end = std::chrono::steady_clock::now() + deadline;
   while (!condition()) {
     if (std::chrono::steady_clock::now() > end) return false;
