@@ -100,15 +100,21 @@ async function importData() {
   await page.getByRole("heading", { name: "harbour" }).waitFor();
 }
 
-/** Ant Design's select: open by its input, pick by its text in its own list. */
+/** Ant Design's select: open by its input, pick by its text in its own list. Opened again if a new preview closed it. */
 async function choose(input, text) {
-  await input.click({ force: true }); // what is chosen lies over the input
-  const list = await until("the list to open", () => input.getAttribute("aria-controls"));
-  await stage.page
-    .locator(".ant-select-dropdown", { has: stage.page.locator(`[id="${list}"]`) })
-    .locator(".ant-select-item-option", { hasText: text })
-    .first()
-    .click();
+  await until(`the option ${text}`, async () => {
+    await input.click({ force: true }); // what is chosen lies over the input
+    const list = await input.getAttribute("aria-controls");
+    if (!list) return false;
+    const option = stage.page
+      .locator(".ant-select-dropdown", { has: stage.page.locator(`[id="${list}"]`) })
+      .locator(".ant-select-item-option", { hasText: text })
+      .first();
+    return option.click({ timeout: 1500 }).then(
+      () => true,
+      () => false,
+    );
+  });
 }
 
 async function startRun() {
