@@ -28,6 +28,10 @@ export async function until(what, find, timeoutMs = 30_000) {
   }
 }
 
+function assertBuilt() {
+  if (!existsSync(join(source, "ui/dist/index.html"))) throw new Error("ui/dist is missing: run packaging/build-ui.sh");
+}
+
 export class Stage {
   constructor() {
     this.folder = mkdtempSync(join(tmpdir(), "slipway-e2e-"));
@@ -38,7 +42,7 @@ export class Stage {
 
   start(name, args) {
     const log = join(this.folder, `${name}.log`);
-    const out = openSync(log, "w");
+    const out = openSync(log, "a");
     const child = spawn(join(binaries, name), args, { stdio: ["ignore", out, out] });
     child.on("exit", (code, signal) => {
       child.ended = `${name} ended with ${signal ?? code}`;
@@ -47,21 +51,31 @@ export class Stage {
     return child;
   }
 
-  async startBackend() {
-    const child = this.start("slipwayd", [
+  /** On free ports, or again on those it had. */
+  async startBackend(web = "127.0.0.1:0", grpc = "127.0.0.1:0") {
+    assertBuilt();
+    this.backend = this.start("slipwayd", [
       ...["--data", this.data],
-      ...["--grpc-listen", "127.0.0.1:0", "--web-listen", "127.0.0.1:0"],
+      ...["--grpc-listen", grpc, "--web-listen", web],
       ...["--web-root", join(source, "ui/dist"), "--workflows", join(source, "workflows")],
     ]);
     const ready = join(this.data, "slipwayd.json");
     await until("slipwayd", () => {
-      if (child.ended) throw new Error(child.ended);
-      return existsSync(ready);
+      if (this.backend.ended) throw new Error(this.backend.ended);
+      return existsSync(ready) && JSON.parse(readFileSync(ready, "utf8")).pid === this.backend.pid;
     });
-    const { web, grpc } = JSON.parse(readFileSync(ready, "utf8"));
-    this.web = web.startsWith("http") ? web : `http://${web}`;
-    this.grpc = grpc;
-    this.setupLink = readFileSync(join(this.data, "setup-link"), "utf8").trim();
+    const listening = JSON.parse(readFileSync(ready, "utf8"));
+    this.web = `http://${listening.web.replace(/^http:\/\//, "")}`;
+    this.grpc = listening.grpc;
+    const link = join(this.data, "setup-link");
+    if (existsSync(link)) this.setupLink = readFileSync(link, "utf8").trim();
+  }
+
+  /** kill -9, as a crash does it. */
+  async killBackend() {
+    const gone = new Promise((resolve) => this.backend.once("exit", resolve));
+    this.backend.kill("SIGKILL");
+    await gone;
   }
 
   startAgent() {
