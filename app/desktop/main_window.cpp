@@ -146,10 +146,11 @@ void MainWindow::forget_connection() {
 
 void MainWindow::import_files(const QString& kind) {
   const bool model = kind == QLatin1String("model");
-  const QStringList files =
-      QFileDialog::getOpenFileNames(this, model ? tr("Import a model") : tr("Import data"), QString(),
-                                    model ? tr("Models (*.gguf *.safetensors *.json *.jinja *.txt);;All files (*)")
-                                          : tr("Datasets (*.jsonl);;All files (*)"));
+  const QString title = model ? tr("Import a model") : tr("Import data");
+  const QString filter = model ? tr("Models (*.gguf *.safetensors *.json *.jinja *.txt);;All files (*)")
+                               : tr("Datasets (*.jsonl);;All files (*)");
+  const QStringList files = options_.choose_files ? options_.choose_files(title, filter)
+                                                  : QFileDialog::getOpenFileNames(this, title, QString(), filter);
   if (files.isEmpty()) return;
   page_->offer_files(files);
   // The page first has to be there; then its own chooser is opened.
