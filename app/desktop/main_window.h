@@ -61,6 +61,7 @@ class MainWindow : public QMainWindow {
 
  private:
   void show_console(const QUrl& address);
+  void press_file_button(int tries_left);
   void show_problem(const QString& what, const QString& advice);
   void on_run_ended(const QString& run_id, const QString& name, const QString& state);
 
