@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "agents/engine/serve/api_error.h"
+#include "agents/engine/serve/embeddings.h"
 #include "agents/engine/serve/generation.h"
 #include "agents/engine/spec/engine_main.h"
 #include "agents/engine/text/chat_template.h"
@@ -28,11 +29,14 @@ struct Route {
 };
 constexpr Route kRoutes[] = {
     {"GET", "/health"},
+    {"GET", "/ping"},
+    {"POST", "/ping"},
     {"GET", "/version"},
     {"GET", "/metrics"},
     {"GET", "/v1/models"},
     {"POST", "/v1/completions"},
     {"POST", "/v1/chat/completions"},
+    {"POST", "/v1/embeddings"},
     {"POST", "/tokenize"},
     {"POST", "/detokenize"},
     {"POST", "/v1/load_lora_adapter"},
@@ -155,6 +159,8 @@ void Api::handle(const std::shared_ptr<Exchange>& exchange) {
       chat(exchange);
     } else if (request.path == "/v1/completions") {
       text(exchange);
+    } else if (request.path == "/v1/embeddings") {
+      embeddings(exchange);
     } else {
       exchange->respond(answer(request));
     }
@@ -171,7 +177,8 @@ void Api::handle(const std::shared_ptr<Exchange>& exchange) {
 }
 
 void Api::check_key(const HttpRequest& request) const {
-  const bool open = request.path == "/health" || request.path == "/version" || request.path == "/metrics";
+  const bool open =
+      request.path == "/health" || request.path == "/ping" || request.path == "/version" || request.path == "/metrics";
   if (options_.api_key.empty() || open) return;
   const std::string given = request.header("authorization");
   if (given.size() > 7 && (given.starts_with("Bearer ") || given.starts_with("bearer ")) &&
@@ -183,7 +190,7 @@ void Api::check_key(const HttpRequest& request) const {
 }
 
 HttpResponse Api::answer(const HttpRequest& request) {
-  if (request.path == "/health") return {200, "text/plain", ""};
+  if (request.path == "/health" || request.path == "/ping") return {200, "text/plain", ""};
   if (request.path == "/version") return json_response({{"version", spec::version()}});
   if (request.path == "/metrics")
     return {200, "text/plain; version=0.0.4; charset=utf-8", metrics_.text(generator_.stats())};
@@ -316,24 +323,67 @@ void Api::text(const std::shared_ptr<Exchange>& exchange) {
   std::vector<std::vector<int32_t>> prompts;
   std::vector<std::string> echo;
   for (const Prompt& prompt : request.prompts) {
-    if (std::holds_alternative<std::string>(prompt)) {
-      const std::string& text = std::get<std::string>(prompt);
-      prompts.push_back(encode(text, request.add_special_tokens, "prompt"));
-      if (request.echo) echo.push_back(text);
-      continue;
-    }
-    const auto& ids = std::get<std::vector<int32_t>>(prompt);
-    const int64_t limit = std::min<int64_t>(tokenizer_.vocab_size(), generator_.vocab_size());
-    for (const int32_t id : ids) {
-      if (id >= limit)
-        throw ApiError(
-            400, "prompt holds token " + std::to_string(id) + "; the vocabulary ends at " + std::to_string(limit - 1),
-            "prompt", "invalid_value");
-    }
-    prompts.push_back(ids);
-    if (request.echo) echo.push_back(tokenizer_.decode(ids, true));
+    prompts.push_back(prompt_tokens(prompt, request.add_special_tokens, "prompt"));
+    if (!request.echo) continue;
+    const auto* text = std::get_if<std::string>(&prompt);
+    echo.push_back(text != nullptr ? *text : tokenizer_.decode(prompts.back(), true));
   }
   generate(exchange, ResponseKind::kText, request.options, std::move(prompts), std::move(echo), "prompt");
+}
+
+std::vector<int32_t> Api::prompt_tokens(const Prompt& prompt, bool add_special, const std::string& field) const {
+  if (const auto* text = std::get_if<std::string>(&prompt)) return encode(*text, add_special, field);
+  const auto& ids = std::get<std::vector<int32_t>>(prompt);
+  const int64_t limit = std::min<int64_t>(tokenizer_.vocab_size(), generator_.vocab_size());
+  for (const int32_t id : ids) {
+    if (id < limit) continue;
+    throw ApiError(
+        400, field + " holds token " + std::to_string(id) + "; the vocabulary ends at " + std::to_string(limit - 1),
+        field, "invalid_value");
+  }
+  return ids;
+}
+
+void Api::embeddings(const std::shared_ptr<Exchange>& exchange) {
+  const EmbeddingsRequest request = parse_embeddings_request(exchange->request().body);
+  EmbeddingsPlan plan;
+  plan.adapter = models_.adapter_of(request.model);
+  plan.model = request.model.empty() ? models_.base_name() : request.model;
+  if (request.dimensions && *request.dimensions != generator_.hidden_size()) {
+    throw ApiError(400,
+                   "dimensions is " + std::to_string(*request.dimensions) + "; this model's embeddings have " +
+                       std::to_string(generator_.hidden_size()) + " and cannot be cut",
+                   "dimensions", "invalid_value");
+  }
+  const int64_t limit = generator_.max_model_len();
+  for (const Prompt& input : request.inputs) {
+    plan.inputs.push_back(prompt_tokens(input, true, "input"));
+    const auto length = static_cast<int64_t>(plan.inputs.back().size());
+    if (length == 0) throw ApiError(400, "input holds an empty text", "input", "invalid_value");
+    if (length > limit) {
+      throw ApiError(400,
+                     "this model's context holds " + std::to_string(limit) + " tokens; an input has " +
+                         std::to_string(length) + "; shorten it",
+                     "input", "context_length_exceeded");
+    }
+  }
+  plan.priority = request.priority;
+  plan.base64 = request.base64;
+  const int64_t now_ms = clock_.now_ms();
+  plan.id = base::new_id("embd", now_ms);
+  plan.created = now_ms / 1000;
+  auto release = take_places(static_cast<int64_t>(plan.inputs.size()));
+  std::make_shared<Embeddings>(std::move(plan), exchange, generator_, std::move(release))->start();
+}
+
+std::function<void()> Api::take_places(int64_t choices) {
+  if (in_flight_->fetch_add(choices) + choices > options_.max_in_flight) {
+    *in_flight_ -= choices;
+    throw ApiError(429,
+                   "the queue is full (" + std::to_string(options_.max_in_flight) + " requests); try again in a moment",
+                   "", "queue_full");
+  }
+  return [in_flight = in_flight_, choices] { *in_flight -= choices; };
 }
 
 void Api::generate(const std::shared_ptr<Exchange>& exchange, ResponseKind kind, const CompletionOptions& options,
@@ -358,6 +408,11 @@ void Api::generate(const std::shared_ptr<Exchange>& exchange, ResponseKind kind,
     const int64_t usual = kind == ResponseKind::kText ? kDefaultTextTokens : limit;
     plan.max_tokens.push_back(options.max_tokens.value_or(std::min(usual, limit - length)));
   }
+  for (const auto& [id, bias] : options.sampling.logit_bias) {
+    if (id >= generator_.vocab_size())
+      throw ApiError(400, "logit_bias holds " + std::to_string(id) + ", which is outside the vocabulary", "logit_bias",
+                     "invalid_value");
+  }
   for (const int32_t id : options.stop_token_ids) {
     if (id >= generator_.vocab_size())
       throw ApiError(400, "stop_token_ids holds " + std::to_string(id) + ", which is outside the vocabulary",
@@ -365,14 +420,7 @@ void Api::generate(const std::shared_ptr<Exchange>& exchange, ResponseKind kind,
   }
 
   const int64_t choices = options.n * static_cast<int64_t>(prompts.size());
-  if (in_flight_->fetch_add(choices) + choices > options_.max_in_flight) {
-    *in_flight_ -= choices;
-    throw ApiError(429,
-                   "the queue is full (" + std::to_string(options_.max_in_flight) + " requests); try again in a moment",
-                   "", "queue_full");
-  }
-  auto release = [in_flight = in_flight_, choices] { *in_flight -= choices; };
-
+  const auto release = take_places(choices);
   plan.options = options;
   plan.prompts = std::move(prompts);
   plan.echo = std::move(echo);

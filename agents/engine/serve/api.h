@@ -45,6 +45,7 @@ class Api {
 
   void chat(const std::shared_ptr<Exchange>& exchange);
   void text(const std::shared_ptr<Exchange>& exchange);
+  void embeddings(const std::shared_ptr<Exchange>& exchange);
   void generate(const std::shared_ptr<Exchange>& exchange, ResponseKind kind, const CompletionOptions& options,
                 std::vector<std::vector<int32_t>> prompts, std::vector<std::string> echo,
                 const std::string& prompt_field);
@@ -56,6 +57,9 @@ class Api {
   HttpResponse tokenize(const HttpRequest& request) const;
   HttpResponse detokenize(const HttpRequest& request) const;
 
+  // Counts `choices` among those in flight; the result gives them back. Throws ApiError 429 when the queue is full.
+  std::function<void()> take_places(int64_t choices);
+  std::vector<int32_t> prompt_tokens(const Prompt& prompt, bool add_special, const std::string& field) const;
   std::string render(const ChatRequest& request) const;
   std::vector<int32_t> encode(const std::string& text, bool add_special, const std::string& field) const;
 

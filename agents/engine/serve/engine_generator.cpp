@@ -11,11 +11,13 @@ class EngineGenerator : public Generator {
 
   int64_t max_model_len() const override { return engine_.max_model_len(); }
   int64_t vocab_size() const override { return engine_.architecture().vocab_size; }
+  int64_t hidden_size() const override { return engine_.architecture().hidden_size; }
   void load_adapter(const std::string& name, const std::filesystem::path& folder) override {
     engine_.load_adapter(name, folder);
   }
   void unload_adapter(const std::string& name) override { engine_.unload_adapter(name); }
   uint64_t submit(runtime::GenerationRequest request) override { return engine_.submit(std::move(request)); }
+  uint64_t submit(runtime::EmbeddingRequest request) override { return engine_.submit(std::move(request)); }
   void cancel(uint64_t id) override { engine_.cancel(id); }
   runtime::EngineStats stats() const override { return engine_.stats(); }
 

@@ -51,6 +51,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void finish_all();
   void fail(const ApiError& error);
   void begin_stream();
+  void begin_with_prompt(Choice& choice, const std::vector<runtime::GeneratedToken>& tokens);
+  void note(const std::string& finish);
   TokenLogprobs describe(const Choice& choice, const runtime::GeneratedToken& token) const;
 
   GenerationPlan plan_;

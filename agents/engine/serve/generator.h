@@ -17,9 +17,11 @@ class Generator {
   virtual ~Generator() = default;
   virtual int64_t max_model_len() const = 0;
   virtual int64_t vocab_size() const = 0;
+  virtual int64_t hidden_size() const = 0;  // of an embedding
   virtual void load_adapter(const std::string& name, const std::filesystem::path& folder) = 0;
   virtual void unload_adapter(const std::string& name) = 0;
   virtual uint64_t submit(runtime::GenerationRequest request) = 0;
+  virtual uint64_t submit(runtime::EmbeddingRequest request) = 0;
   virtual void cancel(uint64_t id) = 0;
   virtual runtime::EngineStats stats() const = 0;
 };

@@ -38,10 +38,14 @@ ordered_json text_logprobs(const std::vector<TokenLogprobs>& tokens) {
                offsets = ordered_json::array();
   for (const TokenLogprobs& token : tokens) {
     names.push_back(token.chosen.token);
-    values.push_back(finite(token.chosen.logprob));
+    values.push_back(token.known ? ordered_json(finite(token.chosen.logprob)) : ordered_json());
     ordered_json top = ordered_json::object();
     for (const LogprobEntry& other : token.top) top[other.token] = finite(other.logprob);
-    tops.push_back(token.top.empty() ? ordered_json() : top);
+    // The chosen token belongs to them, as in OpenAI's answers, also where it is not among the best.
+    if (token.known && !token.top.empty() && !top.contains(token.chosen.token)) {
+      top[token.chosen.token] = finite(token.chosen.logprob);
+    }
+    tops.push_back(token.top.empty() || !token.known ? ordered_json() : top);
     offsets.push_back(token.text_offset);
   }
   return {{"tokens", names}, {"token_logprobs", values}, {"top_logprobs", tops}, {"text_offset", offsets}};

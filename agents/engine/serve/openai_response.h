@@ -34,6 +34,7 @@ struct LogprobEntry {
 
 struct TokenLogprobs {
   LogprobEntry chosen;
+  bool known = true;  // false: the first token of a prompt, which has no probability
   std::vector<LogprobEntry> top;
   int64_t text_offset = 0;  // characters of the answer before this token
 };

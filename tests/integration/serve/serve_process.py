@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import threading
 
 BIN = pathlib.Path(os.environ["SLIPWAY_BIN"])
 SITE = next(pathlib.Path(os.environ["SLIPWAY_DEPS"]).glob("venv/lib/python3.*/site-packages"))
@@ -23,6 +24,9 @@ class Server:
         self.url = self.process.stdout.readline().strip()
         assert self.url.startswith("http://127.0.0.1:"), pathlib.Path(log).read_text()
         self.port = int(self.url.rsplit(":", 1)[1])
+        self.access_lines = []
+        self.reader = threading.Thread(target=lambda: self.access_lines.extend(self.process.stdout), daemon=True)
+        self.reader.start()
 
     def connect(self):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -59,5 +63,6 @@ class Server:
     def stop(self):
         """SIGTERM; returns the exit status."""
         self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=60)
+        self.process.wait(timeout=60)
+        self.reader.join()
         return self.process.returncode

@@ -72,11 +72,31 @@ TEST(ChatRequest, NamesTheFieldAtFault) {
 }
 
 TEST(ChatRequest, RefusesWhatItCannotDoRatherThanIgnoreIt) {
-  for (const char* field : {R"("response_format":{"type":"json_object"})", R"("logit_bias":{"5":1})",
+  for (const char* field : {R"("response_format":{"type":"json_object"})", R"("best_of":3)",
                             R"("tool_choice":"required")", R"("guided_regex":"a")"}) {
     const ApiError error = chat_refusal(chat_with(field));
     EXPECT_EQ(error.status, 400) << field;
     EXPECT_EQ(error.code, "unsupported_parameter");
+  }
+}
+
+TEST(ChatRequest, LogitBiasIsByTokenId) {
+  const ChatRequest request = parse_chat_request(chat_with(R"("logit_bias":{"5":1,"70":-100},"priority":-2)"));
+  EXPECT_EQ(request.options.sampling.logit_bias, (std::vector<std::pair<int32_t, float>>{{5, 1.0F}, {70, -100.0F}}));
+  EXPECT_EQ(request.options.priority, -2);
+  for (const char* bad : {R"("logit_bias":{"x":1})", R"("logit_bias":{"5":101})", R"("logit_bias":{"-1":1})",
+                          R"("logit_bias":[5])", R"("logit_bias":{"5":"1"})"}) {
+    EXPECT_EQ(chat_refusal(chat_with(bad)).param, "logit_bias") << bad;
+  }
+}
+
+TEST(EmbeddingsRequest, TakesAllFourFormsOfInput) {
+  EXPECT_EQ(parse_embeddings_request(R"({"input":"a"})").inputs.size(), 1U);
+  EXPECT_EQ(parse_embeddings_request(R"({"input":["a",[1,2]]})").inputs.size(), 2U);
+  EXPECT_TRUE(parse_embeddings_request(R"({"input":"a","encoding_format":"base64"})").base64);
+  for (const char* bad :
+       {R"({})", R"({"input":[]})", R"({"input":"a","encoding_format":"x"})", R"({"input":"a","dimensions":0})"}) {
+    EXPECT_THROW(parse_embeddings_request(bad), ApiError) << bad;
   }
 }
 
