@@ -23,7 +23,7 @@ std::string choice_grammar(const std::vector<std::string>& choices) {
         grammar += std::string("\\") + c;
       } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
         char code[8];
-        std::snprintf(code, sizeof code, "\\x%02x", static_cast<unsigned>(c));
+        std::snprintf(code, sizeof code, "\\u%04x", static_cast<unsigned>(c));
         grammar += code;
       } else {
         grammar += c;

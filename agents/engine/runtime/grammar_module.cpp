@@ -1,5 +1,5 @@
-// libslipway_grammar.so: XGrammar through tvm-ffi's C++ headers. Loaded by grammar.cpp; the one place where its exceptions
-// are caught.
+// libslipway_grammar.so: XGrammar through tvm-ffi's C++ headers. Loaded by grammar.cpp; the one place where its
+// exceptions are caught.
 #include "agents/engine/runtime/grammar_module.h"
 
 #include <dlfcn.h>
@@ -84,7 +84,8 @@ class Module : public GrammarModule {
   explicit Module(const GrammarVocabulary& vocabulary) {
     ffi::Array<ffi::Any> tokens;
     for (const std::string& token : vocabulary.tokens) tokens.push_back(ffi::Bytes(token));
-    ffi::Array<int64_t> stops(vocabulary.stop_tokens.begin(), vocabulary.stop_tokens.end());
+    ffi::Array<int64_t> stops;
+    for (const int32_t token : vocabulary.stop_tokens) stops.push_back(token);
     const int64_t raw = 0;  // the tokens are bytes, not spelled in any way
     const ffi::Any info = method("TokenizerInfo", "__ffi_init__")(tokens, raw, vocabulary.size, stops, false);
     compiler_ = method("GrammarCompiler", "__ffi_init__")(info, kCompileThreads, true, kCacheBytes);
@@ -109,8 +110,8 @@ class Module : public GrammarModule {
     const ffi::Any none;
     switch (kind) {
       case GrammarKind::kJsonSchema:
-        return method("GrammarCompiler", "compile_json_schema")(compiler_, text, true, none, none, true, kMostWhitespace,
-                                                                false);
+        return method("GrammarCompiler", "compile_json_schema")(compiler_, text, true, none, none, true,
+                                                                kMostWhitespace, false);
       case GrammarKind::kRegex:
         return method("GrammarCompiler", "compile_regex")(compiler_, text);
       case GrammarKind::kEbnf:

@@ -13,9 +13,9 @@ namespace slipway::runtime {
 enum class GrammarKind { kJsonSchema, kRegex, kEbnf, kStructuralTag };
 
 struct GrammarVocabulary {
-  std::vector<std::string> tokens;    // the bytes of each token; empty: it never comes but as a stop token
-  int64_t size = 0;                   // of the model's logits, at least that of `tokens`
-  std::vector<int32_t> stop_tokens;   // that end an output once its grammar allows an end
+  std::vector<std::string> tokens;   // the bytes of each token; empty: it never comes but as a stop token
+  int64_t size = 0;                  // of the model's logits, at least that of `tokens`
+  std::vector<int32_t> stop_tokens;  // that end an output once its grammar allows an end
 };
 
 class GrammarModule {
