@@ -2,7 +2,6 @@
 
 #include <dlfcn.h>
 
-#include <cstdio>
 #include <utility>
 
 #include "backend/base/error.h"
@@ -13,26 +12,6 @@ namespace {
 constexpr char kModule[] = "libslipway_grammar.so";
 
 }  // namespace
-
-std::string choice_grammar(const std::vector<std::string>& choices) {
-  std::string grammar = "root ::= ";
-  for (size_t i = 0; i < choices.size(); ++i) {
-    grammar += i == 0 ? "\"" : " | \"";
-    for (const char c : choices[i]) {
-      if (c == '"' || c == '\\') {
-        grammar += std::string("\\") + c;
-      } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
-        char code[8];
-        std::snprintf(code, sizeof code, "\\u%04x", static_cast<unsigned>(c));
-        grammar += code;
-      } else {
-        grammar += c;
-      }
-    }
-    grammar += '"';
-  }
-  return grammar + "\n";
-}
 
 std::vector<std::filesystem::path> module_folders() {
   std::error_code failure;

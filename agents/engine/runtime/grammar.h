@@ -15,9 +15,6 @@
 
 namespace slipway::runtime {
 
-// What a choice grammar allows: one of these texts, as EBNF.
-std::string choice_grammar(const std::vector<std::string>& choices);
-
 class GrammarCompiler {
  public:
   // `vocabulary` is taken when the first grammar is compiled. `folders`: where the module libslipway_grammar.so may be,

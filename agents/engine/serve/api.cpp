@@ -118,6 +118,17 @@ std::string decode_percent(const std::string& text) {
   return result;
 }
 
+std::string text_of(const ordered_json& content) { return content.is_string() ? content.get<std::string>() : ""; }
+
+// Adds to the system message, or puts one in front.
+void say_in_system(ordered_json& messages, const std::string& text) {
+  if (messages[0]["role"] == "system") {
+    messages[0]["content"] = text_of(messages[0]["content"]) + "\n\n" + text;
+  } else {
+    messages.insert(messages.begin(), {{"role", "system"}, {"content", text}});
+  }
+}
+
 ordered_json model_json(const ModelList::Entry& entry, const std::string& base_name, int64_t max_model_len) {
   return {{"id", entry.name},
           {"object", "model"},
@@ -251,9 +262,29 @@ std::string Api::render(const ChatRequest& request) const {
         "this model has no chat template; use /v1/completions, or put a chat_template.jinja into the model's folder",
         "messages");
   }
+  const bool told = !request.tools.active() || template_knows_tools(tokenizer_.chat_template());
+  try {
+    if (told) return render_with(request, request.messages, request.tools.active());
+    ordered_json messages = request.messages;
+    say_in_system(messages, tool_instructions(request.tools.list));
+    try {
+      return render_with(request, messages, false);
+    } catch (const base::Error&) {
+      // Some templates know no system message: the first message says it then.
+      messages = request.messages;
+      messages[0]["content"] = tool_instructions(request.tools.list) + "\n\n" + text_of(messages[0]["content"]);
+      return render_with(request, messages, false);
+    }
+  } catch (const base::Error& error) {
+    throw ApiError(400, std::string("the chat template refused these messages: ") + error.what(), "messages",
+                   "invalid_value");
+  }
+}
+
+std::string Api::render_with(const ChatRequest& request, const ordered_json& messages, bool tools) const {
   ordered_json variables = request.template_arguments.is_object() ? request.template_arguments : ordered_json::object();
-  variables["messages"] = request.messages;
-  variables["tools"] = request.tools;
+  variables["messages"] = messages;
+  variables["tools"] = tools ? request.tools.list : ordered_json();
   variables["add_generation_prompt"] = request.add_generation_prompt;
   const auto special = [&](const char* name, const std::optional<text::TokenId>& id) {
     if (id) variables[name] = tokenizer_.id_to_token(*id);
@@ -261,12 +292,7 @@ std::string Api::render(const ChatRequest& request) const {
   special("bos_token", tokenizer_.bos_id());
   special("eos_token", tokenizer_.eos_id());
   special("pad_token", tokenizer_.pad_id());
-  try {
-    return template_->render(variables);
-  } catch (const base::Error& error) {
-    throw ApiError(400, std::string("the chat template refused these messages: ") + error.what(), "messages",
-                   "invalid_value");
-  }
+  return template_->render(variables);
 }
 
 HttpResponse Api::tokenize(const HttpRequest& request) const {
@@ -313,22 +339,38 @@ void Api::chat(const std::shared_ptr<Exchange>& exchange) {
   const ChatRequest request = parse_chat_request(exchange->request().body);
   models_.adapter_of(request.options.model);  // an unknown model is said before anything else is looked at
   // The template writes the special tokens itself.
-  std::vector<std::vector<int32_t>> prompts = {encode(render(request), false, "messages")};
-  generate(exchange, ResponseKind::kChat, request.options, std::move(prompts), {}, "messages");
+  GenerationPlan plan;
+  plan.prompts = {encode(render(request), false, "messages")};
+  CompletionOptions options = request.options;
+  if (request.tools.active()) {
+    plan.tool_format = tool_format(tokenizer_.chat_template());
+    plan.named_tool = request.tools.choice == ToolChoice::kNamed;
+    options.output_format = tool_grammar(request.tools, *plan.tool_format, options.output_format);
+  }
+  generate(exchange, ResponseKind::kChat, options, std::move(plan), "messages");
 }
 
 void Api::text(const std::shared_ptr<Exchange>& exchange) {
   const TextRequest request = parse_text_request(exchange->request().body);
   models_.adapter_of(request.options.model);
-  std::vector<std::vector<int32_t>> prompts;
-  std::vector<std::string> echo;
+  GenerationPlan plan;
   for (const Prompt& prompt : request.prompts) {
-    prompts.push_back(prompt_tokens(prompt, request.add_special_tokens, "prompt"));
+    plan.prompts.push_back(prompt_tokens(prompt, request.add_special_tokens, "prompt"));
     if (!request.echo) continue;
     const auto* text = std::get_if<std::string>(&prompt);
-    echo.push_back(text != nullptr ? *text : tokenizer_.decode(prompts.back(), true));
+    plan.echo.push_back(text != nullptr ? *text : tokenizer_.decode(plan.prompts.back(), true));
   }
-  generate(exchange, ResponseKind::kText, request.options, std::move(prompts), std::move(echo), "prompt");
+  generate(exchange, ResponseKind::kText, request.options, std::move(plan), "prompt");
+}
+
+void Api::constrain(GenerationPlan& plan, const OutputFormat& format, int64_t choices) const {
+  try {
+    for (int64_t i = 0; i < choices; ++i) plan.constraints.push_back(generator_.constrain(format.kind, format.text));
+  } catch (const base::Error& error) {
+    const bool missing = error.code() == base::kUnsupported;
+    throw ApiError(400, missing ? error.what() : "this grammar cannot be used: " + std::string(error.what()),
+                   format.field, missing ? "unsupported_parameter" : "invalid_value");
+  }
 }
 
 std::vector<int32_t> Api::prompt_tokens(const Prompt& prompt, bool add_special, const std::string& field) const {
@@ -387,12 +429,10 @@ std::function<void()> Api::take_places(int64_t choices) {
 }
 
 void Api::generate(const std::shared_ptr<Exchange>& exchange, ResponseKind kind, const CompletionOptions& options,
-                   std::vector<std::vector<int32_t>> prompts, std::vector<std::string> echo,
-                   const std::string& prompt_field) {
-  GenerationPlan plan;
+                   GenerationPlan plan, const std::string& prompt_field) {
   plan.adapter = models_.adapter_of(options.model);
   const int64_t limit = generator_.max_model_len();
-  for (const auto& prompt : prompts) {
+  for (const auto& prompt : plan.prompts) {
     const auto length = static_cast<int64_t>(prompt.size());
     if (length == 0)
       throw ApiError(400, prompt_field + " is empty: there is nothing to go on from", prompt_field, "invalid_value");
@@ -419,11 +459,10 @@ void Api::generate(const std::shared_ptr<Exchange>& exchange, ResponseKind kind,
                      "stop_token_ids", "invalid_value");
   }
 
-  const int64_t choices = options.n * static_cast<int64_t>(prompts.size());
+  const int64_t choices = options.n * static_cast<int64_t>(plan.prompts.size());
+  if (options.output_format) constrain(plan, *options.output_format, choices);
   const auto release = take_places(choices);
   plan.options = options;
-  plan.prompts = std::move(prompts);
-  plan.echo = std::move(echo);
   const int64_t now_ms = clock_.now_ms();
   plan.head = {kind, base::new_id(kind == ResponseKind::kChat ? "chatcmpl" : "cmpl", now_ms), now_ms / 1000,
                options.model.empty() ? models_.base_name() : options.model, options.include_usage};

@@ -86,14 +86,7 @@ CompletionOptions parse_options(const JsonFields& fields) {
   sampling.presence_penalty = fields.number("presence_penalty", -2.0, 2.0).value_or(0.0);
   sampling.frequency_penalty = fields.number("frequency_penalty", -2.0, 2.0).value_or(0.0);
   sampling.logit_bias = parse_logit_bias(fields);
-  for (const char* guide : {"guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs"}) {
-    if (fields.find(guide) != nullptr) refuse_unsupported(guide, "constrained output is not built in yet");
-  }
-  if (const ordered_json* format = fields.find("response_format")) {
-    if (!format->is_object() || format->value("type", ordered_json()) != "text") {
-      refuse_unsupported("response_format", "only {\"type\": \"text\"} is; constrained output is not built in yet");
-    }
-  }
+  options.output_format = parse_output_format(fields);
   return options;
 }
 

@@ -8,6 +8,7 @@
 
 #include "agents/engine/runtime/engine.h"
 #include "agents/engine/serve/json_fields.h"
+#include "agents/engine/serve/output_format.h"
 
 namespace slipway::serve {
 
@@ -31,6 +32,7 @@ struct CompletionOptions {
   bool stream = false;
   bool include_usage = false;
   bool logprobs = false;
+  std::optional<OutputFormat> output_format;  // nothing: free text
   runtime::SamplingOptions sampling;
 };
 

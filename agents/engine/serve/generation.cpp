@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "agents/engine/serve/stop_matcher.h"
+#include "agents/engine/serve/tool_parser.h"
 #include "agents/engine/text/tokenizer.h"
 #include "backend/base/error.h"
 
@@ -47,6 +48,7 @@ struct Generation::Choice {
   size_t index;
   text::StreamDecoder decoder;
   StopMatcher matcher;
+  std::optional<ToolParser> parser;
   uint64_t engine_id = 0;
   bool queued = false;
   bool finished = false;
@@ -73,9 +75,14 @@ Generation::Generation(GenerationPlan plan, std::shared_ptr<Exchange> exchange, 
     choice->result.index = static_cast<int64_t>(i);
     choice->result.has_logprobs = plan_.options.logprobs;
     if (!plan_.echo.empty()) choice->result.text = plan_.echo[i / n];
+    if (plan_.tool_format) choice->parser.emplace(*plan_.tool_format);
     choices_.push_back(std::move(choice));
   }
   open_choices_ = choices_.size();
+  if (!plan_.tool_format) return;
+  for (const std::string& marker : tool_markers(*plan_.tool_format)) {
+    if (const auto id = tokenizer_.token_to_id(marker)) markers_[*id] = marker;
+  }
 }
 
 Generation::~Generation() = default;
@@ -99,6 +106,7 @@ void Generation::start() {
       self->take_end(i, reason, message);
     };
     request.priority = plan_.options.priority;
+    if (!plan_.constraints.empty()) request.constraint = plan_.constraints[i];
     if (!plan_.echo.empty() && plan_.options.logprobs) {
       request.prompt_logprobs = std::max(0, plan_.options.sampling.top_logprobs);
       request.on_prompt = [self = shared_from_this(), i](const std::vector<runtime::GeneratedToken>& tokens) {
@@ -147,7 +155,9 @@ bool Generation::take_token(size_t index, const runtime::GeneratedToken& token) 
   choice.last_token = now;
   ++choice.tokens;
   if (plan_.options.logprobs) choice.result.logprobs.push_back(describe(choice, token));
-  const std::string text = choice.decoder.push(token.id);
+  const auto marker = markers_.find(token.id);
+  const std::string text =
+      marker == markers_.end() ? choice.decoder.push(token.id) : choice.decoder.flush() + marker->second;
   choice.decoded_characters += count_characters(text);
   const bool look = choice.tokens > plan_.options.min_tokens;
   emit(choice, look ? choice.matcher.push(text) : choice.matcher.pass(text), false);
@@ -195,9 +205,13 @@ void Generation::cancel() {
 }
 
 void Generation::emit(Choice& choice, std::string text, bool last) {
-  choice.result.text += text;
+  if (choice.parser) {
+    choice.parser->push(text, choice.result.text, choice.result.calls);
+  } else {
+    choice.result.text += text;
+  }
   if (!plan_.options.stream) return;
-  if (choice.result.text.empty() && !last) return;
+  if (choice.result.text.empty() && choice.result.calls.empty() && !last) return;
   begin_stream();
   if (plan_.head.kind == ResponseKind::kChat && !choice.role_sent) {
     ChoiceResult role;
@@ -207,12 +221,17 @@ void Generation::emit(Choice& choice, std::string text, bool last) {
   }
   exchange_->write(stream_chunk(plan_.head, choice.result, false));
   choice.result.text.clear();
+  choice.result.calls.clear();
   choice.result.logprobs.clear();
 }
 
 void Generation::finish_choice(Choice& choice, const std::string& reason) {
   choice.finished = true;
   choice.result.finish_reason = reason;
+  if (choice.parser) {
+    choice.parser->finish(choice.result.text, choice.result.calls);
+    if (reason == "stop" && choice.parser->calls() > 0 && !plan_.named_tool) choice.result.finish_reason = "tool_calls";
+  }
   if (plan_.options.stream) emit(choice, "", true);
   const auto n = static_cast<size_t>(plan_.options.n);
   metrics_.finished({reason, static_cast<int64_t>(plan_.prompts[choice.index / n].size()), choice.tokens,

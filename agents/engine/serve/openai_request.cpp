@@ -2,6 +2,7 @@
 
 #include "agents/engine/serve/api_error.h"
 #include "agents/engine/serve/json_fields.h"
+#include "agents/engine/spec/json_bounds.h"
 
 namespace slipway::serve {
 namespace {
@@ -53,6 +54,27 @@ std::vector<Prompt> parse_prompts(const JsonFields& fields, const std::string& n
   return prompts;
 }
 
+// Clients send a call's arguments as a text that holds JSON; templates want the JSON itself.
+void open_arguments(ordered_json& message, const std::string& where) {
+  const auto calls = message.find("tool_calls");
+  if (calls == message.end() || calls->is_null()) return;
+  const auto fail = [&](const std::string& expected) {
+    throw ApiError(400, where + ".tool_calls must be " + expected, where + ".tool_calls", "invalid_value");
+  };
+  if (!calls->is_array()) fail("a list of calls");
+  for (ordered_json& call : *calls) {
+    if (!call.is_object() || !call.contains("function") || !call["function"].is_object()) {
+      fail("a list of {\"id\", \"type\": \"function\", \"function\": {\"name\", \"arguments\"}}");
+    }
+    const auto arguments = call["function"].find("arguments");
+    if (arguments == call["function"].end() || !arguments->is_string()) continue;
+    const std::string text = arguments->get<std::string>();
+    ordered_json parsed = text.empty() ? ordered_json::object() : ordered_json::parse(text, nullptr, false);
+    if (parsed.is_discarded() || !spec::excess_of_json(text).empty()) fail("calls whose arguments are JSON");
+    *arguments = std::move(parsed);
+  }
+}
+
 ordered_json parse_messages(const JsonFields& fields) {
   const ordered_json* given = fields.find("messages");
   if (given == nullptr || !given->is_array() || given->empty() || given->size() > kMaxMessages) {
@@ -74,6 +96,7 @@ ordered_json parse_messages(const JsonFields& fields) {
     }
     ordered_json message = item;
     message["content"] = item.contains("content") ? content_text(item["content"], where + ".content") : "";
+    open_arguments(message, where);
     messages.push_back(std::move(message));
   }
   return messages;
@@ -91,19 +114,11 @@ ChatRequest chat_request(const ordered_json& body, bool for_generation) {
       throw ApiError(400, "top_logprobs needs logprobs to be true", "top_logprobs", "invalid_value");
     }
     if (request.options.logprobs) request.options.sampling.top_logprobs = static_cast<int>(top.value_or(0));
-    if (const ordered_json* choice = fields.find("tool_choice");
-        choice != nullptr && *choice != "auto" && *choice != "none") {
-      refuse_unsupported("tool_choice", "only auto and none are");
-    }
   } else {
     request.options.model = fields.text("model").value_or("");
   }
   request.messages = parse_messages(fields);
-  if (const ordered_json* tools = fields.find("tools")) {
-    if (!tools->is_array()) fields.fail("tools", "a list");
-    const ordered_json* choice = fields.find("tool_choice");
-    if (!tools->empty() && (choice == nullptr || *choice != "none")) request.tools = *tools;
-  }
+  request.tools = parse_tools(fields);
   if (const ordered_json* arguments = fields.find("chat_template_kwargs")) {
     if (!arguments->is_object()) fields.fail("chat_template_kwargs", "an object");
     request.template_arguments = *arguments;

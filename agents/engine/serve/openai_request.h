@@ -10,13 +10,14 @@
 #include <vector>
 
 #include "agents/engine/serve/completion_options.h"
+#include "agents/engine/serve/tools.h"
 
 namespace slipway::serve {
 
 struct ChatRequest {
   CompletionOptions options;
   nlohmann::ordered_json messages;
-  nlohmann::ordered_json tools;               // null: none
+  Tools tools;
   nlohmann::ordered_json template_arguments;  // chat_template_kwargs
   bool add_generation_prompt = true;
 };

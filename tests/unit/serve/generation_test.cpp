@@ -61,6 +61,9 @@ class FakeGenerator : public Generator {
     return 1000 + embeddings.size();
   }
   int64_t hidden_size() const override { return 2; }
+  std::shared_ptr<runtime::TokenConstraint> constrain(runtime::GrammarKind, const std::string&) override {
+    return nullptr;
+  }
   void cancel(uint64_t id) override { cancelled.push_back(id); }
   runtime::EngineStats stats() const override { return {}; }
 
@@ -297,6 +300,32 @@ TEST_F(GenerationTest, AnEchoCanCarryThePromptsLogprobs) {
   EXPECT_EQ(choice["logprobs"]["token_logprobs"], json::parse("[null,-1.0,-0.5]"));
   EXPECT_EQ(choice["logprobs"]["top_logprobs"], json::parse(R"([null,{"c":-0.25,"b":-1.0},{"c":-0.5}])"));
   EXPECT_EQ(choice["logprobs"]["text_offset"], json::parse("[0,1,2]"));
+}
+
+TEST_F(GenerationTest, CallsOfToolsComeApartFromTheText) {
+  plan_.tool_format = ToolFormat::kHermes;
+  const std::string said = "Wait.\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call>";
+  start();
+  generator_.say(0, said);
+  generator_.requests[0].on_finish(FinishReason::kStop, "");
+  const json message = answer()["choices"][0]["message"];
+  EXPECT_EQ(message["content"], "Wait.");
+  EXPECT_EQ(message["tool_calls"][0]["function"], json::parse(R"({"name":"f","arguments":"{\"a\": 1}"})"));
+  EXPECT_EQ(answer()["choices"][0]["finish_reason"], "tool_calls");
+
+  plan_.options.stream = true;
+  start();
+  generator_.say(1, said.substr(6));
+  generator_.requests[1].on_finish(FinishReason::kStop, "");
+  std::string arguments;
+  for (const json& event : exchange_->events()) {
+    for (const json& call : event["choices"][0]["delta"].value("tool_calls", json::array())) {
+      arguments += call["function"]["arguments"].get<std::string>();
+    }
+  }
+  EXPECT_EQ(arguments, "{\"a\": 1}");
+  EXPECT_EQ(exchange_->streamed_text(), "");
+  EXPECT_EQ(exchange_->events().back()["choices"][0]["finish_reason"], "tool_calls");
 }
 
 class EmbeddingsTest : public GenerationTest {
