@@ -1,120 +1,53 @@
 #include "agents/engine/runtime/decoder.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 
-#include "agents/engine/model/weights.h"
-#include "backend/base/error.h"
+#include "agents/engine/runtime/weight_loader.h"
 
 namespace slipway::runtime {
 namespace {
 
 // Below this many multiplications a loop is not worth waking the workers for.
 constexpr int64_t kSerialWork = 1 << 15;
+// Rows that one task of a loop over rows takes.
+constexpr int64_t kRowsOfTask = 8;
 
-// Reads weights with the shape that the architecture promises.
-class Loader {
- public:
-  Loader(const std::filesystem::path& path, kernels::WeightFormat format)
-      : path_(path.string()), weights_(model::open_weights(path)), format_(format) {}
+// The embeddings, and with them the output, keep eight bits where the layers have four: every token passes them whole.
+kernels::WeightFormat format_of_output(kernels::WeightFormat format) {
+  return format == kernels::WeightFormat::kInt4 ? kernels::WeightFormat::kInt8 : format;
+}
 
-  std::vector<float> vector(const std::string& name, int64_t size) {
-    check(name, {size});
-    std::vector<float> values(static_cast<size_t>(size));
-    weights_->read_f32(name, values);
-    return values;
-  }
-
-  // Several linear weights of the same input, one below the other.
-  Matrix stacked(const std::vector<std::pair<std::string, int64_t>>& parts, int64_t columns) {
-    int64_t rows = 0;
-    for (const auto& [name, part_rows] : parts) {
-      check(name, {part_rows, columns});  // before memory is asked for: the configuration may lie
-      rows += part_rows;
-    }
-    Matrix matrix(rows, columns, format_);
-    int64_t row = 0;
-    for (const auto& [name, part_rows] : parts) {
-      buffer_.resize(static_cast<size_t>(part_rows * columns));
-      weights_->read_f32(name, buffer_);
-      matrix.set_rows(row, buffer_);
-      row += part_rows;
-    }
-    return matrix;
-  }
-
-  std::vector<float> stacked_bias(const std::vector<std::pair<std::string, int64_t>>& parts) {
-    std::vector<float> bias;
-    for (const auto& [name, size] : parts) {
-      const auto part = vector(name, size);
-      bias.insert(bias.end(), part.begin(), part.end());
-    }
-    return bias;
-  }
-
- private:
-  void check(const std::string& name, const std::vector<int64_t>& shape) {
-    const auto view = weights_->get(name);
-    if (view.shape == shape) return;
-    const auto text = [](const std::vector<int64_t>& sizes) {
-      std::string joined;
-      for (const int64_t size : sizes) joined += (joined.empty() ? "" : " × ") + std::to_string(size);
-      return joined;
-    };
-    throw base::Error(
-        base::kInvalidModel,
-        path_ + ": tensor " + name + " is " + text(view.shape) + ", the configuration says " + text(shape),
-        "the weights and the configuration are of different models; download or export the model again");
-  }
-
-  std::string path_;
-  std::unique_ptr<const model::Weights> weights_;
-  kernels::WeightFormat format_;
-  std::vector<float> buffer_;
-};
+// Panels that one task of a product takes: some tasks per thread, so that one that is held up does not hold up all; in
+// twos, as the kernels take them.
+int64_t panels_of_task(int64_t panels, int threads) {
+  constexpr int64_t kTasksPerThread = 4;
+  const int64_t tasks = kTasksPerThread * threads;
+  return std::max<int64_t>(2, ((panels + tasks - 1) / tasks + 1) / 2 * 2);
+}
 
 }  // namespace
 
 Decoder::Decoder(const std::filesystem::path& path, const model::Architecture& architecture,
                  kernels::WeightFormat format, int64_t max_length, ThreadPool& pool, const kernels::Table& table)
     : architecture_(architecture),
+      format_(format),
       pool_(pool),
       table_(table),
       queries_(architecture.num_attention_heads * architecture.head_dim),
       keys_(architecture.num_key_value_heads * architecture.head_dim) {
-  Loader loader(path, format);
+  WeightLoader loader(path, table);
   const int64_t hidden = architecture.hidden_size;
-  const int64_t inner = architecture.intermediate_size;
-  embeddings_ = loader.stacked({{"model.embed_tokens.weight", architecture.vocab_size}}, hidden);
+  const auto output_format = format_of_output(format);
+  loader.matrix("model.embed_tokens.weight", architecture.vocab_size, hidden, output_format, embeddings_.weights);
   if (!architecture.tie_word_embeddings)
-    output_ = loader.stacked({{"lm_head.weight", architecture.vocab_size}}, hidden);
+    loader.matrix("lm_head.weight", architecture.vocab_size, hidden, output_format, output_.weights);
   final_norm_ = loader.vector("model.norm.weight", hidden);
-  for (int64_t i = 0; i < architecture.num_hidden_layers; ++i) {
-    const std::string prefix = "model.layers." + std::to_string(i) + ".";
-    const std::string attention = prefix + "self_attn.", mlp = prefix + "mlp.";
-    Layer layer;
-    layer.attention_norm = loader.vector(prefix + "input_layernorm.weight", hidden);
-    layer.mlp_norm = loader.vector(prefix + "post_attention_layernorm.weight", hidden);
-    layer.attention_in = loader.stacked({{attention + "q_proj.weight", queries_},
-                                         {attention + "k_proj.weight", keys_},
-                                         {attention + "v_proj.weight", keys_}},
-                                        hidden);
-    layer.attention_out = loader.stacked({{attention + "o_proj.weight", hidden}}, queries_);
-    layer.mlp_in = loader.stacked({{mlp + "gate_proj.weight", inner}, {mlp + "up_proj.weight", inner}}, hidden);
-    layer.mlp_out = loader.stacked({{mlp + "down_proj.weight", hidden}}, inner);
-    if (architecture.attention_bias) {
-      layer.attention_in_bias = loader.stacked_bias({{attention + "q_proj.bias", queries_},
-                                                     {attention + "k_proj.bias", keys_},
-                                                     {attention + "v_proj.bias", keys_}});
-      layer.attention_out_bias = loader.vector(attention + "o_proj.bias", hidden);
-    }
-    if (architecture.mlp_bias) {
-      layer.mlp_in_bias = loader.stacked_bias({{mlp + "gate_proj.bias", inner}, {mlp + "up_proj.bias", inner}});
-      layer.mlp_out_bias = loader.vector(mlp + "down_proj.bias", hidden);
-    }
-    layers_.push_back(std::move(layer));
-  }
+  layers_.reserve(static_cast<size_t>(architecture.num_hidden_layers));
+  for (int64_t i = 0; i < architecture.num_hidden_layers; ++i) load_layer(loader, i, layers_.emplace_back());
+  loader.load(pool);
 
   const auto frequencies = model::rope_inverse_frequencies(architecture);
   cosines_.reserve(static_cast<size_t>(max_length) * frequencies.size());
@@ -126,7 +59,33 @@ Decoder::Decoder(const std::filesystem::path& path, const model::Architecture& a
       sines_.push_back(std::sin(angle));
     }
   }
-  scores_.resize(static_cast<size_t>(pool.threads()));
+  for (int i = 0; i < pool.threads(); ++i)
+    attention_scratch_.emplace_back(static_cast<size_t>(kernels::attention_scratch_bytes(architecture.head_dim)));
+}
+
+void Decoder::load_linear(WeightLoader& loader, const std::string& name, int64_t rows, int64_t columns, bool bias,
+                          Linear& linear) {
+  loader.matrix(name + ".weight", rows, columns, format_, linear.weights);
+  if (bias) linear.bias = loader.vector(name + ".bias", rows);
+}
+
+void Decoder::load_layer(WeightLoader& loader, int64_t index, Layer& layer) {
+  const int64_t hidden = architecture_.hidden_size, inner = architecture_.intermediate_size;
+  const std::string prefix = "model.layers." + std::to_string(index) + ".";
+  const std::string attention = prefix + "self_attn.", mlp = prefix + "mlp.";
+  layer.attention_norm = loader.vector(prefix + "input_layernorm.weight", hidden);
+  layer.mlp_norm = loader.vector(prefix + "post_attention_layernorm.weight", hidden);
+  load_linear(loader, attention + "q_proj", queries_, hidden, architecture_.attention_bias, layer.query);
+  load_linear(loader, attention + "k_proj", keys_, hidden, architecture_.attention_bias, layer.key);
+  load_linear(loader, attention + "v_proj", keys_, hidden, architecture_.attention_bias, layer.value);
+  load_linear(loader, attention + "o_proj", hidden, queries_, architecture_.attention_bias, layer.output);
+  load_linear(loader, mlp + "gate_proj", inner, hidden, architecture_.mlp_bias, layer.gate);
+  load_linear(loader, mlp + "up_proj", inner, hidden, architecture_.mlp_bias, layer.up);
+  load_linear(loader, mlp + "down_proj", hidden, inner, architecture_.mlp_bias, layer.down);
+}
+
+kernels::CacheFormat Decoder::cache_format() const {
+  return format_ == kernels::WeightFormat::kF32 ? kernels::CacheFormat::kF32 : kernels::CacheFormat::kBF16;
 }
 
 void Decoder::reserve(int64_t rows) {
@@ -134,47 +93,129 @@ void Decoder::reserve(int64_t rows) {
   const auto sized = [&](std::vector<float>& buffer, int64_t width) {
     buffer.resize(static_cast<size_t>(rows * width));
   };
-  sized(hidden_, architecture_.hidden_size);
-  sized(normed_, architecture_.hidden_size);
+  const int64_t hidden = architecture_.hidden_size, inner = architecture_.intermediate_size;
+  sized(hidden_, hidden);
+  sized(normed_, hidden);
+  sized(gathered_, hidden);
   sized(attention_in_, queries_ + 2 * keys_);
   sized(attention_out_, queries_);
-  sized(mlp_, 2 * architecture_.intermediate_size);
+  sized(mlp_, 2 * inner);
+  int64_t packed = 0;
+  for (const int64_t width : {hidden, inner, queries_}) {
+    for (const auto format : {format_, format_of_output(format_)}) {
+      packed = std::max(packed, kernels::activation_bytes(format, width));
+    }
+  }
+  packed_ = Pages(static_cast<size_t>(rows * packed));
   reserved_rows_ = rows;
 }
 
-void Decoder::multiply(kernels::MatmulCall call, int64_t columns) {
-  if (call.rows * columns * call.depth <= kSerialWork) {
-    call.begin = 0;
-    call.end = columns;
-    table_.matmul(call);
-    return;
+template <typename Body>
+void Decoder::parallel(int64_t count, int64_t work, const Body& body) {
+  if (work <= kSerialWork) {
+    for (int64_t index = 0; index < count; ++index) body(index, 0);
+  } else {
+    pool_.run(count, body);
   }
-  // A few pieces per thread, so that one that is held up does not hold up all; in eights, as the kernels take them.
-  const int64_t pieces = std::max<int64_t>(1, std::min<int64_t>(4 * pool_.threads(), columns / 16));
-  const int64_t piece = ((columns + pieces - 1) / pieces + 7) / 8 * 8;
-  pool_.run((columns + piece - 1) / piece, [&](int64_t index, int) {
+}
+
+// Cuts the batch into what tasks take: for attention some rows of a segment, for the cache those of one page.
+void Decoder::plan(std::span<const Segment> segments) {
+  page_ranges_.clear();
+  query_ranges_.clear();
+  positions_ = 0;
+  const int64_t group = architecture_.num_attention_heads / architecture_.num_key_value_heads;
+  const int64_t most = std::max<int64_t>(1, kernels::kAttentionQueries / group);
+  for (const Segment& segment : segments) {
+    for (int64_t row = 0; row < segment.rows;) {
+      const int64_t slot = (segment.position + row) % kernels::kPageTokens;
+      page_ranges_.push_back({&segment, row, std::min(kernels::kPageTokens - slot, segment.rows - row)});
+      row += page_ranges_.back().rows;
+    }
+    for (int64_t row = 0; row < segment.rows; row += most) {
+      query_ranges_.push_back({&segment, row, std::min(most, segment.rows - row)});
+    }
+    positions_ += segment.rows * (segment.position + segment.rows);
+  }
+}
+
+Decoder::Input Decoder::normalize(const float* x, const std::vector<float>& weight, int64_t rows,
+                                  kernels::WeightFormat format) {
+  const int64_t size = architecture_.hidden_size;
+  const auto epsilon = static_cast<float>(architecture_.rms_norm_eps);
+  const int64_t bytes = kernels::activation_bytes(format, size);
+  parallel((rows + kRowsOfTask - 1) / kRowsOfTask, 4 * rows * size, [&](int64_t index, int) {
+    for (int64_t row = index * kRowsOfTask; row < std::min(rows, (index + 1) * kRowsOfTask); ++row) {
+      float* normed = normed_.data() + row * size;
+      table_.rms_norm(x + row * size, weight.data(), epsilon, size, normed);
+      if (format != kernels::WeightFormat::kF32) {
+        table_.pack_row(format, normed, size, packed_.as<std::byte>() + row * bytes);
+      }
+    }
+  });
+  return {normed_.data(), size, packed_.as<std::byte>()};
+}
+
+Decoder::Input Decoder::pack(const float* x, int64_t stride, int64_t rows, int64_t width) {
+  if (format_ != kernels::WeightFormat::kF32) {
+    const int64_t bytes = kernels::activation_bytes(format_, width);
+    parallel((rows + kRowsOfTask - 1) / kRowsOfTask, 4 * rows * width, [&](int64_t index, int) {
+      for (int64_t row = index * kRowsOfTask; row < std::min(rows, (index + 1) * kRowsOfTask); ++row) {
+        table_.pack_row(format_, x + row * stride, width, packed_.as<std::byte>() + row * bytes);
+      }
+    });
+  }
+  return {x, stride, packed_.as<std::byte>()};
+}
+
+kernels::MatmulCall Decoder::matmul_call(const Input& input, int64_t rows, const Product& product) const {
+  const Matrix& weights = product.linear->weights;
+  kernels::MatmulCall call;
+  call.format = weights.format();
+  call.depth = weights.columns();
+  const bool f32 = call.format == kernels::WeightFormat::kF32;
+  call.x = f32 ? static_cast<const void*>(input.x) : input.packed;
+  call.x_stride = f32 ? input.stride * static_cast<int64_t>(sizeof(float))
+                      : kernels::activation_bytes(call.format, call.depth);
+  call.rows = rows;
+  call.weights = weights.data();
+  call.end = weights.rows();
+  call.bias = product.linear->bias.empty() ? nullptr : product.linear->bias.data();
+  call.y = product.y;
+  call.y_stride = product.stride;
+  call.accumulate = product.accumulate;
+  return call;
+}
+
+void Decoder::multiply(const Input& input, int64_t rows, std::span<const Product> products) {
+  int64_t panels = 0;
+  for (const Product& product : products) panels += product.linear->weights.panels();
+  const int64_t piece = panels_of_task(panels, pool_.threads());
+  int64_t tasks = 0;
+  for (const Product& product : products) tasks += (product.linear->weights.panels() + piece - 1) / piece;
+  const int64_t depth = products.front().linear->weights.columns();
+  parallel(tasks, rows * panels * kernels::kPanel * depth, [&](int64_t index, int) {
+    auto product = products.begin();
+    for (;; ++product) {
+      const int64_t of_product = (product->linear->weights.panels() + piece - 1) / piece;
+      if (index < of_product) break;
+      index -= of_product;
+    }
+    kernels::MatmulCall call = matmul_call(input, rows, *product);
+    call.begin = index * piece * kernels::kPanel;
+    call.end = std::min(call.end, call.begin + piece * kernels::kPanel);
+    table_.matmul(call);
+  });
+}
+
+void Decoder::multiply_f32(kernels::MatmulCall call, int64_t columns) {
+  const int64_t piece = panels_of_task((columns + kernels::kPanel - 1) / kernels::kPanel, pool_.threads()) * kernels::kPanel;
+  parallel((columns + piece - 1) / piece, call.rows * columns * call.depth, [&](int64_t index, int) {
     kernels::MatmulCall part = call;
     part.begin = index * piece;
     part.end = std::min(columns, part.begin + piece);
     table_.matmul(part);
   });
-}
-
-void Decoder::linear(const float* x, int64_t x_stride, int64_t rows, const Matrix& weights,
-                     const std::vector<float>& bias, float* y, int64_t y_stride, bool accumulate) {
-  kernels::MatmulCall call;
-  call.x = x;
-  call.x_stride = x_stride;
-  call.rows = rows;
-  call.weights = weights.data();
-  call.format = weights.format();
-  call.depth = weights.columns();
-  call.y = y;
-  call.y_stride = y_stride;
-  call.accumulate = accumulate;
-  multiply(call, weights.rows());
-  if (bias.empty()) return;
-  for (int64_t row = 0; row < rows; ++row) table_.add(y + row * y_stride, bias.data(), weights.rows());
 }
 
 void Decoder::add_lora(std::span<const Segment> segments, size_t layer, Module module, const float* x, int64_t x_stride,
@@ -192,45 +233,30 @@ void Decoder::add_lora(std::span<const Segment> segments, size_t layer, Module m
     lora_.resize(std::max(lora_.size(), static_cast<size_t>(rows * linear.rank)));
     kernels::MatmulCall down;
     down.x = x + row * x_stride;
-    down.x_stride = x_stride;
+    down.x_stride = x_stride * static_cast<int64_t>(sizeof(float));
     down.rows = rows;
     down.weights = linear.a.data();
     down.depth = static_cast<int64_t>(linear.a.size()) / linear.rank;
     down.y = lora_.data();
     down.y_stride = linear.rank;
-    multiply(down, linear.rank);
+    multiply_f32(down, linear.rank);
     kernels::MatmulCall up;
     up.x = lora_.data();
-    up.x_stride = linear.rank;
+    up.x_stride = linear.rank * static_cast<int64_t>(sizeof(float));
     up.rows = rows;
     up.weights = linear.b.data();
     up.depth = linear.rank;
     up.y = y + row * y_stride;
     up.y_stride = y_stride;
     up.accumulate = true;
-    multiply(up, static_cast<int64_t>(linear.b.size()) / linear.rank);
+    multiply_f32(up, static_cast<int64_t>(linear.b.size()) / linear.rank);
   }
 }
 
-void Decoder::normalize(const float* x, const std::vector<float>& weight, int64_t rows, float* out) {
-  const int64_t size = architecture_.hidden_size;
-  const auto epsilon = static_cast<float>(architecture_.rms_norm_eps);
-  const auto one = [&](int64_t row, int) {
-    table_.rms_norm(x + row * size, weight.data(), epsilon, size, out + row * size);
-  };
-  if (rows * size <= kSerialWork) {
-    for (int64_t row = 0; row < rows; ++row) one(row, 0);
-  } else {
-    pool_.run(rows, one);
-  }
-}
-
-void Decoder::rotate_and_store(std::span<const Segment> segments, int64_t layer, const KvCache& cache) {
+void Decoder::rotate_and_store(int64_t layer, const KvCache& cache) {
   const int64_t head_dim = architecture_.head_dim, half = head_dim / 2;
   const int64_t width = queries_ + 2 * keys_;
-  const auto one = [&](const Segment& segment, int64_t i) {
-    const int64_t position = segment.position + i;
-    float* row = attention_in_.data() + (segment.row + i) * width;
+  const auto rotate = [&](float* row, int64_t position) {
     const float* cosines = cosines_.data() + position * half;
     const float* sines = sines_.data() + position * half;
     for (int64_t head = 0; head < (queries_ + keys_) / head_dim; ++head) {
@@ -242,76 +268,88 @@ void Decoder::rotate_and_store(std::span<const Segment> segments, int64_t layer,
         second[d] = y * cosines[d] + x * sines[d];
       }
     }
-    const int64_t slot = segment.pages[position / kernels::kPageTokens] * cache.page_stride() +
-                         position % kernels::kPageTokens * head_dim;
-    const auto bytes = static_cast<size_t>(head_dim) * sizeof(float);
-    for (int64_t head = 0; head < architecture_.num_key_value_heads; ++head) {
-      std::memcpy(cache.keys(layer, head) + slot, row + queries_ + head * head_dim, bytes);
-      std::memcpy(cache.values(layer, head) + slot, row + queries_ + keys_ + head * head_dim, bytes);
-    }
   };
-  for (const Segment& segment : segments) {
-    if (segment.rows * width <= kSerialWork) {
-      for (int64_t i = 0; i < segment.rows; ++i) one(segment, i);
-    } else {
-      pool_.run(segment.rows, [&](int64_t i, int) { one(segment, i); });
+  const auto ranges = static_cast<int64_t>(page_ranges_.size());
+  const auto rows = page_ranges_.back().segment->row + page_ranges_.back().segment->rows;
+  parallel(ranges, 4 * rows * width, [&](int64_t index, int) {
+    const RowRange& range = page_ranges_[static_cast<size_t>(index)];
+    const int64_t position = range.segment->position + range.first;
+    float* row = attention_in_.data() + (range.segment->row + range.first) * width;
+    for (int64_t i = 0; i < range.rows; ++i) rotate(row + i * width, position + i);
+    const int64_t page = range.segment->pages[position / kernels::kPageTokens] * cache.page_bytes();
+    for (int64_t head = 0; head < architecture_.num_key_value_heads; ++head) {
+      kernels::StoreCall call;
+      call.keys = row + queries_ + head * head_dim;
+      call.values = call.keys + keys_;
+      call.stride = width;
+      call.count = range.rows;
+      call.head_dim = head_dim;
+      call.format = cache.format();
+      call.slot = position % kernels::kPageTokens;
+      call.key_page = cache.keys(layer, head) + page;
+      call.value_page = cache.values(layer, head) + page;
+      table_.store_tokens(call);
     }
-  }
+  });
 }
 
-void Decoder::attend(std::span<const Segment> segments, int64_t layer, const KvCache& cache) {
+void Decoder::attend(int64_t layer, const KvCache& cache) {
   const int64_t head_dim = architecture_.head_dim;
   const int64_t groups = architecture_.num_key_value_heads;
   const int64_t group = architecture_.num_attention_heads / groups;
   const int64_t width = queries_ + 2 * keys_;
-  const int64_t rows = segments.back().row + segments.back().rows;
-  // One task per row and key-value head; with few rows per query head, so that there is something for each thread.
-  const bool split = rows * groups < 4 * pool_.threads();
-  const int64_t tasks_of_row = split ? groups * group : groups;
-  int64_t work = 0, longest = 0;
-  for (const Segment& segment : segments) {
-    work += segment.rows * (segment.position + segment.rows) * queries_;
-    longest = std::max(longest, segment.position + segment.rows);
-  }
-  const auto needed = static_cast<size_t>(group * (longest + kernels::kPageTokens));
-  for (auto& scores : scores_) {
-    if (scores.size() < needed) scores.resize(2 * needed);
-  }
-  const auto one = [&](int64_t index, int worker) {
-    const int64_t row = index / tasks_of_row;
-    const int64_t task = index % tasks_of_row;
-    // The last segment that begins at or before the row.
-    const Segment& segment = *std::prev(std::upper_bound(
-        segments.begin(), segments.end(), row, [](int64_t value, const Segment& other) { return value < other.row; }));
-    const int64_t head = split ? task : task * group;
-    const int64_t key_head = head / group;
+  const auto tasks = static_cast<int64_t>(query_ranges_.size()) * groups;
+  parallel(tasks, positions_ * queries_, [&](int64_t index, int worker) {
+    // The last rows see most positions: they go first, so that no thread is left with one at the end.
+    const RowRange& range = query_ranges_[query_ranges_.size() - 1 - static_cast<size_t>(index / groups)];
+    const int64_t key_head = index % groups, row = range.segment->row + range.first;
     kernels::AttentionCall call;
-    call.queries = attention_in_.data() + row * width + head * head_dim;
-    call.heads = split ? 1 : group;
+    call.queries = attention_in_.data() + row * width + key_head * group * head_dim;
+    call.query_stride = width;
+    call.rows = range.rows;
+    call.heads = group;
     call.head_dim = head_dim;
+    call.position = range.segment->position + range.first;
     call.keys = cache.keys(layer, key_head);
     call.values = cache.values(layer, key_head);
-    call.pages = segment.pages;
-    call.page_stride = cache.page_stride();
-    call.length = segment.position + row - segment.row + 1;
+    call.pages = range.segment->pages;
+    call.page_bytes = cache.page_bytes();
+    call.format = cache.format();
     call.scale = 1.0F / std::sqrt(static_cast<float>(head_dim));
-    call.out = attention_out_.data() + row * queries_ + head * head_dim;
-    call.scores = scores_[static_cast<size_t>(worker)].data();
+    call.scratch = attention_scratch_[static_cast<size_t>(worker)].as<void>();
+    call.out = attention_out_.data() + row * queries_ + key_head * group * head_dim;
+    call.out_stride = queries_;
     table_.attention(call);
-  };
-  const int64_t tasks = rows * tasks_of_row;
-  if (work <= kSerialWork) {
-    for (int64_t index = 0; index < tasks; ++index) one(index, 0);
-  } else {
-    pool_.run(tasks, one);
-  }
+  });
 }
 
-void Decoder::activate(int64_t rows) {
-  const int64_t size = architecture_.intermediate_size;
-  const auto one = [&](int64_t row, int) {
-    float* gate = mlp_.data() + row * 2 * size;
-    const float* up = gate + size;
+void Decoder::attention(std::span<const Segment> segments, size_t index, const KvCache& cache) {
+  const Layer& layer = layers_[index];
+  const int64_t hidden = architecture_.hidden_size, width = queries_ + 2 * keys_;
+  const int64_t rows = segments.back().row + segments.back().rows;
+  float* query = attention_in_.data();
+  float* key = query + queries_;
+  float* value = key + keys_;
+  const Input input = normalize(hidden_.data(), layer.attention_norm, rows, format_);
+  multiply(input, rows,
+           std::array<Product, 3>{{{&layer.query, query, width}, {&layer.key, key, width}, {&layer.value, value, width}}});
+  add_lora(segments, index, Module::kQuery, input.x, hidden, query, width);
+  add_lora(segments, index, Module::kKey, input.x, hidden, key, width);
+  add_lora(segments, index, Module::kValue, input.x, hidden, value, width);
+  rotate_and_store(static_cast<int64_t>(index), cache);
+  attend(static_cast<int64_t>(index), cache);
+  const Input attended = pack(attention_out_.data(), queries_, rows, queries_);
+  multiply(attended, rows, std::array<Product, 1>{{{&layer.output, hidden_.data(), hidden, true}}});
+  add_lora(segments, index, Module::kOutput, attended.x, queries_, hidden_.data(), hidden);
+}
+
+// Columns [begin, end) of the gates become those of the inner layer's output.
+void Decoder::activate(int64_t rows, int64_t begin, int64_t end) {
+  const int64_t inner = architecture_.intermediate_size;
+  for (int64_t row = 0; row < rows; ++row) {
+    float* gate = mlp_.data() + row * 2 * inner + begin;
+    const float* up = gate + inner;
+    const int64_t size = end - begin;
     switch (architecture_.activation) {
       case model::Activation::kSilu:
         table_.silu_multiply(gate, up, size);
@@ -326,42 +364,59 @@ void Decoder::activate(int64_t rows) {
         }
         break;
     }
-  };
-  if (rows * size <= kSerialWork) {
-    for (int64_t row = 0; row < rows; ++row) one(row, 0);
-  } else {
-    pool_.run(rows, one);
   }
+}
+
+void Decoder::mlp(std::span<const Segment> segments, size_t index, int64_t rows) {
+  const Layer& layer = layers_[index];
+  const int64_t hidden = architecture_.hidden_size, inner = architecture_.intermediate_size;
+  float* gate = mlp_.data();
+  float* up = gate + inner;
+  const Input input = normalize(hidden_.data(), layer.mlp_norm, rows, format_);
+  const auto adapted = [&](const Segment& segment) {
+    if (segment.lora == nullptr) return false;
+    const auto& modules = segment.lora->layers[index];
+    return modules[static_cast<size_t>(Module::kGate)].rank > 0 || modules[static_cast<size_t>(Module::kUp)].rank > 0;
+  };
+  const Product products[] = {{&layer.gate, gate, 2 * inner}, {&layer.up, up, 2 * inner}};
+  const int64_t panels = layer.gate.weights.panels();
+  const int64_t piece = panels_of_task(panels, pool_.threads());
+  const bool fused = std::none_of(segments.begin(), segments.end(), adapted);
+  // A task computes the same columns of both and activates them while they are near.
+  parallel((panels + piece - 1) / piece, 2 * rows * inner * hidden, [&](int64_t task, int) {
+    const int64_t begin = task * piece * kernels::kPanel, end = std::min(inner, begin + piece * kernels::kPanel);
+    for (const Product& product : products) {
+      kernels::MatmulCall call = matmul_call(input, rows, product);
+      call.begin = begin;
+      call.end = end;
+      table_.matmul(call);
+    }
+    if (fused) activate(rows, begin, end);
+  });
+  if (!fused) {
+    add_lora(segments, index, Module::kGate, input.x, hidden, gate, 2 * inner);
+    add_lora(segments, index, Module::kUp, input.x, hidden, up, 2 * inner);
+    parallel((panels + piece - 1) / piece, 4 * rows * inner, [&](int64_t task, int) {
+      const int64_t begin = task * piece * kernels::kPanel;
+      activate(rows, begin, std::min(inner, begin + piece * kernels::kPanel));
+    });
+  }
+  const Input activated = pack(gate, 2 * inner, rows, inner);
+  multiply(activated, rows, std::array<Product, 1>{{{&layer.down, hidden_.data(), hidden, true}}});
+  add_lora(segments, index, Module::kDown, activated.x, 2 * inner, hidden_.data(), hidden);
 }
 
 void Decoder::forward(std::span<const int32_t> tokens, std::span<const Segment> segments, const KvCache& cache) {
   const auto rows = static_cast<int64_t>(tokens.size());
-  const int64_t hidden = architecture_.hidden_size, inner = architecture_.intermediate_size;
-  const int64_t width = queries_ + 2 * keys_;
+  const int64_t hidden = architecture_.hidden_size;
   reserve(rows);
-  for (int64_t row = 0; row < rows; ++row)
-    embeddings_.read_row(tokens[static_cast<size_t>(row)], hidden_.data() + row * hidden);
+  plan(segments);
+  parallel(rows, 4 * rows * hidden, [&](int64_t row, int) {
+    embeddings_.weights.read_row(tokens[static_cast<size_t>(row)], hidden_.data() + row * hidden);
+  });
   for (size_t i = 0; i < layers_.size(); ++i) {
-    const Layer& layer = layers_[i];
-    normalize(hidden_.data(), layer.attention_norm, rows, normed_.data());
-    linear(normed_.data(), hidden, rows, layer.attention_in, layer.attention_in_bias, attention_in_.data(), width,
-           false);
-    add_lora(segments, i, Module::kQuery, normed_.data(), hidden, attention_in_.data(), width);
-    add_lora(segments, i, Module::kKey, normed_.data(), hidden, attention_in_.data() + queries_, width);
-    add_lora(segments, i, Module::kValue, normed_.data(), hidden, attention_in_.data() + queries_ + keys_, width);
-    rotate_and_store(segments, static_cast<int64_t>(i), cache);
-    attend(segments, static_cast<int64_t>(i), cache);
-    linear(attention_out_.data(), queries_, rows, layer.attention_out, layer.attention_out_bias, hidden_.data(), hidden,
-           true);
-    add_lora(segments, i, Module::kOutput, attention_out_.data(), queries_, hidden_.data(), hidden);
-
-    normalize(hidden_.data(), layer.mlp_norm, rows, normed_.data());
-    linear(normed_.data(), hidden, rows, layer.mlp_in, layer.mlp_in_bias, mlp_.data(), 2 * inner, false);
-    add_lora(segments, i, Module::kGate, normed_.data(), hidden, mlp_.data(), 2 * inner);
-    add_lora(segments, i, Module::kUp, normed_.data(), hidden, mlp_.data() + inner, 2 * inner);
-    activate(rows);
-    linear(mlp_.data(), 2 * inner, rows, layer.mlp_out, layer.mlp_out_bias, hidden_.data(), hidden, true);
-    add_lora(segments, i, Module::kDown, mlp_.data(), 2 * inner, hidden_.data(), hidden);
+    attention(segments, i, cache);
+    mlp(segments, i, rows);
   }
 }
 
@@ -375,15 +430,13 @@ void Decoder::final_states(std::span<const int64_t> rows, float* out) {
 void Decoder::logits(std::span<const int64_t> rows, float* out) {
   const int64_t hidden = architecture_.hidden_size;
   const auto count = static_cast<int64_t>(rows.size());
-  gathered_.resize(std::max(gathered_.size(), static_cast<size_t>(2 * count * hidden)));
-  float* normed = gathered_.data() + count * hidden;
   for (int64_t i = 0; i < count; ++i) {
     std::memcpy(gathered_.data() + i * hidden, hidden_.data() + rows[static_cast<size_t>(i)] * hidden,
                 static_cast<size_t>(hidden) * sizeof(float));
   }
-  normalize(gathered_.data(), final_norm_, count, normed);
-  const Matrix& head = architecture_.tie_word_embeddings ? embeddings_ : output_;
-  linear(normed, hidden, count, head, {}, out, architecture_.vocab_size, false);
+  const Linear& head = architecture_.tie_word_embeddings ? embeddings_ : output_;
+  const Input input = normalize(gathered_.data(), final_norm_, count, head.weights.format());
+  multiply(input, count, std::array<Product, 1>{{{&head, out, architecture_.vocab_size}}});
 }
 
 }  // namespace slipway::runtime
