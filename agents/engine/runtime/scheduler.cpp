@@ -95,29 +95,38 @@ bool Scheduler::make_room_for(const Sequence& sequence) {
   return true;
 }
 
+// The weights of the sequence's adapter, if it has one, in memory until unpin(): false when they are not there yet.
+bool Scheduler::pin_adapter(Sequence& sequence) {
+  if (!sequence.adapter) return true;
+  try {
+    sequence.lora = adapters_.pin(sequence.adapter);
+  } catch (const base::Error& error) {
+    broken_.emplace_back(sequence.id, error.what());
+  }
+  return sequence.lora != nullptr;
+}
+
+void Scheduler::unpin_adapter(Sequence& sequence) {
+  if (sequence.lora != nullptr) adapters_.unpin(sequence.adapter);
+  sequence.lora = nullptr;
+}
+
 void Scheduler::admit() {
-  int64_t promised = promised_pages();
   for (auto next = waiting_.begin(); next != waiting_.end();) {
     Sequence& sequence = *next->second;
-    const int64_t needed = pages_to_find(sequence);
-    const bool full = running() >= options_.max_num_seqs;
-    if (full || (!running_.empty() && needed > pool_.available() - promised)) {
-      if (!make_room_for(sequence)) return;
-      promised = promised_pages();
+    if (!pin_adapter(sequence)) {
+      ++next;  // the others need not wait for its weights
       continue;
     }
-    if (sequence.adapter) {
-      try {
-        sequence.lora = adapters_.pin(sequence.adapter);
-      } catch (const base::Error& error) {
-        broken_.emplace_back(sequence.id, error.what());
-      }
-      if (sequence.lora == nullptr) {
-        ++next;  // the others need not wait for its weights
-        continue;
-      }
+    const auto fits = [&] {
+      if (running() >= options_.max_num_seqs) return false;
+      return running_.empty() || pages_to_find(sequence) <= pool_.available() - promised_pages();
+    };
+    while (!fits()) {
+      if (make_room_for(sequence)) continue;
+      unpin_adapter(sequence);
+      return;
     }
-    promised += needed;
     sequence.node = sequence.adapter ? sequence.adapter->root : kBaseRoot;
     if (!sequence.admitted_before && sequence.generates()) {
       counts_.prefix_queries += static_cast<int64_t>(sequence.tokens.size());
@@ -132,8 +141,7 @@ void Scheduler::give_back(Sequence& sequence) {
   sequence.pages.clear();
   sequence.computed = sequence.entered_pages = 0;
   sequence.draft.clear();
-  if (sequence.lora != nullptr) adapters_.unpin(sequence.adapter);
-  sequence.lora = nullptr;
+  unpin_adapter(sequence);
 }
 
 void Scheduler::evict_last() {

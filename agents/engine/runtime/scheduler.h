@@ -69,6 +69,8 @@ class Scheduler {
   void admit();
   int64_t promised_pages() const;
   int64_t pages_to_find(const Sequence& sequence) const;
+  bool pin_adapter(Sequence& sequence);
+  void unpin_adapter(Sequence& sequence);
   bool make_room_for(const Sequence& sequence);
   void attach(Sequence& sequence);
   void draft(Sequence& sequence, int64_t rows);

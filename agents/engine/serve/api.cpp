@@ -8,8 +8,8 @@
 #include "agents/engine/serve/api_error.h"
 #include "agents/engine/serve/embeddings.h"
 #include "agents/engine/serve/generation.h"
+#include "agents/engine/serve/routes.h"
 #include "agents/engine/spec/engine_main.h"
-#include "agents/engine/text/chat_template.h"
 #include "agents/engine/text/tokenizer.h"
 #include "backend/base/error.h"
 #include "backend/base/ids.h"
@@ -22,27 +22,6 @@ using nlohmann::ordered_json;
 constexpr int64_t kDefaultTextTokens = 16;  // OpenAI's default of max_tokens for /v1/completions
 
 constexpr int64_t kMostBytesPerToken = 256;  // no vocabulary in use has longer tokens in any number
-
-struct Route {
-  const char* method;
-  const char* path;
-};
-constexpr Route kRoutes[] = {
-    {"GET", "/health"},
-    {"GET", "/ping"},
-    {"POST", "/ping"},
-    {"GET", "/version"},
-    {"GET", "/metrics"},
-    {"GET", "/v1/models"},
-    {"POST", "/v1/completions"},
-    {"POST", "/v1/chat/completions"},
-    {"POST", "/v1/embeddings"},
-    {"POST", "/tokenize"},
-    {"POST", "/detokenize"},
-    {"POST", "/v1/load_lora_adapter"},
-    {"POST", "/v1/unload_lora_adapter"},
-};
-constexpr char kModelPrefix[] = "/v1/models/";
 
 HttpResponse json_response(const ordered_json& body) {
   HttpResponse response;
@@ -70,65 +49,6 @@ ApiError api_error(const base::Error& error, const std::string& param) {
   return {400, status_name(error), param, "invalid_value"};
 }
 
-// Finds the route or says why there is none.
-std::string check_route(const HttpRequest& request) {
-  std::string allowed;
-  for (const Route& route : kRoutes) {
-    if (request.path != route.path) continue;
-    if (request.method == route.method || (request.method == "HEAD" && std::string(route.method) == "GET")) return "";
-    allowed = route.method;
-  }
-  if (request.path.starts_with(kModelPrefix)) allowed = request.method == "GET" ? "" : "GET";
-  if (request.path.starts_with(kModelPrefix) && allowed.empty()) return "";
-  if (allowed.empty())
-    throw ApiError(404, "there is nothing at " + request.method.substr(0, 20) + " " + request.path.substr(0, 200), "",
-                   "not_found");
-  return allowed;
-}
-
-// A page of a foreign site can send forms and plain text without asking; JSON it cannot.
-void check_content_type(const HttpRequest& request) {
-  if (request.method != "POST") return;
-  std::string type = request.header("content-type");
-  type = type.substr(0, type.find(';'));
-  while (!type.empty() && type.back() == ' ') type.pop_back();
-  std::transform(type.begin(), type.end(), type.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  if (type.empty() || type == "application/json") return;
-  throw ApiError(415, "the body must be application/json, not " + type.substr(0, 100) +
-                          "; with curl: -H 'Content-Type: application/json'");
-}
-
-std::string decode_percent(const std::string& text) {
-  const auto digit = [](char c) {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-  };
-  std::string result;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '%' && i + 2 < text.size() && digit(text[i + 1]) >= 0 && digit(text[i + 2]) >= 0) {
-      result += static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2]));
-      i += 2;
-    } else {
-      result += text[i];
-    }
-  }
-  return result;
-}
-
-std::string text_of(const ordered_json& content) { return content.is_string() ? content.get<std::string>() : ""; }
-
-// Adds to the system message, or puts one in front.
-void say_in_system(ordered_json& messages, const std::string& text) {
-  if (messages[0]["role"] == "system") {
-    messages[0]["content"] = text_of(messages[0]["content"]) + "\n\n" + text;
-  } else {
-    messages.insert(messages.begin(), {{"role", "system"}, {"content", text}});
-  }
-}
-
 ordered_json model_json(const ModelList::Entry& entry, const std::string& base_name, int64_t max_model_len) {
   return {{"id", entry.name},
           {"object", "model"},
@@ -149,9 +69,8 @@ Api::Api(ApiOptions options, ModelList& models, Generator& generator, const text
       tokenizer_(tokenizer),
       metrics_(metrics),
       clock_(clock),
-      in_flight_(std::make_shared<std::atomic<int64_t>>(0)) {
-  if (!tokenizer_.chat_template().empty()) template_ = std::make_unique<text::ChatTemplate>(tokenizer_.chat_template());
-}
+      chat_prompt_(tokenizer),
+      in_flight_(std::make_shared<std::atomic<int64_t>>(0)) {}
 
 Api::~Api() = default;
 
@@ -255,51 +174,12 @@ HttpResponse Api::unload_adapter(const HttpRequest& request) {
   return {200, "text/plain; charset=utf-8", "Success: LoRA adapter '" + wanted.name + "' removed successfully."};
 }
 
-std::string Api::render(const ChatRequest& request) const {
-  if (!template_) {
-    throw ApiError(
-        400,
-        "this model has no chat template; use /v1/completions, or put a chat_template.jinja into the model's folder",
-        "messages");
-  }
-  const bool told = !request.tools.active() || template_knows_tools(tokenizer_.chat_template());
-  try {
-    if (told) return render_with(request, request.messages, request.tools.active());
-    ordered_json messages = request.messages;
-    say_in_system(messages, tool_instructions(request.tools.list));
-    try {
-      return render_with(request, messages, false);
-    } catch (const base::Error&) {
-      // Some templates know no system message: the first message says it then.
-      messages = request.messages;
-      messages[0]["content"] = tool_instructions(request.tools.list) + "\n\n" + text_of(messages[0]["content"]);
-      return render_with(request, messages, false);
-    }
-  } catch (const base::Error& error) {
-    throw ApiError(400, std::string("the chat template refused these messages: ") + error.what(), "messages",
-                   "invalid_value");
-  }
-}
-
-std::string Api::render_with(const ChatRequest& request, const ordered_json& messages, bool tools) const {
-  ordered_json variables = request.template_arguments.is_object() ? request.template_arguments : ordered_json::object();
-  variables["messages"] = messages;
-  variables["tools"] = tools ? request.tools.list : ordered_json();
-  variables["add_generation_prompt"] = request.add_generation_prompt;
-  const auto special = [&](const char* name, const std::optional<text::TokenId>& id) {
-    if (id) variables[name] = tokenizer_.id_to_token(*id);
-  };
-  special("bos_token", tokenizer_.bos_id());
-  special("eos_token", tokenizer_.eos_id());
-  special("pad_token", tokenizer_.pad_id());
-  return template_->render(variables);
-}
-
 HttpResponse Api::tokenize(const HttpRequest& request) const {
   const TokenizeRequest wanted = parse_tokenize_request(request.body);
   models_.adapter_of(wanted.model);
   const bool chat = std::holds_alternative<ChatRequest>(wanted.prompt);
-  const std::string text = chat ? render(std::get<ChatRequest>(wanted.prompt)) : std::get<std::string>(wanted.prompt);
+  const std::string text =
+      chat ? chat_prompt_.render(std::get<ChatRequest>(wanted.prompt)) : std::get<std::string>(wanted.prompt);
   const std::vector<int32_t> tokens = tokenizer_.encode(text, wanted.add_special_tokens);
   ordered_json body = {{"count", tokens.size()}, {"max_model_len", generator_.max_model_len()}, {"tokens", tokens}};
   if (wanted.return_token_strs) {
@@ -340,10 +220,10 @@ void Api::chat(const std::shared_ptr<Exchange>& exchange) {
   models_.adapter_of(request.options.model);  // an unknown model is said before anything else is looked at
   // The template writes the special tokens itself.
   GenerationPlan plan;
-  plan.prompts = {encode(render(request), false, "messages")};
+  plan.prompts = {encode(chat_prompt_.render(request), false, "messages")};
   CompletionOptions options = request.options;
   if (request.tools.active()) {
-    plan.tool_format = tool_format(tokenizer_.chat_template());
+    plan.tool_format = chat_prompt_.tool_format();
     plan.named_tool = request.tools.choice == ToolChoice::kNamed;
     options.output_format = tool_grammar(request.tools, *plan.tool_format, options.output_format);
   }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "agents/engine/serve/chat_prompt.h"
 #include "agents/engine/serve/generation.h"
 #include "agents/engine/serve/generator.h"
 #include "agents/engine/serve/http.h"
@@ -15,9 +16,8 @@
 #include "agents/engine/serve/openai_response.h"
 
 namespace slipway::text {
-class ChatTemplate;
 class Tokenizer;
-}  // namespace slipway::text
+}
 
 namespace slipway::serve {
 
@@ -62,8 +62,6 @@ class Api {
   // Counts `choices` among those in flight; the result gives them back. Throws ApiError 429 when the queue is full.
   std::function<void()> take_places(int64_t choices);
   std::vector<int32_t> prompt_tokens(const Prompt& prompt, bool add_special, const std::string& field) const;
-  std::string render_with(const ChatRequest& request, const nlohmann::ordered_json& messages, bool tools) const;
-  std::string render(const ChatRequest& request) const;
   std::vector<int32_t> encode(const std::string& text, bool add_special, const std::string& field) const;
 
   const ApiOptions options_;
@@ -72,7 +70,7 @@ class Api {
   const text::Tokenizer& tokenizer_;
   Metrics& metrics_;
   const base::Clock& clock_;
-  std::unique_ptr<const text::ChatTemplate> template_;  // null: the model has none
+  const ChatPrompt chat_prompt_;
   const std::shared_ptr<std::atomic<int64_t>> in_flight_;
 };
 

@@ -92,6 +92,10 @@ void CallReader::step(char c) {
         step(c);
         return;
       }
+      if (depth_ == 0 && !in_string_ && !value_.empty() && nested) {  // 1{ and the like
+        state_ = State::kBroken;
+        return;
+      }
       value_ += c;
       if (is_arguments_ && (depth_ > 0 || c == '{' || c == '[') && !text_value_) arguments_ += c;
       if (in_string_) {

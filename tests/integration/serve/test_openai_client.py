@@ -125,10 +125,10 @@ PERSON = [{"role": "user", "content": "Describe Ann, who is 31 years old, as JSO
 
 
 def test_parse_with_a_schema(client):
-    answer = client.chat.completions.parse(model="smollm2", messages=PERSON, response_format=Person, temperature=0, max_tokens=200)
+    answer = client.chat.completions.parse(model="smollm2", messages=PERSON, response_format=Person, temperature=0, max_tokens=120)
     person = answer.choices[0].message.parsed
     assert isinstance(person, Person) and answer.choices[0].finish_reason == "stop"
-    with client.chat.completions.stream(model="smollm2", messages=PERSON, response_format=Person, temperature=0, max_tokens=200) as stream:
+    with client.chat.completions.stream(model="smollm2", messages=PERSON, response_format=Person, temperature=0, max_tokens=120) as stream:
         for _ in stream:
             pass
         assert stream.get_final_completion().choices[0].message.parsed == person
@@ -136,7 +136,7 @@ def test_parse_with_a_schema(client):
 
 def test_json_mode(client):
     answer = client.chat.completions.create(model="smollm2", messages=PERSON, response_format={"type": "json_object"}, seed=1,
-                                            max_tokens=300, n=2)
+                                            max_tokens=60, n=2)
     for choice in answer.choices:
         if choice.finish_reason == "stop":
             assert isinstance(json.loads(choice.message.content), dict)
@@ -151,12 +151,12 @@ def test_json_mode(client):
 ])
 def test_other_grammars(client, guide, pattern):
     for temperature in (0, 1.5):
-        answer = client.chat.completions.create(model="smollm2", messages=QUESTION, temperature=temperature, seed=3, max_tokens=100,
+        answer = client.chat.completions.create(model="smollm2", messages=QUESTION, temperature=temperature, seed=3, max_tokens=40,
                                                 extra_body=guide)
         if answer.choices[0].finish_reason == "stop":
             assert re.fullmatch(pattern, answer.choices[0].message.content)
         else:
-            assert "+" in pattern and len(answer.choices[0].message.content) > 50
+            assert "+" in pattern and len(answer.choices[0].message.content) > 20
 
 
 def test_a_wrong_schema_is_the_requests_own_fault(client):
@@ -173,7 +173,7 @@ WEATHER = [{"role": "user", "content": "What is the weather like in Paris, in ce
 
 
 def test_a_required_tool_is_called(client):
-    fields = dict(model="smollm2", messages=WEATHER, tools=TOOLS, tool_choice="required", temperature=0, max_tokens=200,
+    fields = dict(model="smollm2", messages=WEATHER, tools=TOOLS, tool_choice="required", temperature=0, max_tokens=120,
                   parallel_tool_calls=False)
     answer = client.chat.completions.create(**fields)
     choice = answer.choices[0]
@@ -189,7 +189,7 @@ def test_a_required_tool_is_called(client):
 
 
 def test_a_named_tool_is_called_and_its_result_is_read(client):
-    answer = client.chat.completions.create(model="smollm2", messages=WEATHER, tools=TOOLS, temperature=0, max_tokens=200,
+    answer = client.chat.completions.create(model="smollm2", messages=WEATHER, tools=TOOLS, temperature=0, max_tokens=120,
                                             tool_choice={"type": "function", "function": {"name": "get_weather"}})
     message = answer.choices[0].message
     (call,) = message.tool_calls

@@ -132,9 +132,9 @@ TEST(ToolParser, ReadsHermesCalls) {
 }
 
 TEST(ToolParser, WhatIsNoCallStaysText) {
-  for (const char* text :
-       {"a < b and <tool_calls>", "<tool_call>not json</tool_call>", "<tool_call>{\"n\": 1}</tool_call>",
-        "<tool_call>{\"name\": \"cut", "plain", "ends with <tool_", "  spaced  "}) {
+  for (const char* text : {"a < b and <tool_calls>", "<tool_call>not json</tool_call>", "<tool_call>{\"name\": 1{}}",
+                           "<tool_call>{\"n\": 1}</tool_call>", "<tool_call>{\"name\": \"cut", "plain",
+                           "ends with <tool_", "  spaced  "}) {
     const Answer answer = read(ToolFormat::kHermes, text);
     EXPECT_TRUE(answer.calls.empty()) << text;
     EXPECT_EQ(answer.content, text);
