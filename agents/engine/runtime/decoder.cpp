@@ -175,8 +175,8 @@ kernels::MatmulCall Decoder::matmul_call(const Input& input, int64_t rows, const
   call.depth = weights.columns();
   const bool f32 = call.format == kernels::WeightFormat::kF32;
   call.x = f32 ? static_cast<const void*>(input.x) : input.packed;
-  call.x_stride = f32 ? input.stride * static_cast<int64_t>(sizeof(float))
-                      : kernels::activation_bytes(call.format, call.depth);
+  call.x_stride =
+      f32 ? input.stride * static_cast<int64_t>(sizeof(float)) : kernels::activation_bytes(call.format, call.depth);
   call.rows = rows;
   call.weights = weights.data();
   call.end = weights.rows();
@@ -209,7 +209,8 @@ void Decoder::multiply(const Input& input, int64_t rows, std::span<const Product
 }
 
 void Decoder::multiply_f32(kernels::MatmulCall call, int64_t columns) {
-  const int64_t piece = panels_of_task((columns + kernels::kPanel - 1) / kernels::kPanel, pool_.threads()) * kernels::kPanel;
+  const int64_t piece =
+      panels_of_task((columns + kernels::kPanel - 1) / kernels::kPanel, pool_.threads()) * kernels::kPanel;
   parallel((columns + piece - 1) / piece, call.rows * columns * call.depth, [&](int64_t index, int) {
     kernels::MatmulCall part = call;
     part.begin = index * piece;
@@ -331,8 +332,9 @@ void Decoder::attention(std::span<const Segment> segments, size_t index, const K
   float* key = query + queries_;
   float* value = key + keys_;
   const Input input = normalize(hidden_.data(), layer.attention_norm, rows, format_);
-  multiply(input, rows,
-           std::array<Product, 3>{{{&layer.query, query, width}, {&layer.key, key, width}, {&layer.value, value, width}}});
+  multiply(
+      input, rows,
+      std::array<Product, 3>{{{&layer.query, query, width}, {&layer.key, key, width}, {&layer.value, value, width}}});
   add_lora(segments, index, Module::kQuery, input.x, hidden, query, width);
   add_lora(segments, index, Module::kKey, input.x, hidden, key, width);
   add_lora(segments, index, Module::kValue, input.x, hidden, value, width);
@@ -423,7 +425,8 @@ void Decoder::forward(std::span<const int32_t> tokens, std::span<const Segment> 
 void Decoder::final_states(std::span<const int64_t> rows, float* out) {
   const int64_t hidden = architecture_.hidden_size;
   for (size_t i = 0; i < rows.size(); ++i) {
-    normalize(hidden_.data() + rows[i] * hidden, final_norm_, 1, out + static_cast<int64_t>(i) * hidden);
+    table_.rms_norm(hidden_.data() + rows[i] * hidden, final_norm_.data(),
+                    static_cast<float>(architecture_.rms_norm_eps), hidden, out + static_cast<int64_t>(i) * hidden);
   }
 }
 
