@@ -6,7 +6,7 @@ import shutil
 import pytest
 from tokenizers import Tokenizer as HuggingFace
 
-from paths import DEEPSEEK, SMOLLM2, VOCABULARIES
+from paths import DEEPSEEK, MISTRAL, SMOLLM2, VOCABULARIES
 from samples import texts
 from tool import Tool, ToolError
 
@@ -44,7 +44,8 @@ def test_deepseek_tokenizer_json(tool):
     assert_same(tool, HuggingFace.from_file(os.path.join(DEEPSEEK, "tokenizer.json")), texts(250))
 
 
-GGUF = ["llama-bpe", "qwen2", "gpt-2", "falcon", "deepseek-llm", "deepseek-coder", "starcoder", "command-r", "llama-spm", "phi-3"]
+GGUF = ["llama-bpe", "qwen2", "gpt-2", "falcon", "deepseek-llm", "deepseek-coder", "starcoder", "command-r", "llama-spm", "phi-3",
+        "gpt-neox", "mpt", "refact", "aquila", "baichuan", "qwen35", "gemma-4", "nomic-bert-moe"]
 
 
 @pytest.mark.parametrize("name", ["smollm2"] + GGUF)
@@ -89,3 +90,60 @@ def test_a_damaged_file_is_refused_with_its_key(tool, tmp_path, path):
     with pytest.raises(ToolError) as caught:
         tool("load", path=str(tmp_path))
     assert caught.value.code == "INVALID_MODEL" and "tokenizer.json" in str(caught.value) and path in str(caught.value)
+
+
+SENTENCE_PIECE = ["tokenizer.model.v1", "mistral_instruct_tokenizer_240216.model.v2", "mistral_instruct_tokenizer_240323.model.v3"]
+
+
+@pytest.mark.parametrize("name", SENTENCE_PIECE)
+def test_sentence_piece_model_files(tool, tmp_path, name):
+    import sentencepiece
+    path = os.path.join(MISTRAL, name)
+    reference = sentencepiece.SentencePieceProcessor(model_file=path)
+    exported(tool, path, tmp_path)
+    for text in texts(250):
+        if "\0" in text:
+            continue  # sentencepiece ends there
+        ids = tool("encode", text=text, parse_special=False)
+        assert ids == reference.encode(text), text
+        assert tool("decode", ids=ids) == reference.decode(ids), text
+    assert_same(tool, HuggingFace.from_file(str(tmp_path / "tokenizer.json")), texts(90))
+
+
+@pytest.mark.parametrize("options", [dict(model_type="unigram"), dict(model_type="unigram", byte_fallback=True),
+                                     dict(model_type="unigram", normalization_rule_name="identity", remove_extra_whitespaces=False),
+                                     dict(model_type="bpe", byte_fallback=True), dict(model_type="bpe", add_dummy_prefix=False)],
+                         ids=lambda options: "-".join(f"{key}={value}" for key, value in options.items()))
+def test_sentence_piece_models_trained_here(tool, tmp_path, options):
+    import sentencepiece
+    lines = [line for text in texts(2000, seed=3) for line in text.split("\n") if "\0" not in text]
+    (tmp_path / "text.txt").write_text("\n".join(lines), encoding="utf-8")
+    sentencepiece.SentencePieceTrainer.train(input=str(tmp_path / "text.txt"), model_prefix=str(tmp_path / "tokenizer"),
+                                             minloglevel=2, vocab_size=3500, character_coverage=0.98,
+                                             hard_vocab_limit=False, **options)
+    reference = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
+    tool("load", path=str(tmp_path / "tokenizer.model"))
+    wrong = []
+    for text in texts(400):
+        if "\0" in text or "\u2581" in text:
+            continue
+        ids = tool("encode", text=text, parse_special=False)
+        if ids != reference.encode(text):
+            wrong.append((text, reference.encode(text), ids))
+    assert not wrong, (len(wrong), wrong[:3])
+
+
+def test_round_trip_is_exact(tool):
+    for name in ["llama-bpe", "gpt-2", "starcoder", "falcon", "llama-spm", "phi-3"]:
+        tool("load", path=os.path.join(VOCABULARIES, f"ggml-vocab-{name}.gguf"))
+        for text in texts(150):
+            ids = tool("encode", text=text, parse_special=False)
+            assert tool("decode", ids=ids) == text, name
+
+
+def test_streaming_never_splits_a_character(tool):
+    for path in [SMOLLM2, os.path.join(VOCABULARIES, "ggml-vocab-llama-spm.gguf"), os.path.join(VOCABULARIES, "ggml-vocab-qwen2.gguf")]:
+        tool("load", path=path)
+        for text in texts(120):
+            for piece in tool("stream", ids=tool("encode", text=text, parse_special=False)):
+                assert "\ufffd" not in piece or "\ufffd" in text, text
