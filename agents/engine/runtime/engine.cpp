@@ -10,7 +10,7 @@
 #include <thread>
 
 #include "agents/engine/kernels/kernels.h"
-#include "agents/engine/model/weights.h"
+#include "agents/engine/model/decoder_tensors.h"
 #include "agents/engine/runtime/decoder.h"
 #include "agents/engine/runtime/sampler.h"
 #include "agents/engine/runtime/scheduler.h"
@@ -44,7 +44,17 @@ int64_t cache_pages(const EngineOptions& options, int64_t max_length) {
 }
 
 kernels::WeightFormat format_of(WeightType type) {
-  return type == WeightType::kBF16 ? kernels::WeightFormat::kBF16 : kernels::WeightFormat::kF32;
+  switch (type) {
+    case WeightType::kF32:
+      break;
+    case WeightType::kBF16:
+      return kernels::WeightFormat::kBF16;
+    case WeightType::kInt8:
+      return kernels::WeightFormat::kInt8;
+    case WeightType::kInt4:
+      return kernels::WeightFormat::kInt4;
+  }
+  return kernels::WeightFormat::kF32;
 }
 
 EngineOptions checked(EngineOptions options) {
@@ -70,7 +80,7 @@ class Engine::Impl {
         pool_(options_.threads),
         decoder_(model, architecture_, format_of(options_.weight_type), max_length_, pool_, table_),
         cache_(architecture_.num_hidden_layers, architecture_.num_key_value_heads, architecture_.head_dim,
-               cache_pages(options_, max_length_)),
+               cache_pages(options_, max_length_), decoder_.cache_format()),
         scheduler_(cache_, options_.max_num_seqs),
         thread_([this] { loop(); }) {}
 
@@ -402,14 +412,29 @@ class Engine::Impl {
   std::thread thread_;  // last: it uses all of the above
 };
 
+std::string weight_type_name(WeightType type) {
+  switch (type) {
+    case WeightType::kF32:
+      break;
+    case WeightType::kBF16:
+      return "bf16";
+    case WeightType::kInt8:
+      return "int8";
+    case WeightType::kInt4:
+      return "int4";
+  }
+  return "f32";
+}
+
 WeightType choose_weight_type(const std::string& dtype, const std::filesystem::path& model) {
-  if (dtype == "f32") return WeightType::kF32;
-  if (dtype == "bf16") return WeightType::kBF16;
+  for (const auto type : {WeightType::kF32, WeightType::kBF16, WeightType::kInt8, WeightType::kInt4}) {
+    if (dtype == weight_type_name(type)) return type;
+  }
   if (dtype != "auto") {
-    throw base::Error(base::kUnsupported, "dtype " + dtype + " is not known", "known: auto, f32, bf16");
+    throw base::Error(base::kUnsupported, "dtype " + dtype + " is not known", "known: auto, f32, bf16, int8, int4");
   }
   constexpr char kSample[] = "model.layers.0.mlp.down_proj.weight";
-  const auto weights = model::open_weights(model);
+  const auto weights = model::open_decoder_weights(model, model::load_architecture(model));
   const bool bf16 = weights->contains(kSample) && weights->get(kSample).dtype == model::DType::kBF16;
   return bf16 ? WeightType::kBF16 : WeightType::kF32;
 }

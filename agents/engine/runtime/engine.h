@@ -14,9 +14,13 @@
 
 namespace slipway::runtime {
 
-enum class WeightType { kF32, kBF16 };
+// kInt8 and kInt4 are quantised while loading.
+enum class WeightType { kF32, kBF16, kInt8, kInt4 };
 
-// The type for a spec's dtype: "f32", "bf16", or "auto": bf16 for a model whose weights are stored so, else f32. Throws
+// As specs and reports spell it.
+std::string weight_type_name(WeightType type);
+
+// The type for a spec's dtype: a name, or "auto": bf16 for a model whose weights are stored so, else f32. Throws
 // base::Error UNSUPPORTED for another name, and what opening the model throws.
 WeightType choose_weight_type(const std::string& dtype, const std::filesystem::path& model);
 

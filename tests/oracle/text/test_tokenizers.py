@@ -2,6 +2,7 @@
 import json
 import os
 import shutil
+import unicodedata
 
 import pytest
 from tokenizers import Tokenizer as HuggingFace
@@ -122,21 +123,27 @@ def test_sentence_piece_models_trained_here(tool, tmp_path, options):
                                              minloglevel=2, vocab_size=3500, character_coverage=0.98,
                                              hard_vocab_limit=False, **options)
     reference = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
-    tool("load", path=str(tmp_path / "tokenizer.model"))
+    exported(tool, str(tmp_path / "tokenizer.model"), tmp_path / "exported")
     wrong = []
     for text in texts(400):
-        if "\0" in text or "\u2581" in text:
+        # SentencePiece normalizes by its longest match, Hugging Face by graphemes, and we do as the latter.
+        if any(unicodedata.category(c) in ("Cc", "Cf", "Mn", "Me", "Sk", "Co", "Cn") or c == "\u2581" for c in text):
             continue
-        ids = tool("encode", text=text, parse_special=False)
-        if ids != reference.encode(text):
-            wrong.append((text, reference.encode(text), ids))
+        ids, wanted = tool("encode", text=text, parse_special=False), reference.encode(text)
+        # Of two cuts with the same score either is right: SentencePiece adds up in single precision.
+        score = [sum(map(reference.get_score, cut)) for cut in (ids, wanted)]
+        if ids != wanted and not (options["model_type"] == "unigram" and 0 not in ids and score[0] == pytest.approx(score[1], abs=1e-3)):
+            wrong.append((text, wanted, ids))
     assert not wrong, (len(wrong), wrong[:3])
+    assert_same(tool, HuggingFace.from_file(str(tmp_path / "exported" / "tokenizer.json")), texts(200))
 
 
 def test_round_trip_is_exact(tool):
     for name in ["llama-bpe", "gpt-2", "starcoder", "falcon", "llama-spm", "phi-3"]:
         tool("load", path=os.path.join(VOCABULARIES, f"ggml-vocab-{name}.gguf"))
         for text in texts(150):
+            if "\u2581" in text and name in ("llama-spm", "phi-3"):
+                continue  # to SentencePiece it is a space
             ids = tool("encode", text=text, parse_special=False)
             assert tool("decode", ids=ids) == text, name
 
