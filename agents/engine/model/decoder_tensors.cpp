@@ -264,6 +264,22 @@ std::unique_ptr<const Weights> open_decoder_weights(const std::filesystem::path&
   return std::make_unique<DecoderWeights>(path, architecture);
 }
 
+std::vector<ModulePart> parts_of_module(const Architecture& architecture, const std::string& module) {
+  const Family* family = find_family(architecture.family);
+  std::vector<ModulePart> parts;
+  for (DecoderTensor& tensor : decoder_tensors(architecture)) {
+    if (tensor.bias || tensor.shape.size() != 2) continue;
+    const TensorPlace place = family->place(architecture, tensor);
+    if (place.name != module + ".weight") continue;
+    ModulePart part{std::move(tensor), 0, {}};
+    const int64_t rows = part.tensor.shape[0];
+    part.file_rows = place.file_rows > 0 ? place.file_rows : rows;
+    for (int64_t row = 0; row < rows; ++row) part.rows.push_back(file_row(place, row));
+    parts.push_back(std::move(part));
+  }
+  return parts;
+}
+
 std::vector<FileTensor> family_tensors(const Architecture& architecture, const ReadTensor& read) {
   const Family* family = find_family(architecture.family);
   std::vector<FileTensor> out;

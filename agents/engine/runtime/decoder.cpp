@@ -108,7 +108,8 @@ void Decoder::load_layer(WeightLoader& loader, int64_t index, Layer& layer) {
   load_linear(loader, attention + "k_proj", keys_, hidden, architecture_.attention_bias, layer.key);
   load_linear(loader, attention + "v_proj", keys_, hidden, architecture_.attention_bias, layer.value);
   load_linear(loader, attention + "o_proj", hidden, queries_, architecture_.attention_output_bias, layer.output);
-  if (architecture_.gated_mlp) load_linear(loader, mlp + "gate_proj", inner, hidden, architecture_.mlp_bias, layer.gate);
+  if (architecture_.gated_mlp)
+    load_linear(loader, mlp + "gate_proj", inner, hidden, architecture_.mlp_bias, layer.gate);
   load_linear(loader, mlp + "up_proj", inner, hidden, architecture_.mlp_bias, layer.up);
   load_linear(loader, mlp + "down_proj", hidden, inner, architecture_.mlp_bias, layer.down);
 }
@@ -129,7 +130,7 @@ void Decoder::reserve(int64_t rows) {
   sized(attention_in_, queries_ + 2 * keys_);
   sized(attention_out_, queries_);
   sized(mlp_, 2 * inner);
-  if (architecture_.output_norms || architecture_.parallel_residual) sized(branch_, hidden);
+  sized(branch_, hidden);
   int64_t packed = 0;
   for (const int64_t width : {hidden, inner, queries_}) {
     for (const auto format : {format_, format_of_output(format_)}) {
@@ -193,6 +194,12 @@ Decoder::Input Decoder::normalize(const float* x, const Norm& norm, int64_t rows
   return {normed_.data(), size, packed_.as<std::byte>()};
 }
 
+bool Decoder::adapted(std::span<const Segment> segments, size_t layer, Module module) const {
+  return std::any_of(segments.begin(), segments.end(), [&](const Segment& segment) {
+    return segment.lora != nullptr && segment.lora->layers[layer][static_cast<size_t>(module)].rank > 0;
+  });
+}
+
 void Decoder::add_branch(const Norm& norm, int64_t rows) {
   const int64_t size = architecture_.hidden_size;
   parallel((rows + kRowsOfTask - 1) / kRowsOfTask, 4 * rows * size, [&](int64_t index, int) {
@@ -223,8 +230,8 @@ kernels::MatmulCall Decoder::matmul_call(const Input& input, int64_t rows, const
   call.depth = weights.columns();
   const bool f32 = call.format == kernels::WeightFormat::kF32;
   call.x = f32 ? static_cast<const void*>(input.x) : input.packed;
-  call.x_stride = f32 ? input.stride * static_cast<int64_t>(sizeof(float))
-                      : kernels::activation_bytes(call.format, call.depth);
+  call.x_stride =
+      f32 ? input.stride * static_cast<int64_t>(sizeof(float)) : kernels::activation_bytes(call.format, call.depth);
   call.rows = rows;
   call.weights = weights.data();
   call.end = weights.rows();
@@ -257,7 +264,8 @@ void Decoder::multiply(const Input& input, int64_t rows, std::span<const Product
 }
 
 void Decoder::multiply_f32(kernels::MatmulCall call, int64_t columns) {
-  const int64_t piece = panels_of_task((columns + kernels::kPanel - 1) / kernels::kPanel, pool_.threads()) * kernels::kPanel;
+  const int64_t piece =
+      panels_of_task((columns + kernels::kPanel - 1) / kernels::kPanel, pool_.threads()) * kernels::kPanel;
   parallel((columns + piece - 1) / piece, call.rows * columns * call.depth, [&](int64_t index, int) {
     kernels::MatmulCall part = call;
     part.begin = index * piece;
@@ -266,8 +274,8 @@ void Decoder::multiply_f32(kernels::MatmulCall call, int64_t columns) {
   });
 }
 
-void Decoder::add_lora(std::span<const Segment> segments, size_t layer, Module module, const float* x, int64_t x_stride,
-                       float* y, int64_t y_stride) {
+void Decoder::add_lora(std::span<const Segment> segments, size_t layer, Module module, const Linear& linear,
+                       const float* x, int64_t x_stride, float* y, int64_t y_stride) {
   for (size_t first = 0; first < segments.size();) {
     const Lora* lora = segments[first].lora;
     size_t last = first;
@@ -276,28 +284,35 @@ void Decoder::add_lora(std::span<const Segment> segments, size_t layer, Module m
     const int64_t row = segments[first].row;
     first = last;
     if (lora == nullptr) continue;
-    const LoraLinear& linear = lora->layers[layer][static_cast<size_t>(module)];
-    if (linear.rank == 0) continue;
-    lora_.resize(std::max(lora_.size(), static_cast<size_t>(rows * linear.rank)));
+    const LoraLinear& change = lora->layers[layer][static_cast<size_t>(module)];
+    if (change.rank == 0) continue;
+    for (int64_t i = row; !change.gain.empty() && i < row + rows; ++i) {
+      for (size_t j = 0; j < change.gain.size(); ++j) {
+        const float bias = linear.bias.empty() ? 0.0F : linear.bias[j];
+        float& value = y[i * y_stride + static_cast<int64_t>(j)];
+        value = (value - bias) * change.gain[j] + bias;
+      }
+    }
+    lora_.resize(std::max(lora_.size(), static_cast<size_t>(rows * change.rank)));
     kernels::MatmulCall down;
     down.x = x + row * x_stride;
     down.x_stride = x_stride * static_cast<int64_t>(sizeof(float));
     down.rows = rows;
-    down.weights = linear.a.data();
-    down.depth = static_cast<int64_t>(linear.a.size()) / linear.rank;
+    down.weights = change.a.data();
+    down.depth = static_cast<int64_t>(change.a.size()) / change.rank;
     down.y = lora_.data();
-    down.y_stride = linear.rank;
-    multiply_f32(down, linear.rank);
+    down.y_stride = change.rank;
+    multiply_f32(down, change.rank);
     kernels::MatmulCall up;
     up.x = lora_.data();
-    up.x_stride = linear.rank * static_cast<int64_t>(sizeof(float));
+    up.x_stride = change.rank * static_cast<int64_t>(sizeof(float));
     up.rows = rows;
-    up.weights = linear.b.data();
-    up.depth = linear.rank;
+    up.weights = change.b.data();
+    up.depth = change.rank;
     up.y = y + row * y_stride;
     up.y_stride = y_stride;
     up.accumulate = true;
-    multiply_f32(up, static_cast<int64_t>(linear.b.size()) / linear.rank);
+    multiply_f32(up, static_cast<int64_t>(change.b.size()) / change.rank);
   }
 }
 
@@ -399,19 +414,21 @@ void Decoder::attention(std::span<const Segment> segments, size_t index, const K
   float* key = query + queries_;
   float* value = key + keys_;
   const Input input = normalize(hidden_.data(), layer.attention_norm, rows, format_);
-  multiply(input, rows,
-           std::array<Product, 3>{{{&layer.query, query, width}, {&layer.key, key, width}, {&layer.value, value, width}}});
-  add_lora(segments, index, Module::kQuery, input.x, hidden, query, width);
-  add_lora(segments, index, Module::kKey, input.x, hidden, key, width);
-  add_lora(segments, index, Module::kValue, input.x, hidden, value, width);
+  multiply(
+      input, rows,
+      std::array<Product, 3>{{{&layer.query, query, width}, {&layer.key, key, width}, {&layer.value, value, width}}});
+  add_lora(segments, index, Module::kQuery, layer.query, input.x, hidden, query, width);
+  add_lora(segments, index, Module::kKey, layer.key, input.x, hidden, key, width);
+  add_lora(segments, index, Module::kValue, layer.value, input.x, hidden, value, width);
   rotate_and_store(static_cast<int64_t>(index), cache);
   attend(static_cast<int64_t>(index), cache);
   const Input attended = pack(attention_out_.data(), queries_, rows, queries_);
-  const bool apart = architecture_.output_norms || architecture_.parallel_residual;
+  const bool plain = !architecture_.output_norms && !architecture_.parallel_residual;
+  const bool apart = !plain || adapted(segments, index, Module::kOutput);
   float* out = apart ? branch_.data() : hidden_.data();
   multiply(attended, rows, std::array<Product, 1>{{{&layer.output, out, hidden, !apart}}});
-  add_lora(segments, index, Module::kOutput, attended.x, queries_, out, hidden);
-  if (architecture_.output_norms) add_branch(layer.attention_output_norm, rows);
+  add_lora(segments, index, Module::kOutput, layer.output, attended.x, queries_, out, hidden);
+  if (apart && !architecture_.parallel_residual) add_branch(layer.attention_output_norm, rows);
 }
 
 // Columns [begin, end) of the inner layer: activation(gate) · up to the gate's place, or activation(up) in place.
@@ -449,16 +466,11 @@ void Decoder::mlp(std::span<const Segment> segments, size_t index, int64_t rows)
   float* gate = mlp_.data();
   float* up = gated ? gate + inner : gate;
   const Input input = normalize(hidden_.data(), layer.mlp_norm, rows, format_);
-  const auto adapted = [&](const Segment& segment) {
-    if (segment.lora == nullptr) return false;
-    const auto& modules = segment.lora->layers[index];
-    return modules[static_cast<size_t>(Module::kGate)].rank > 0 || modules[static_cast<size_t>(Module::kUp)].rank > 0;
-  };
   const Product both[] = {{&layer.gate, gate, 2 * inner}, {&layer.up, up, 2 * inner}};
   const auto products = std::span(both).subspan(gated ? 0 : 1);
   const int64_t panels = layer.up.weights.panels();
   const int64_t piece = panels_of_task(panels, pool_.threads());
-  const bool fused = std::none_of(segments.begin(), segments.end(), adapted);
+  const bool fused = !adapted(segments, index, Module::kGate) && !adapted(segments, index, Module::kUp);
   // A task computes the same columns of both and activates them while they are near.
   parallel((panels + piece - 1) / piece, 2 * rows * inner * hidden, [&](int64_t task, int) {
     const int64_t begin = task * piece * kernels::kPanel, end = std::min(inner, begin + piece * kernels::kPanel);
@@ -471,20 +483,20 @@ void Decoder::mlp(std::span<const Segment> segments, size_t index, int64_t rows)
     if (fused) activate(rows, begin, end);
   });
   if (!fused) {
-    if (gated) add_lora(segments, index, Module::kGate, input.x, hidden, gate, 2 * inner);
-    add_lora(segments, index, Module::kUp, input.x, hidden, up, 2 * inner);
+    if (gated) add_lora(segments, index, Module::kGate, layer.gate, input.x, hidden, gate, 2 * inner);
+    add_lora(segments, index, Module::kUp, layer.up, input.x, hidden, up, 2 * inner);
     parallel((panels + piece - 1) / piece, 4 * rows * inner, [&](int64_t task, int) {
       const int64_t begin = task * piece * kernels::kPanel;
       activate(rows, begin, std::min(inner, begin + piece * kernels::kPanel));
     });
   }
   const Input activated = pack(gate, 2 * inner, rows, inner);
-  const bool apart = architecture_.output_norms;
+  const bool apart = architecture_.output_norms || adapted(segments, index, Module::kDown);
   float* out = apart ? branch_.data() : hidden_.data();
   // With a parallel residual, attention's result waited until the MLP had read what attention read.
   if (architecture_.parallel_residual) add_branch({}, rows);
   multiply(activated, rows, std::array<Product, 1>{{{&layer.down, out, hidden, !apart}}});
-  add_lora(segments, index, Module::kDown, activated.x, 2 * inner, out, hidden);
+  add_lora(segments, index, Module::kDown, layer.down, activated.x, 2 * inner, out, hidden);
   if (apart) add_branch(layer.mlp_output_norm, rows);
 }
 
@@ -531,7 +543,8 @@ void Decoder::logits(std::span<const int64_t> rows, float* out) {
   const auto cap = static_cast<float>(architecture_.logit_softcap);
   parallel(count, count * architecture_.vocab_size, [&](int64_t row, int) {
     float* logits = out + row * architecture_.vocab_size;
-    std::transform(logits, logits + architecture_.vocab_size, logits, [&](float x) { return cap * std::tanh(x / cap); });
+    std::transform(logits, logits + architecture_.vocab_size, logits,
+                   [&](float x) { return cap * std::tanh(x / cap); });
   });
 }
 

@@ -85,7 +85,8 @@ class Decoder {
   void load_layer(WeightLoader& loader, int64_t index, Layer& layer);
   Norm load_norm(WeightLoader& loader, const std::string& name) const;
   Angles make_angles(const model::Rope& rope, int64_t max_length) const;
-  void load_linear(WeightLoader& loader, const std::string& name, int64_t rows, int64_t columns, bool bias, Linear& linear);
+  void load_linear(WeightLoader& loader, const std::string& name, int64_t rows, int64_t columns, bool bias,
+                   Linear& linear);
   void reserve(int64_t rows);
   void plan(std::span<const Segment> segments);
   // Calls body(index, worker) for all indices: on this thread alone when the whole work is small.
@@ -95,6 +96,9 @@ class Decoder {
   void embed(std::span<const int32_t> tokens, std::span<const Segment> segments);
   void norm_row(const Norm& norm, const float* x, float* out) const;
   Input normalize(const float* x, const Norm& norm, int64_t rows, kernels::WeightFormat format);
+  // Whether some segment's adapter changes this module: its product must then not be used or added up at once. A
+  // request's own numbers do not depend on that, since those with an adapter always go that way.
+  bool adapted(std::span<const Segment> segments, size_t layer, Module module) const;
   // hidden_ += branch_, through a norm where there is one.
   void add_branch(const Norm& norm, int64_t rows);
   Input pack(const float* x, int64_t stride, int64_t rows, int64_t width);
@@ -108,8 +112,9 @@ class Decoder {
   void attend(int64_t layer, const KvCache& cache);
   void mlp(std::span<const Segment> segments, size_t index, int64_t rows);
   void activate(int64_t rows, int64_t begin, int64_t end);
-  void add_lora(std::span<const Segment> segments, size_t layer, Module module, const float* x, int64_t x_stride,
-                float* y, int64_t y_stride);
+  // What adapters make of y = x · weightsᵀ + bias, that `linear` computed.
+  void add_lora(std::span<const Segment> segments, size_t layer, Module module, const Linear& linear, const float* x,
+                int64_t x_stride, float* y, int64_t y_stride);
   void multiply_f32(kernels::MatmulCall call, int64_t columns);
 
   const model::Architecture architecture_;
@@ -119,7 +124,7 @@ class Decoder {
   int64_t queries_, keys_;  // widths of all query heads, of all key-value heads
 
   Linear embeddings_, positions_embedded_;  // the second of architectures with learned positions
-  Linear output_;  // empty: tied to the embeddings
+  Linear output_;                           // empty: tied to the embeddings
   Norm final_norm_;
   std::vector<Layer> layers_;
   Angles angles_, local_angles_;  // the second of layers with a window

@@ -39,7 +39,7 @@ FAMILIES = {
 }
 
 
-def tiny(name, seed=1):
+def tiny(name, seed=1, **more):
     """A model of which no part is at rest: biases and norms start at 0 and 1."""
     make, changes = FAMILIES[name]
     settings = dict(SIZES)
@@ -49,7 +49,7 @@ def tiny(name, seed=1):
     if make is GPTNeoXConfig:
         del settings["num_key_value_heads"]
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(make(**{**settings, **changes}), attn_implementation="eager", dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_config(make(**{**settings, **changes, **more}), attn_implementation="eager", dtype=torch.float32).eval()
     with torch.no_grad():
         for key, parameter in model.named_parameters():
             if key.endswith("bias") or parameter.dim() == 1:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import gguf_writer
 from families import FAMILIES, tiny
 from test_runtime import run
 
@@ -55,3 +56,16 @@ def test_the_decoder_of_a_gemma3_that_sees_images(tmp_path):
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gemma3", "eos_token_id": 2, "text_config": config}))
     assert_same(tmp_path, tmp_path, model)
+
+
+# What GGUF says nothing of: windows of these families, GPT-2's variations, Gemma's scale of scores (mostly the head's width).
+GGUF = [name for name in FAMILIES if name not in ("llama_dynamic", "mistral_window", "qwen2_window", "starcoder2_window", "gpt2_inner", "gemma3_scaled")]
+
+
+@pytest.mark.parametrize("name", GGUF)
+def test_gguf(tmp_path, name):
+    model = tiny(name, **({"query_pre_attn_scalar": 16} if name.startswith("gemma") else {}))
+    if name == "gemma3":  # in GGUF every sixth layer sees everything
+        model = tiny(name, query_pre_attn_scalar=16, layer_types=["sliding_attention"] * 4)
+    gguf_writer.write(model, tmp_path / "model.gguf")
+    assert_same(tmp_path, tmp_path / "model.gguf", model)
