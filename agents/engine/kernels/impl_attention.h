@@ -1,5 +1,5 @@
-// Causal attention over the paged cache, for some query vectors at once and in blocks of kAttentionKeys positions with a
-// running softmax (Milakov and Gimelshein 2018, as FlashAttention has it). Blocks begin at fixed positions and masked
+// Causal attention over the paged cache, for some query vectors at once and in blocks of kAttentionKeys positions with
+// a running softmax (Milakov and Gimelshein 2018, as FlashAttention has it). Blocks begin at fixed positions and masked
 // weights are exactly zero, so a query's result does not depend on its neighbours. Included by the levels' files alone.
 #pragma once
 
@@ -41,11 +41,11 @@ struct Bf16Cache {
 // The chunk's scratch: as many rows as query vectors.
 template <typename Element>
 struct Chunk {
-  int64_t width;      // head_dim, padded
-  Element* queries;   // [kAttentionQueries, width]
-  float* sums;        // [kAttentionQueries, width]: weighted values
-  float* scores;      // [kAttentionQueries, kAttentionKeys]
-  Element* weights;   // likewise
+  int64_t width;        // head_dim, padded
+  Element* queries;     // [kAttentionQueries, width]
+  float* sums;          // [kAttentionQueries, width]: weighted values
+  float* scores;        // [kAttentionQueries, kAttentionKeys]
+  Element* weights;     // likewise
   float *most, *total;  // of each query's softmax so far
 
   Chunk(void* scratch, int64_t head_dim) : width(padded_head(head_dim)) {
