@@ -529,6 +529,13 @@ void Decoder::forward(std::span<const int32_t> tokens, std::span<const Segment> 
   }
 }
 
+void Decoder::final_states(std::span<const int64_t> rows, float* out) {
+  const int64_t hidden = architecture_.hidden_size;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    normalize(hidden_.data() + rows[i] * hidden, final_norm_, 1, out + static_cast<int64_t>(i) * hidden);
+  }
+}
+
 void Decoder::logits(std::span<const int64_t> rows, float* out) {
   const int64_t hidden = architecture_.hidden_size;
   const auto count = static_cast<int64_t>(rows.size());

@@ -42,6 +42,9 @@ class Decoder {
   // Logits of some rows of the last forward(), to out[rows.size(), vocab_size].
   void logits(std::span<const int64_t> rows, float* out);
 
+  // Hidden states of some rows of the last forward() after the final norm, to out[rows.size(), hidden_size].
+  void final_states(std::span<const int64_t> rows, float* out);
+
  private:
   struct Linear {
     Matrix weights;
