@@ -25,20 +25,20 @@ std::unique_ptr<const Tokenizer> make(const json& root) {
 }
 
 TEST(Unigram, TakesTheCutWithTheBestSum) {
-  const auto tokenizer =
-      make(unigram({{"<unk>", 0.0}, {"a", -2.0}, {"b", -2.0}, {"ab", -3.0}, {"abc", -9.0}, {"c", -2.0}, {"bc", -2.5}}));
+  const auto tokenizer = make(unigram(
+      json::parse(R"([["<unk>", 0], ["a", -2], ["b", -2], ["ab", -3], ["abc", -9], ["c", -2], ["bc", -2.5]])")));
   EXPECT_THAT(tokenizer->encode("ab", false), ElementsAre(3));
   EXPECT_THAT(tokenizer->encode("abc", false), ElementsAre(1, 6));
 }
 
 TEST(Unigram, UnknownCharactersSideBySideAreOneToken) {
-  const auto tokenizer = make(unigram({{"<unk>", 0.0}, {"a", -2.0}}));
+  const auto tokenizer = make(unigram(json::parse(R"([["<unk>", 0], ["a", -2]])")));
   EXPECT_THAT(tokenizer->encode("xyazz", false), ElementsAre(0, 1, 0));
 }
 
 TEST(Unigram, RefusesScoresThatAreMissing) {
   try {
-    make(unigram({{"<unk>", 0.0}, json::array({"a"})}));
+    make(unigram(json::parse(R"([["<unk>", 0], ["a"]])")));
     FAIL();
   } catch (const base::Error& error) {
     EXPECT_THAT(error.what(), HasSubstr("tokenizer.json: model.vocab[1]"));
