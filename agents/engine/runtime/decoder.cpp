@@ -532,7 +532,7 @@ void Decoder::forward(std::span<const int32_t> tokens, std::span<const Segment> 
 void Decoder::final_states(std::span<const int64_t> rows, float* out) {
   const int64_t hidden = architecture_.hidden_size;
   for (size_t i = 0; i < rows.size(); ++i) {
-    normalize(hidden_.data() + rows[i] * hidden, final_norm_, 1, out + static_cast<int64_t>(i) * hidden);
+    norm_row(final_norm_, hidden_.data() + rows[i] * hidden, out + static_cast<int64_t>(i) * hidden);
   }
 }
 
