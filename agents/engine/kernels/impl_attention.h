@@ -1,5 +1,5 @@
-// Causal attention over the paged cache, for some query vectors at once and in blocks of kAttentionKeys positions with a
-// running softmax (Milakov and Gimelshein 2018, as FlashAttention has it). Blocks begin at fixed positions and masked
+// Causal attention over the paged cache, for some query vectors at once and in blocks of kAttentionKeys positions with
+// a running softmax (Milakov and Gimelshein 2018, as FlashAttention has it). Blocks begin at fixed positions and masked
 // weights are exactly zero, so a query's result does not depend on its neighbours. Included by the levels' files alone.
 #pragma once
 
@@ -41,11 +41,11 @@ struct Bf16Cache {
 // The chunk's scratch: as many rows as query vectors.
 template <typename Element>
 struct Chunk {
-  int64_t width;      // head_dim, padded
-  Element* queries;   // [kAttentionQueries, width]
-  float* sums;        // [kAttentionQueries, width]: weighted values
-  float* scores;      // [kAttentionQueries, kAttentionKeys]
-  Element* weights;   // likewise
+  int64_t width;        // head_dim, padded
+  Element* queries;     // [kAttentionQueries, width]
+  float* sums;          // [kAttentionQueries, width]: weighted values
+  float* scores;        // [kAttentionQueries, kAttentionKeys]
+  Element* weights;     // likewise
   float *most, *total;  // of each query's softmax so far
 
   Chunk(void* scratch, int64_t head_dim) : width(padded_head(head_dim)) {
@@ -166,7 +166,8 @@ inline void over_queries(const Chunk<typename C::Element>& chunk, int64_t row, i
 
 // From the scores of one query in one block, of which `length` count, to its weights; folds the block into its softmax.
 template <typename W, typename C>
-inline void fold_block(const Chunk<typename C::Element>& chunk, int64_t query, int64_t length, int64_t pages, float scale) {
+inline void fold_block(const Chunk<typename C::Element>& chunk, int64_t query, int64_t length, int64_t pages,
+                       float scale) {
   using Element = typename C::Element;
   float* scores = chunk.scores + query * kAttentionKeys;
   Element* weights = chunk.weights + query * kAttentionKeys;

@@ -38,7 +38,8 @@ class NamedTensors : public Weights {
     const auto columns = rows == 0 ? size_t{0} : static_cast<size_t>(tensor.elements() / rows);
     if (tensor.shape.size() != 2 || columns == 0 || first < 0 || out.size() % columns != 0 ||
         static_cast<int64_t>(out.size() / columns) > rows - first) {
-      throw base::Error(base::kInvalidModel, origin_ + ": tensor " + name + " does not have the rows that were asked for",
+      throw base::Error(base::kInvalidModel,
+                        origin_ + ": tensor " + name + " does not have the rows that were asked for",
                         "download or export the model again");
     }
     const size_t row_bytes = tensor.data.size() / static_cast<size_t>(rows);

@@ -20,6 +20,22 @@ kernels::WeightFormat format_of_output(kernels::WeightFormat format) {
   return format == kernels::WeightFormat::kInt4 ? kernels::WeightFormat::kInt8 : format;
 }
 
+// What an adapter may change between the norm and the end of the inner layer.
+constexpr Module kInnerModules[] = {Module::kGate, Module::kUp, Module::kDown};
+constexpr int64_t kStripBlock = 64;  // whole blocks of every format
+
+// Columns of the inner layer that one task computes for all rows.
+int64_t strip_columns(int64_t inner, int64_t rows, int threads) {
+  // As many as leave their floats in the second level cache, and give every thread some tasks.
+  constexpr int64_t kStripFloats = 64 * 1024;
+  const int64_t fitting = std::max<int64_t>(1, kStripFloats / (2 * std::max<int64_t>(1, rows) * kStripBlock));
+  const int64_t blocks = (inner + kStripBlock - 1) / kStripBlock;
+  return kStripBlock * std::clamp<int64_t>(blocks / (4 * threads), 1, fitting);
+}
+
+// A strip's rows lie an odd number of lines apart, so that they do not share the sets of a cache.
+int64_t strip_stride(int64_t columns) { return columns + kernels::kPanel; }
+
 // Panels that one task of a product takes: some tasks per thread, so that one that is held up does not hold up all; in
 // twos, as the kernels take them.
 int64_t panels_of_task(int64_t panels, int threads) {
@@ -59,6 +75,7 @@ Decoder::Decoder(const std::filesystem::path& path, const model::Architecture& a
       sines_.push_back(std::sin(angle));
     }
   }
+  strips_.resize(static_cast<size_t>(pool.threads()));
   for (int i = 0; i < pool.threads(); ++i)
     attention_scratch_.emplace_back(static_cast<size_t>(kernels::attention_scratch_bytes(architecture.head_dim)));
 }
@@ -99,7 +116,6 @@ void Decoder::reserve(int64_t rows) {
   sized(gathered_, hidden);
   sized(attention_in_, queries_ + 2 * keys_);
   sized(attention_out_, queries_);
-  sized(mlp_, 2 * inner);
   int64_t packed = 0;
   for (const int64_t width : {hidden, inner, queries_}) {
     for (const auto format : {format_, format_of_output(format_)}) {
@@ -107,6 +123,13 @@ void Decoder::reserve(int64_t rows) {
     }
   }
   packed_ = Pages(static_cast<size_t>(rows * packed));
+  packed_inner_ = Pages(static_cast<size_t>(rows * kernels::activation_bytes(format_, inner)));
+  // The widest strip of all numbers of rows up to this one.
+  int64_t strip = 0;
+  for (int64_t count = 1; count <= rows; ++count) {
+    strip = std::max(strip, 2 * count * strip_stride(strip_columns(inner, count, pool_.threads())));
+  }
+  for (Pages& pages : strips_) pages = Pages(static_cast<size_t>(strip) * sizeof(float));
   reserved_rows_ = rows;
 }
 
@@ -149,7 +172,7 @@ Decoder::Input Decoder::normalize(const float* x, const std::vector<float>& weig
       float* normed = normed_.data() + row * size;
       table_.rms_norm(x + row * size, weight.data(), epsilon, size, normed);
       if (format != kernels::WeightFormat::kF32) {
-        table_.pack_row(format, normed, size, packed_.as<std::byte>() + row * bytes);
+        table_.pack_row({format, normed, 0, size, size, packed_.as<std::byte>() + row * bytes});
       }
     }
   });
@@ -161,7 +184,7 @@ Decoder::Input Decoder::pack(const float* x, int64_t stride, int64_t rows, int64
     const int64_t bytes = kernels::activation_bytes(format_, width);
     parallel((rows + kRowsOfTask - 1) / kRowsOfTask, 4 * rows * width, [&](int64_t index, int) {
       for (int64_t row = index * kRowsOfTask; row < std::min(rows, (index + 1) * kRowsOfTask); ++row) {
-        table_.pack_row(format_, x + row * stride, width, packed_.as<std::byte>() + row * bytes);
+        table_.pack_row({format_, x + row * stride, 0, width, width, packed_.as<std::byte>() + row * bytes});
       }
     });
   }
@@ -175,8 +198,8 @@ kernels::MatmulCall Decoder::matmul_call(const Input& input, int64_t rows, const
   call.depth = weights.columns();
   const bool f32 = call.format == kernels::WeightFormat::kF32;
   call.x = f32 ? static_cast<const void*>(input.x) : input.packed;
-  call.x_stride = f32 ? input.stride * static_cast<int64_t>(sizeof(float))
-                      : kernels::activation_bytes(call.format, call.depth);
+  call.x_stride =
+      f32 ? input.stride * static_cast<int64_t>(sizeof(float)) : kernels::activation_bytes(call.format, call.depth);
   call.rows = rows;
   call.weights = weights.data();
   call.end = weights.rows();
@@ -209,7 +232,8 @@ void Decoder::multiply(const Input& input, int64_t rows, std::span<const Product
 }
 
 void Decoder::multiply_f32(kernels::MatmulCall call, int64_t columns) {
-  const int64_t piece = panels_of_task((columns + kernels::kPanel - 1) / kernels::kPanel, pool_.threads()) * kernels::kPanel;
+  const int64_t piece =
+      panels_of_task((columns + kernels::kPanel - 1) / kernels::kPanel, pool_.threads()) * kernels::kPanel;
   parallel((columns + piece - 1) / piece, call.rows * columns * call.depth, [&](int64_t index, int) {
     kernels::MatmulCall part = call;
     part.begin = index * piece;
@@ -331,8 +355,9 @@ void Decoder::attention(std::span<const Segment> segments, size_t index, const K
   float* key = query + queries_;
   float* value = key + keys_;
   const Input input = normalize(hidden_.data(), layer.attention_norm, rows, format_);
-  multiply(input, rows,
-           std::array<Product, 3>{{{&layer.query, query, width}, {&layer.key, key, width}, {&layer.value, value, width}}});
+  multiply(
+      input, rows,
+      std::array<Product, 3>{{{&layer.query, query, width}, {&layer.key, key, width}, {&layer.value, value, width}}});
   add_lora(segments, index, Module::kQuery, input.x, hidden, query, width);
   add_lora(segments, index, Module::kKey, input.x, hidden, key, width);
   add_lora(segments, index, Module::kValue, input.x, hidden, value, width);
@@ -343,13 +368,9 @@ void Decoder::attention(std::span<const Segment> segments, size_t index, const K
   add_lora(segments, index, Module::kOutput, attended.x, queries_, hidden_.data(), hidden);
 }
 
-// Columns [begin, end) of the gates become those of the inner layer's output.
-void Decoder::activate(int64_t rows, int64_t begin, int64_t end) {
-  const int64_t inner = architecture_.intermediate_size;
-  for (int64_t row = 0; row < rows; ++row) {
-    float* gate = mlp_.data() + row * 2 * inner + begin;
-    const float* up = gate + inner;
-    const int64_t size = end - begin;
+// gate[row, i] = activation(gate[row, i]) · up[row, i]
+void Decoder::activate(float* gate, const float* up, int64_t rows, int64_t stride, int64_t size) {
+  for (int64_t row = 0; row < rows; ++row, gate += stride, up += stride) {
     switch (architecture_.activation) {
       case model::Activation::kSilu:
         table_.silu_multiply(gate, up, size);
@@ -367,43 +388,63 @@ void Decoder::activate(int64_t rows, int64_t begin, int64_t end) {
   }
 }
 
-void Decoder::mlp(std::span<const Segment> segments, size_t index, int64_t rows) {
+// The inner layer without adapters: a task computes some columns of gate and up, activates and packs them while they
+// are near, so that the wide rows never go to memory as floats.
+Decoder::Input Decoder::inner_packed(const Layer& layer, const Input& input, int64_t rows) {
+  const int64_t inner = architecture_.intermediate_size, hidden = architecture_.hidden_size;
+  const int64_t bytes = kernels::activation_bytes(format_, inner);
+  const int64_t panels = layer.gate.weights.panels();
+  const int64_t piece = strip_columns(inner, rows, pool_.threads());
+  parallel((inner + piece - 1) / piece, 2 * rows * panels * kernels::kPanel * hidden, [&](int64_t task, int worker) {
+    const int64_t begin = task * piece, size = std::min(piece, inner - begin);
+    const int64_t stride = strip_stride(piece);
+    float* gate = strips_[static_cast<size_t>(worker)].as<float>();
+    float* up = gate + rows * stride;
+    for (const auto& [linear, y] : {std::pair{&layer.gate, gate}, {&layer.up, up}}) {
+      kernels::MatmulCall call = matmul_call(input, rows, {linear, y - begin, stride});
+      call.begin = begin;
+      call.end = begin + size;
+      table_.matmul(call);
+    }
+    activate(gate, up, rows, stride, size);
+    for (int64_t row = 0; row < rows; ++row) {
+      table_.pack_row({format_, gate + row * stride, begin, size, inner, packed_inner_.as<std::byte>() + row * bytes});
+    }
+  });
+  return {nullptr, 0, packed_inner_.as<std::byte>()};
+}
+
+// The inner layer through memory, for adapters of its parts and for f32 weights.
+Decoder::Input Decoder::inner_plain(std::span<const Segment> segments, size_t index, const Input& input, int64_t rows) {
   const Layer& layer = layers_[index];
   const int64_t hidden = architecture_.hidden_size, inner = architecture_.intermediate_size;
+  mlp_.resize(std::max(mlp_.size(), static_cast<size_t>(rows * 2 * inner)));
   float* gate = mlp_.data();
   float* up = gate + inner;
-  const Input input = normalize(hidden_.data(), layer.mlp_norm, rows, format_);
+  multiply(input, rows, std::array<Product, 2>{{{&layer.gate, gate, 2 * inner}, {&layer.up, up, 2 * inner}}});
+  add_lora(segments, index, Module::kGate, input.x, hidden, gate, 2 * inner);
+  add_lora(segments, index, Module::kUp, input.x, hidden, up, 2 * inner);
+  parallel((rows + kRowsOfTask - 1) / kRowsOfTask, 4 * rows * inner, [&](int64_t task, int) {
+    const int64_t first = task * kRowsOfTask * 2 * inner;
+    activate(gate + first, up + first, std::min(kRowsOfTask, rows - task * kRowsOfTask), 2 * inner, inner);
+  });
+  return pack(gate, 2 * inner, rows, inner);
+}
+
+void Decoder::mlp(std::span<const Segment> segments, size_t index, int64_t rows) {
+  const Layer& layer = layers_[index];
+  const int64_t hidden = architecture_.hidden_size;
   const auto adapted = [&](const Segment& segment) {
     if (segment.lora == nullptr) return false;
     const auto& modules = segment.lora->layers[index];
-    return modules[static_cast<size_t>(Module::kGate)].rank > 0 || modules[static_cast<size_t>(Module::kUp)].rank > 0;
+    return std::any_of(std::begin(kInnerModules), std::end(kInnerModules),
+                       [&](Module module) { return modules[static_cast<size_t>(module)].rank > 0; });
   };
-  const Product products[] = {{&layer.gate, gate, 2 * inner}, {&layer.up, up, 2 * inner}};
-  const int64_t panels = layer.gate.weights.panels();
-  const int64_t piece = panels_of_task(panels, pool_.threads());
-  const bool fused = std::none_of(segments.begin(), segments.end(), adapted);
-  // A task computes the same columns of both and activates them while they are near.
-  parallel((panels + piece - 1) / piece, 2 * rows * inner * hidden, [&](int64_t task, int) {
-    const int64_t begin = task * piece * kernels::kPanel, end = std::min(inner, begin + piece * kernels::kPanel);
-    for (const Product& product : products) {
-      kernels::MatmulCall call = matmul_call(input, rows, product);
-      call.begin = begin;
-      call.end = end;
-      table_.matmul(call);
-    }
-    if (fused) activate(rows, begin, end);
-  });
-  if (!fused) {
-    add_lora(segments, index, Module::kGate, input.x, hidden, gate, 2 * inner);
-    add_lora(segments, index, Module::kUp, input.x, hidden, up, 2 * inner);
-    parallel((panels + piece - 1) / piece, 4 * rows * inner, [&](int64_t task, int) {
-      const int64_t begin = task * piece * kernels::kPanel;
-      activate(rows, begin, std::min(inner, begin + piece * kernels::kPanel));
-    });
-  }
-  const Input activated = pack(gate, 2 * inner, rows, inner);
+  const bool plain = format_ == kernels::WeightFormat::kF32 || std::any_of(segments.begin(), segments.end(), adapted);
+  const Input input = normalize(hidden_.data(), layer.mlp_norm, rows, format_);
+  const Input activated = plain ? inner_plain(segments, index, input, rows) : inner_packed(layer, input, rows);
   multiply(activated, rows, std::array<Product, 1>{{{&layer.down, hidden_.data(), hidden, true}}});
-  add_lora(segments, index, Module::kDown, activated.x, 2 * inner, hidden_.data(), hidden);
+  if (plain) add_lora(segments, index, Module::kDown, activated.x, activated.stride, hidden_.data(), hidden);
 }
 
 void Decoder::forward(std::span<const int32_t> tokens, std::span<const Segment> segments, const KvCache& cache) {

@@ -73,7 +73,8 @@ class Decoder {
   };
 
   void load_layer(WeightLoader& loader, int64_t index, Layer& layer);
-  void load_linear(WeightLoader& loader, const std::string& name, int64_t rows, int64_t columns, bool bias, Linear& linear);
+  void load_linear(WeightLoader& loader, const std::string& name, int64_t rows, int64_t columns, bool bias,
+                   Linear& linear);
   void reserve(int64_t rows);
   void plan(std::span<const Segment> segments);
   // Calls body(index, worker) for all indices: on this thread alone when the whole work is small.
@@ -89,7 +90,9 @@ class Decoder {
   void rotate_and_store(int64_t layer, const KvCache& cache);
   void attend(int64_t layer, const KvCache& cache);
   void mlp(std::span<const Segment> segments, size_t index, int64_t rows);
-  void activate(int64_t rows, int64_t begin, int64_t end);
+  Input inner_packed(const Layer& layer, const Input& input, int64_t rows);
+  Input inner_plain(std::span<const Segment> segments, size_t index, const Input& input, int64_t rows);
+  void activate(float* gate, const float* up, int64_t rows, int64_t stride, int64_t size);
   void add_lora(std::span<const Segment> segments, size_t layer, Module module, const float* x, int64_t x_stride,
                 float* y, int64_t y_stride);
   void multiply_f32(kernels::MatmulCall call, int64_t columns);
@@ -109,7 +112,8 @@ class Decoder {
   // Scratch, row-major, as many rows as the largest batch so far.
   int64_t reserved_rows_ = 0;
   std::vector<float> hidden_, normed_, attention_in_, attention_out_, mlp_, lora_, gathered_;
-  Pages packed_;
+  Pages packed_, packed_inner_;
+  std::vector<Pages> strips_;             // per worker: columns of gate and up
   std::vector<Pages> attention_scratch_;  // per worker
   // Of the batch: rows by page of the cache, and by what attention takes at once.
   std::vector<RowRange> page_ranges_, query_ranges_;

@@ -13,7 +13,8 @@
 
 namespace slipway::runtime {
 
-// Matrices are asked for one by one, which checks their shapes and takes their memory, and are filled together by load().
+// Matrices are asked for one by one, which checks their shapes and takes their memory, and are filled together by
+// load().
 class WeightLoader {
  public:
   // Throws base::Error, as open_weights.
