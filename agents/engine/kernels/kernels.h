@@ -48,6 +48,17 @@ struct AttentionCall {
   int64_t out_stride = 0;   // floats
 };
 
+// Elements [first, first + count) of a row of activations, as the matmul of a format reads it. Both ends are whole
+// blocks of the format, but for the end of the row.
+struct PackCall {
+  WeightFormat format = WeightFormat::kBF16;  // not kF32
+  const float* x = nullptr;                   // the elements alone
+  int64_t first = 0;
+  int64_t count = 0;
+  int64_t depth = 0;    // of the whole row
+  void* out = nullptr;  // the whole row: activation_bytes(format, depth), aligned to 64
+};
+
 struct StoreCall {
   const float* keys = nullptr;    // [count, head_dim]
   const float* values = nullptr;  // [count, head_dim]
@@ -64,9 +75,7 @@ struct Table {
   const char* name;
   void (*matmul)(const MatmulCall& call);
   void (*attention)(const AttentionCall& call);
-  // One row of activations, as the matmul of a format reads it: activation_bytes(format, depth) at out, aligned to 64.
-  // Not for kF32.
-  void (*pack_row)(WeightFormat format, const float* x, int64_t depth, void* out);
+  void (*pack_row)(const PackCall& call);
   // Up to kPanel rows of a weight matrix as one panel of panel_bytes(format, depth), zeros for missing rows. Not for
   // kF32.
   void (*pack_panel)(WeightFormat format, const float* rows, int64_t count, int64_t depth, void* out);

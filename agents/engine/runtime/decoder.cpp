@@ -20,6 +20,22 @@ kernels::WeightFormat format_of_output(kernels::WeightFormat format) {
   return format == kernels::WeightFormat::kInt4 ? kernels::WeightFormat::kInt8 : format;
 }
 
+// What an adapter may change between the norm and the end of the MLP.
+constexpr Module kInnerModules[] = {Module::kGate, Module::kUp, Module::kDown};
+constexpr int64_t kStripBlock = 64;  // whole blocks of every format
+
+// Columns of the inner layer that one task computes for all rows.
+int64_t strip_columns(int64_t inner, int64_t rows, int threads) {
+  // As many as leave their floats in the second level cache, and give every thread some tasks.
+  constexpr int64_t kStripFloats = 64 * 1024;
+  const int64_t fitting = std::max<int64_t>(1, kStripFloats / (2 * std::max<int64_t>(1, rows) * kStripBlock));
+  const int64_t blocks = (inner + kStripBlock - 1) / kStripBlock;
+  return kStripBlock * std::clamp<int64_t>(blocks / (4 * threads), 1, fitting);
+}
+
+// A strip's rows lie an odd number of lines apart, so that they do not share the sets of a cache.
+int64_t strip_stride(int64_t columns) { return columns + kernels::kPanel; }
+
 // Panels that one task of a product takes: some tasks per thread, so that one that is held up does not hold up all; in
 // twos, as the kernels take them.
 int64_t panels_of_task(int64_t panels, int threads) {
@@ -57,6 +73,7 @@ Decoder::Decoder(const std::filesystem::path& path, const model::Architecture& a
     angles_ = make_angles(architecture.rope, max_length);
     if (architecture.sliding_window > 0) local_angles_ = make_angles(architecture.local_rope, max_length);
   }
+  strips_.resize(static_cast<size_t>(pool.threads()));
   for (int i = 0; i < pool.threads(); ++i)
     attention_scratch_.emplace_back(static_cast<size_t>(kernels::attention_scratch_bytes(architecture.head_dim)));
 }
@@ -129,7 +146,6 @@ void Decoder::reserve(int64_t rows) {
   sized(gathered_, hidden);
   sized(attention_in_, queries_ + 2 * keys_);
   sized(attention_out_, queries_);
-  sized(mlp_, 2 * inner);
   sized(branch_, hidden);
   int64_t packed = 0;
   for (const int64_t width : {hidden, inner, queries_}) {
@@ -138,6 +154,13 @@ void Decoder::reserve(int64_t rows) {
     }
   }
   packed_ = Pages(static_cast<size_t>(rows * packed));
+  packed_inner_ = Pages(static_cast<size_t>(rows * kernels::activation_bytes(format_, inner)));
+  // The widest strip of all numbers of rows up to this one.
+  int64_t strip = 0;
+  for (int64_t count = 1; count <= rows; ++count) {
+    strip = std::max(strip, 2 * count * strip_stride(strip_columns(inner, count, pool_.threads())));
+  }
+  for (Pages& pages : strips_) pages = Pages(static_cast<size_t>(strip) * sizeof(float));
   reserved_rows_ = rows;
 }
 
@@ -187,7 +210,7 @@ Decoder::Input Decoder::normalize(const float* x, const Norm& norm, int64_t rows
       float* normed = normed_.data() + row * size;
       norm_row(norm, x + row * size, normed);
       if (format != kernels::WeightFormat::kF32) {
-        table_.pack_row(format, normed, size, packed_.as<std::byte>() + row * bytes);
+        table_.pack_row({format, normed, 0, size, size, packed_.as<std::byte>() + row * bytes});
       }
     }
   });
@@ -216,7 +239,7 @@ Decoder::Input Decoder::pack(const float* x, int64_t stride, int64_t rows, int64
     const int64_t bytes = kernels::activation_bytes(format_, width);
     parallel((rows + kRowsOfTask - 1) / kRowsOfTask, 4 * rows * width, [&](int64_t index, int) {
       for (int64_t row = index * kRowsOfTask; row < std::min(rows, (index + 1) * kRowsOfTask); ++row) {
-        table_.pack_row(format_, x + row * stride, width, packed_.as<std::byte>() + row * bytes);
+        table_.pack_row({format_, x + row * stride, 0, width, width, packed_.as<std::byte>() + row * bytes});
       }
     });
   }
@@ -431,72 +454,93 @@ void Decoder::attention(std::span<const Segment> segments, size_t index, const K
   if (apart && !architecture_.parallel_residual) add_branch(layer.attention_output_norm, rows);
 }
 
-// Columns [begin, end) of the inner layer: activation(gate) · up to the gate's place, or activation(up) in place.
-void Decoder::activate(int64_t rows, int64_t begin, int64_t end) {
-  const int64_t inner = architecture_.intermediate_size, size = end - begin;
-  const auto each = [&](float* gate, const float* up, const auto& function) {
+// gate[row, i] = activation(gate[row, i]) · up[row, i], or activation(gate[row, i]) without up.
+void Decoder::activate(float* gate, const float* up, int64_t rows, int64_t stride, int64_t size) {
+  const auto each = [&](const auto& function) {
     for (int64_t i = 0; i < size; ++i) gate[i] = up == nullptr ? function(gate[i]) : function(gate[i]) * up[i];
   };
-  for (int64_t row = 0; row < rows; ++row) {
-    float* gate = mlp_.data() + row * 2 * inner + begin;
-    const float* up = architecture_.gated_mlp ? gate + inner : nullptr;
+  for (int64_t row = 0; row < rows; ++row, gate += stride, up = up == nullptr ? up : up + stride) {
     switch (architecture_.activation) {
       case model::Activation::kSilu:
         if (up != nullptr) {
           table_.silu_multiply(gate, up, size);
         } else {
-          each(gate, up, [](float x) { return x / (1 + std::exp(-x)); });
+          each([](float x) { return x / (1 + std::exp(-x)); });
         }
         break;
       case model::Activation::kGelu:
-        each(gate, up, [](float x) { return 0.5F * x * (1 + std::erf(x * 0.70710678F)); });
+        each([](float x) { return 0.5F * x * (1 + std::erf(x * 0.70710678F)); });
         break;
       case model::Activation::kGeluTanh:
-        each(gate, up, [](float x) { return 0.5F * x * (1 + std::tanh(0.79788456F * (x + 0.044715F * x * x * x))); });
+        each([](float x) { return 0.5F * x * (1 + std::tanh(0.79788456F * (x + 0.044715F * x * x * x))); });
         break;
     }
   }
 }
 
-void Decoder::mlp(std::span<const Segment> segments, size_t index, int64_t rows) {
+// The inner layer without adapters: a task computes some columns of gate and up, activates and packs them while they
+// are near, so that the wide rows never go to memory as floats.
+Decoder::Input Decoder::inner_packed(const Layer& layer, const Input& input, int64_t rows) {
+  const int64_t inner = architecture_.intermediate_size, hidden = architecture_.hidden_size;
+  const int64_t bytes = kernels::activation_bytes(format_, inner);
+  const int64_t panels = layer.up.weights.panels();
+  const bool gated = architecture_.gated_mlp;
+  const int64_t piece = strip_columns(inner, rows, pool_.threads());
+  parallel((inner + piece - 1) / piece, 2 * rows * panels * kernels::kPanel * hidden, [&](int64_t task, int worker) {
+    const int64_t begin = task * piece, size = std::min(piece, inner - begin);
+    const int64_t stride = strip_stride(piece);
+    float* gate = strips_[static_cast<size_t>(worker)].as<float>();
+    float* up = gated ? gate + rows * stride : gate;  // without a gate, up has its place
+    for (const auto& [linear, y] : {std::pair{&layer.gate, gate}, {&layer.up, up}}) {
+      if (linear == &layer.gate && !gated) continue;
+      kernels::MatmulCall call = matmul_call(input, rows, {linear, y - begin, stride});
+      call.begin = begin;
+      call.end = begin + size;
+      table_.matmul(call);
+    }
+    activate(gate, gated ? up : nullptr, rows, stride, size);
+    for (int64_t row = 0; row < rows; ++row) {
+      table_.pack_row({format_, gate + row * stride, begin, size, inner, packed_inner_.as<std::byte>() + row * bytes});
+    }
+  });
+  return {nullptr, 0, packed_inner_.as<std::byte>()};
+}
+
+// The inner layer through memory, for adapters of its parts and for f32 weights.
+Decoder::Input Decoder::inner_plain(std::span<const Segment> segments, size_t index, const Input& input, int64_t rows) {
   const Layer& layer = layers_[index];
   const int64_t hidden = architecture_.hidden_size, inner = architecture_.intermediate_size;
   // Without a gate, up has its place.
   const bool gated = architecture_.gated_mlp;
+  mlp_.resize(std::max(mlp_.size(), static_cast<size_t>(rows * 2 * inner)));
   float* gate = mlp_.data();
   float* up = gated ? gate + inner : gate;
-  const Input input = normalize(hidden_.data(), layer.mlp_norm, rows, format_);
   const Product both[] = {{&layer.gate, gate, 2 * inner}, {&layer.up, up, 2 * inner}};
-  const auto products = std::span(both).subspan(gated ? 0 : 1);
-  const int64_t panels = layer.up.weights.panels();
-  const int64_t piece = panels_of_task(panels, pool_.threads());
-  const bool fused = !adapted(segments, index, Module::kGate) && !adapted(segments, index, Module::kUp);
-  // A task computes the same columns of both and activates them while they are near.
-  parallel((panels + piece - 1) / piece, 2 * rows * inner * hidden, [&](int64_t task, int) {
-    const int64_t begin = task * piece * kernels::kPanel, end = std::min(inner, begin + piece * kernels::kPanel);
-    for (const Product& product : products) {
-      kernels::MatmulCall call = matmul_call(input, rows, product);
-      call.begin = begin;
-      call.end = end;
-      table_.matmul(call);
-    }
-    if (fused) activate(rows, begin, end);
+  multiply(input, rows, std::span(both).subspan(gated ? 0 : 1));
+  if (gated) add_lora(segments, index, Module::kGate, layer.gate, input.x, hidden, gate, 2 * inner);
+  add_lora(segments, index, Module::kUp, layer.up, input.x, hidden, up, 2 * inner);
+  parallel((rows + kRowsOfTask - 1) / kRowsOfTask, 4 * rows * inner, [&](int64_t task, int) {
+    const int64_t first = task * kRowsOfTask * 2 * inner;
+    activate(gate + first, gated ? up + first : nullptr, std::min(kRowsOfTask, rows - task * kRowsOfTask), 2 * inner,
+             inner);
   });
-  if (!fused) {
-    if (gated) add_lora(segments, index, Module::kGate, layer.gate, input.x, hidden, gate, 2 * inner);
-    add_lora(segments, index, Module::kUp, layer.up, input.x, hidden, up, 2 * inner);
-    parallel((panels + piece - 1) / piece, 4 * rows * inner, [&](int64_t task, int) {
-      const int64_t begin = task * piece * kernels::kPanel;
-      activate(rows, begin, std::min(inner, begin + piece * kernels::kPanel));
-    });
-  }
-  const Input activated = pack(gate, 2 * inner, rows, inner);
+  return pack(gate, 2 * inner, rows, inner);
+}
+
+void Decoder::mlp(std::span<const Segment> segments, size_t index, int64_t rows) {
+  const Layer& layer = layers_[index];
+  const int64_t hidden = architecture_.hidden_size;
+  const bool plain = format_ == kernels::WeightFormat::kF32 ||
+                     std::any_of(std::begin(kInnerModules), std::end(kInnerModules),
+                                 [&](Module module) { return adapted(segments, index, module); });
+  const Input input = normalize(hidden_.data(), layer.mlp_norm, rows, format_);
+  const Input activated = plain ? inner_plain(segments, index, input, rows) : inner_packed(layer, input, rows);
   const bool apart = architecture_.output_norms || adapted(segments, index, Module::kDown);
   float* out = apart ? branch_.data() : hidden_.data();
   // With a parallel residual, attention's result waited until the MLP had read what attention read.
   if (architecture_.parallel_residual) add_branch({}, rows);
   multiply(activated, rows, std::array<Product, 1>{{{&layer.down, out, hidden, !apart}}});
-  add_lora(segments, index, Module::kDown, layer.down, activated.x, 2 * inner, out, hidden);
+  if (plain) add_lora(segments, index, Module::kDown, layer.down, activated.x, activated.stride, out, hidden);
   if (apart) add_branch(layer.mlp_output_norm, rows);
 }
 

@@ -114,7 +114,10 @@ class Decoder {
   void rotate_and_store(int64_t index, const KvCache& cache);
   void attend(int64_t layer, const KvCache& cache);
   void mlp(std::span<const Segment> segments, size_t index, int64_t rows);
-  void activate(int64_t rows, int64_t begin, int64_t end);
+  Input inner_packed(const Layer& layer, const Input& input, int64_t rows);
+  Input inner_plain(std::span<const Segment> segments, size_t index, const Input& input, int64_t rows);
+  // up null: there is no gate, and its place holds what is activated.
+  void activate(float* gate, const float* up, int64_t rows, int64_t stride, int64_t size);
   // What adapters make of y = x · weightsᵀ + bias, that `linear` computed.
   void add_lora(std::span<const Segment> segments, size_t layer, Module module, const Linear& linear, const float* x,
                 int64_t x_stride, float* y, int64_t y_stride);
@@ -136,7 +139,8 @@ class Decoder {
   int64_t reserved_rows_ = 0;
   std::vector<float> hidden_, normed_, attention_in_, attention_out_, mlp_, lora_, gathered_;
   std::vector<float> branch_;  // what attention or MLP add to hidden_, where something stands between
-  Pages packed_;
+  Pages packed_, packed_inner_;
+  std::vector<Pages> strips_;             // per worker: columns of gate and up
   std::vector<Pages> attention_scratch_;  // per worker
   // Of the batch: rows by page of the cache, and by what attention takes at once.
   std::vector<RowRange> page_ranges_, query_ranges_;
