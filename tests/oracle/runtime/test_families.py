@@ -39,6 +39,19 @@ def test_folder(tmp_path, name):
     assert_same(tmp_path, tmp_path, model)
 
 
+@pytest.mark.parametrize("dtype", ["bf16", "int8"])
+@pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "gemma2", "gemma3", "starcoder2", "qwen3"])
+def test_rounded_weights_stay_near(tmp_path, name, dtype):
+    """Layers with and without a gate, packed for these formats: an error in the packing would be as large as the logits."""
+    model = tiny(name)
+    model.save_pretrained(tmp_path)
+    ids = torch.randint(3, 211, (1, 90), generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        expected = model(ids).logits[0].numpy()
+    (got,) = run(tmp_path, tmp_path, [{"op": "logits", "tokens": ids[0].tolist()}], dtype=dtype)
+    assert np.abs(got["logits"] - expected).mean() < 0.05 * expected.std()
+
+
 def test_a_base_model_saved_without_its_head_has_the_same_tensors(tmp_path):
     """gpt2's own repository names its tensors wte.weight, h.0.…"""
     model = tiny("gpt2")
