@@ -15,7 +15,7 @@ std::vector<int32_t> page_of(int32_t first) {
 
 class PagePoolTest : public testing::Test {
  protected:
-  KvCache cache_{1, 1, 8, 3};
+  KvCache cache_{1, 1, 8, 3, kernels::CacheFormat::kF32};
   PagePool pool_{cache_, true};
 };
 

@@ -47,7 +47,7 @@ class SchedulerTest : public testing::Test {
     return done;
   }
   void make(const SchedulerOptions& options, int64_t pages = 64) {
-    cache_ = std::make_unique<KvCache>(1, 1, 8, pages);
+    cache_ = std::make_unique<KvCache>(1, 1, 8, pages, kernels::CacheFormat::kF32);
     pool_ = std::make_unique<PagePool>(*cache_, true);
     scheduler_ = std::make_unique<Scheduler>(*pool_, adapters_, options);
   }
