@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: setup build test demo up lint format tidy asan tsan cuda fuzz soak-serve bench clean
+.PHONY: setup build test demo up lint format tidy asan tsan cuda fuzz soak-serve bench bench-serve clean
 
 setup:
 	@packaging/setup.sh
@@ -57,6 +57,10 @@ soak-serve: build
 # Figures of this machine, for a closing note.
 bench: build
 	@python3 tests/bench/figures.py
+
+# The serving engine beside llama.cpp, which is built first (some minutes, once).
+bench-serve: build
+	@python3 tests/bench/serving/bench_serve.py
 
 clean:
 	rm -rf build build-debug build-asan build-tsan build-cuda build-fuzz ui/dist ui/node_modules ui/src/gen

@@ -1,5 +1,5 @@
-// The matmul of kF32: weights as they lie in files, row by row, so that adapters need no packing. Included by the levels'
-// files alone; see impl_elementwise.h.
+// The matmul of kF32: weights as they lie in files, row by row, so that adapters need no packing. Included by the
+// levels' files alone; see impl_elementwise.h.
 #pragma once
 
 #include <cstdint>
@@ -61,7 +61,8 @@ inline void matmul_f32(const MatmulCall& call) {
   int64_t j = call.begin;
   if (call.rows == 1) {
     // One row: bound by memory, so many rows of w at once.
-    for (; j + V::kColumnsOfOneRow <= call.end; j += V::kColumnsOfOneRow) tile_f32<V, 1, V::kColumnsOfOneRow>(call, 0, j);
+    for (; j + V::kColumnsOfOneRow <= call.end; j += V::kColumnsOfOneRow)
+      tile_f32<V, 1, V::kColumnsOfOneRow>(call, 0, j);
     for (; j < call.end; ++j) tile_f32<V, 1, 1>(call, 0, j);
     return;
   }
@@ -71,7 +72,8 @@ inline void matmul_f32(const MatmulCall& call) {
   if (block < 4) block = 4;
   for (int64_t row = 0; row < call.rows; row += block) {
     const int64_t row_end = row + block < call.rows ? row + block : call.rows;
-    for (j = call.begin; j + V::kColumns <= call.end; j += V::kColumns) strip_f32<V, V::kColumns>(call, row, row_end, j);
+    for (j = call.begin; j + V::kColumns <= call.end; j += V::kColumns)
+      strip_f32<V, V::kColumns>(call, row, row_end, j);
     for (; j < call.end; ++j) strip_f32<V, 1>(call, row, row_end, j);
   }
 }

@@ -60,68 +60,80 @@ inline BlockScale quantize_block(const float* x, int8_t* out) {
 }
 
 template <int64_t BLOCK>
-inline void quantize_row(const float* x, int64_t depth, void* out) {
-  const int64_t blocks = (depth + BLOCK - 1) / BLOCK;
-  auto* bytes = static_cast<int8_t*>(out);
-  auto* scales = reinterpret_cast<BlockScale*>(bytes + blocks * BLOCK);
-  for (int64_t block = 0; block < blocks; ++block) {
-    const float* from = x + block * BLOCK;
+inline void quantize_part(const PackCall& call) {
+  auto* bytes = static_cast<int8_t*>(call.out);
+  auto* scales = reinterpret_cast<BlockScale*>(bytes + round_up(call.depth, BLOCK));
+  for (int64_t begin = 0; begin < call.count; begin += BLOCK) {
+    const float* from = call.x + begin;
     float part[BLOCK];
-    if (depth - block * BLOCK < BLOCK) {
-      for (int64_t i = 0; i < BLOCK; ++i) part[i] = block * BLOCK + i < depth ? from[i] : 0.0F;
+    if (call.count - begin < BLOCK) {
+      for (int64_t i = 0; i < BLOCK; ++i) part[i] = begin + i < call.count ? from[i] : 0.0F;
       from = part;
     }
-    scales[block] = quantize_block<BLOCK>(from, bytes + block * BLOCK);
+    const int64_t at = call.first + begin;
+    scales[at / BLOCK] = quantize_block<BLOCK>(from, bytes + at);
   }
 }
 
-inline void pack_row(WeightFormat format, const float* x, int64_t depth, void* out) {
-  switch (format) {
+inline void pack_row(const PackCall& call) {
+  switch (call.format) {
     case WeightFormat::kBF16: {
-      auto* pairs = static_cast<uint16_t*>(out);
-      for (int64_t i = 0; i < depth; ++i) pairs[i] = to_bf16(x[i]);
-      if (depth % 2 != 0) pairs[depth] = 0;
+      auto* pairs = static_cast<uint16_t*>(call.out) + call.first;
+      for (int64_t i = 0; i < call.count; ++i) pairs[i] = to_bf16(call.x[i]);
+      if (call.count % 2 != 0) pairs[call.count] = 0;
       break;
     }
     case WeightFormat::kInt8:
-      quantize_row<kInt8Block>(x, depth, out);
+      quantize_part<kInt8Block>(call);
       break;
     case WeightFormat::kInt4:
-      quantize_row<kInt4Block>(x, depth, out);
+      quantize_part<kInt4Block>(call);
       break;
     case WeightFormat::kF32:
       break;
   }
 }
 
-// One row of a panel of kInt8: `lane` of the bytes, and its scale. A null row: zeros.
+// One row of a panel of kInt8. A null row: zeros.
 inline void pack_int8(const float* row, int64_t depth, int64_t lane, uint8_t* panel) {
-  const float most = row == nullptr ? 0.0F : largest_magnitude(row, depth);
-  const float scale = most / 127.0F, inverse = most > 0 ? 127.0F / most : 0.0F;
-  __builtin_memcpy(panel + lane * 4, &scale, sizeof scale);
-  uint8_t* out = panel + kPanel * 4 + lane * 4;
-  for (int64_t block = 0; block < depth; block += kInt8Block) {
+  const int64_t padded = padded_depth(WeightFormat::kInt8, depth);
+  auto* scales = reinterpret_cast<uint16_t*>(panel + kPanel * padded);
+  uint8_t* out = panel + lane * 4;
+  for (int64_t begin = 0; begin < padded; begin += kInt8Block) {
+    float part[kInt8Block];
+    const float* values = row + begin;
+    if (row == nullptr || depth - begin < kInt8Block) {
+      for (int64_t i = 0; i < kInt8Block; ++i) part[i] = row != nullptr && begin + i < depth ? row[begin + i] : 0.0F;
+      values = part;
+    }
+    const float most = largest_magnitude(values, kInt8Block);
+    const uint16_t packed = to_bf16(most / 127.0F);
+    const float scale = float_of(static_cast<uint32_t>(packed) << 16U);
+    const float inverse = scale > 0 ? 1.0F / scale : 0.0F;
     uint8_t bytes[kInt8Block];
-    if (row != nullptr && depth - block >= kInt8Block) {
-      for (int64_t i = 0; i < kInt8Block; ++i) {
-        bytes[i] = static_cast<uint8_t>(to_nearest(row[block + i] * inverse) + 128);
-      }
-    } else {
-      for (int64_t i = 0; i < kInt8Block; ++i) {
-        const float value = row != nullptr && block + i < depth ? row[block + i] : 0.0F;
-        bytes[i] = static_cast<uint8_t>(to_nearest(value * inverse) + 128);
-      }
+    for (int64_t i = 0; i < kInt8Block; ++i) {
+      const int32_t value = to_nearest(values[i] * inverse);  // the scale's rounding may leave 128
+      bytes[i] = static_cast<uint8_t>((value > 127 ? 127 : value < -127 ? -127 : value) + 128);
     }
     for (int64_t i = 0; i < kInt8Block; i += 4, out += 64) __builtin_memcpy(out, bytes + i, 4);
+    scales[begin / kInt8Block * kPanel + lane] = packed;
   }
 }
 
 // One block of one row of a panel of kInt4. The range always holds 0, so that the zero point fits.
-inline void pack_int4_block(const float* values, uint8_t* lines, int64_t lane, uint16_t* scale_out, uint8_t* offset_out) {
-  float low = 0, high = 0;
-  for (int64_t i = 0; i < kInt4Block; ++i) {
-    low = values[i] < low ? values[i] : low;
-    high = values[i] > high ? values[i] : high;
+inline void pack_int4_block(const float* values, uint8_t* lines, int64_t lane, uint16_t* scale_out,
+                            uint8_t* offset_out) {
+  // In lanes, which the compiler can keep in one vector.
+  float lows[16] = {}, highs[16] = {}, low = 0, high = 0;
+  for (int64_t i = 0; i < kInt4Block; i += 16) {
+    for (int64_t j = 0; j < 16; ++j) {
+      lows[j] = values[i + j] < lows[j] ? values[i + j] : lows[j];
+      highs[j] = values[i + j] > highs[j] ? values[i + j] : highs[j];
+    }
+  }
+  for (int64_t j = 0; j < 16; ++j) {
+    low = lows[j] < low ? lows[j] : low;
+    high = highs[j] > high ? highs[j] : high;
   }
   const uint16_t packed = to_bf16((high - low) / (15.0F * 8.0F));  // an eighth of a step
   const float eighth = float_of(static_cast<uint32_t>(packed) << 16U);
@@ -135,10 +147,11 @@ inline void pack_int4_block(const float* values, uint8_t* lines, int64_t lane, u
     q[i] = static_cast<uint8_t>(value < 0 ? 0 : value > 15 ? 15 : value);
   }
   for (int64_t line = 0; line < kInt4Block / 8; ++line) {
-    for (int64_t i = 0; i < 4; ++i) {
-      lines[line * 64 + lane * 4 + i] =
-          static_cast<uint8_t>(q[line * 8 + i] | static_cast<uint8_t>(q[line * 8 + 4 + i] << 4U));
-    }
+    uint32_t first, second;
+    __builtin_memcpy(&first, q + line * 8, 4);
+    __builtin_memcpy(&second, q + line * 8 + 4, 4);
+    const uint32_t both = first | second << 4U;
+    __builtin_memcpy(lines + line * 64 + lane * 4, &both, 4);
   }
   scale_out[lane] = packed;
   offset_out[lane] = static_cast<uint8_t>(128 - zero);

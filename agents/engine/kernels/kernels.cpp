@@ -72,10 +72,11 @@ void unpack_column(WeightFormat format, const void* panel, int64_t lane, int64_t
       for (int64_t k = 0; k < depth; ++k) out[k] = bf16_at(bytes + (k / 2 * kPanel * 2 + lane * 2 + k % 2) * 2);
       break;
     case WeightFormat::kInt8: {
-      float scale;
-      std::memcpy(&scale, bytes + lane * 4, sizeof scale);
-      const uint8_t* column = bytes + kPanel * 4 + lane * 4;
-      for (int64_t k = 0; k < depth; ++k) out[k] = scale * static_cast<float>(column[k / 4 * 64 + k % 4] - 128);
+      const uint8_t* scales = bytes + kPanel * padded_depth(format, depth);
+      for (int64_t k = 0; k < depth; ++k) {
+        const uint8_t value = bytes[k / 4 * 64 + lane * 4 + k % 4];
+        out[k] = bf16_at(scales + (k / kInt8Block * kPanel + lane) * 2) * static_cast<float>(value - 128);
+      }
       break;
     }
     case WeightFormat::kInt4: {

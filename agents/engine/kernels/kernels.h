@@ -34,7 +34,9 @@ struct AttentionCall {
   int64_t rows = 0;
   int64_t heads = 0;
   int64_t head_dim = 0;
-  int64_t position = 0;       // of the first row; row r sees positions 0 to position + r
+  int64_t position = 0;        // of the first row; row r sees positions up to position + r …
+  int64_t window = 0;          // … and of those only the last `window`; 0: all
+  float softcap = 0;           // scores become softcap · tanh(score / softcap); 0: they stay
   const void* keys = nullptr;  // page p of this layer and head lies at keys + pages[p] × page_bytes
   const void* values = nullptr;
   const int32_t* pages = nullptr;
@@ -44,6 +46,17 @@ struct AttentionCall {
   void* scratch = nullptr;  // attention_scratch_bytes(head_dim), aligned to 64
   float* out = nullptr;     // [rows, heads, head_dim]
   int64_t out_stride = 0;   // floats
+};
+
+// Elements [first, first + count) of a row of activations, as the matmul of a format reads it. Both ends are whole
+// blocks of the format, but for the end of the row.
+struct PackCall {
+  WeightFormat format = WeightFormat::kBF16;  // not kF32
+  const float* x = nullptr;                   // the elements alone
+  int64_t first = 0;
+  int64_t count = 0;
+  int64_t depth = 0;    // of the whole row
+  void* out = nullptr;  // the whole row: activation_bytes(format, depth), aligned to 64
 };
 
 struct StoreCall {
@@ -62,9 +75,7 @@ struct Table {
   const char* name;
   void (*matmul)(const MatmulCall& call);
   void (*attention)(const AttentionCall& call);
-  // One row of activations, as the matmul of a format reads it: activation_bytes(format, depth) at out, aligned to 64.
-  // Not for kF32.
-  void (*pack_row)(WeightFormat format, const float* x, int64_t depth, void* out);
+  void (*pack_row)(const PackCall& call);
   // Up to kPanel rows of a weight matrix as one panel of panel_bytes(format, depth), zeros for missing rows. Not for
   // kF32.
   void (*pack_panel)(WeightFormat format, const float* rows, int64_t count, int64_t depth, void* out);
@@ -72,6 +83,8 @@ struct Table {
   void (*store_tokens)(const StoreCall& call);
   // out = x / sqrt(mean(x²) + epsilon) · weight
   void (*rms_norm)(const float* x, const float* weight, float epsilon, int64_t size, float* out);
+  // out = (x − mean(x)) / sqrt(variance(x) + epsilon) · weight + bias
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, float epsilon, int64_t size, float* out);
   // gate[i] = silu(gate[i]) · up[i]
   void (*silu_multiply)(float* gate, const float* up, int64_t size);
   // y += x

@@ -1,14 +1,16 @@
-// How weights, activations and the KV cache lie in memory for the kernels. Everything but f32 weights is in panels of 16
-// columns of the product, so that one vector holds the same step of 16 columns; the same panels serve one row and many.
+// How weights, activations and the KV cache lie in memory for the kernels. Everything but f32 weights is in panels of
+// 16 columns of the product, so that one vector holds the same step of 16 columns; the same panels serve one row and
+// many.
 //
 // kBF16  weights: [depth / 2][16 columns][2] bf16.
 //        a row of x: [depth] bf16.
-// kInt8  weights: 16 f32 scales, one a column, then [depth / 4][16 columns][4] bytes, each 128 + round(w / scale).
+// kInt8  weights: [depth / 4][16 columns][4] bytes, each 128 + round(w / scale); then for each block of 64 [16 columns]
+//        bf16 scales.
 //        a row of x: [depth] signed bytes, then for each block of 64 an f32 scale and an int32 −128 · Σ bytes.
 // kInt4  weights: [depth / 8][16 columns][4] bytes: of eight consecutive q, the first four in the low halves and the
-//        last four in the high ones; then for each block of 32 [16 columns] bf16 scales; then [16 columns] byte offsets.
-//        w = scale · (8 q + offset − 128): the zero point is in eighths of a step.
-//        a row of x: as for kInt8, in blocks of 32.
+//        last four in the high ones; then for each block of 32 [16 columns] bf16 scales; then [16 columns] byte
+//        offsets. w = scale · (8 q + offset − 128): the zero point is in eighths of a step. a row of x: as for kInt8,
+//        in blocks of 32.
 // Depths are padded with zeros to whole blocks. The bytes are unsigned because that is what vpdpbusd takes; the 128 is
 // undone by the sums that come with x.
 //
@@ -65,7 +67,7 @@ static constexpr int64_t panel_bytes(WeightFormat format, int64_t depth) {
     case WeightFormat::kBF16:
       return kPanel * padded * 2;
     case WeightFormat::kInt8:
-      return kPanel * 4 + kPanel * padded;
+      return round_up(kPanel * padded + padded / kInt8Block * kPanel * 2, 64);
     case WeightFormat::kInt4:
       return round_up(kPanel * padded / 2 + padded / kInt4Block * kPanel * 3, 64);
     case WeightFormat::kF32:

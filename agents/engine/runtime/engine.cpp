@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "agents/engine/kernels/kernels.h"
-#include "agents/engine/model/weights.h"
+#include "agents/engine/model/decoder_tensors.h"
 #include "agents/engine/runtime/adapter_store.h"
 #include "agents/engine/runtime/decoder.h"
 #include "agents/engine/runtime/model_runner.h"
@@ -437,7 +437,7 @@ WeightType choose_weight_type(const std::string& dtype, const std::filesystem::p
     throw base::Error(base::kUnsupported, "dtype " + dtype + " is not known", "known: auto, f32, bf16, int8, int4");
   }
   constexpr char kSample[] = "model.layers.0.mlp.down_proj.weight";
-  const auto weights = model::open_weights(model);
+  const auto weights = model::open_decoder_weights(model, model::load_architecture(model));
   const bool bf16 = weights->contains(kSample) && weights->get(kSample).dtype == model::DType::kBF16;
   return bf16 ? WeightType::kBF16 : WeightType::kF32;
 }

@@ -31,9 +31,7 @@ class KvCache {
   static int64_t pages_for(int64_t tokens) { return (tokens + kernels::kPageTokens - 1) / kernels::kPageTokens; }
 
  private:
-  int64_t offset(int64_t layer, int64_t head) const {
-    return layer * pages_ * page_bytes() + head * head_bytes_;
-  }
+  int64_t offset(int64_t layer, int64_t head) const { return layer * pages_ * page_bytes() + head * head_bytes_; }
 
   kernels::CacheFormat format_;
   int64_t heads_, pages_;

@@ -9,8 +9,8 @@
 namespace slipway::runtime {
 
 // run() is for one thread at a time: the engine's. The calling thread takes part, as worker 0. A loop's indices are
-// claimed one by one, so a worker that the machine holds up costs only what it has claimed; one that comes too late is not
-// waited for.
+// claimed one by one, so a worker that the machine holds up costs only what it has claimed; one that comes too late is
+// not waited for.
 class ThreadPool {
  public:
   // threads: all of them, the caller's included; 0: as many as this process may run on.
@@ -50,7 +50,7 @@ class ThreadPool {
   int64_t first_ = 0;
   Function function_ = nullptr;
   const void* context_ = nullptr;
-  alignas(64) std::atomic<int64_t> done_{0};  // indices of the job that are finished
+  alignas(64) std::atomic<int64_t> done_{0};    // indices of the job that are finished
   alignas(64) std::atomic<int32_t> signal_{0};  // what workers sleep on
   std::atomic<int32_t> sleepers_{0};
   std::atomic<bool> stop_{false};

@@ -14,8 +14,9 @@ constexpr int64_t kPanelsAtOnce = 16;  // one task: some hundred kilobytes
 
 }  // namespace
 
-WeightLoader::WeightLoader(const std::filesystem::path& path, const kernels::Table& table)
-    : path_(path.string()), weights_(model::open_weights(path)), table_(table) {}
+WeightLoader::WeightLoader(const std::filesystem::path& path, const model::Architecture& architecture,
+                           const kernels::Table& table)
+    : path_(path.string()), weights_(model::open_decoder_weights(path, architecture)), table_(table) {}
 
 std::vector<float> WeightLoader::vector(const std::string& name, int64_t size) const {
   check(name, {size});
@@ -38,7 +39,8 @@ void WeightLoader::load(ThreadPool& pool) {
   };
   std::vector<Task> tasks;
   for (const Pending& pending : pending_) {
-    for (int64_t panel = 0; panel < pending.matrix->panels(); panel += kPanelsAtOnce) tasks.push_back({&pending, panel});
+    for (int64_t panel = 0; panel < pending.matrix->panels(); panel += kPanelsAtOnce)
+      tasks.push_back({&pending, panel});
   }
   std::vector<std::vector<float>> buffers(static_cast<size_t>(pool.threads()));
   std::mutex mutex;
@@ -73,10 +75,9 @@ void WeightLoader::check(const std::string& name, const std::vector<int64_t>& sh
     for (const int64_t size : sizes) joined += (joined.empty() ? "" : " × ") + std::to_string(size);
     return joined;
   };
-  throw base::Error(
-      base::kInvalidModel,
-      path_ + ": tensor " + name + " is " + text(view.shape) + ", the configuration says " + text(shape),
-      "the weights and the configuration are of different models; download or export the model again");
+  throw base::Error(base::kInvalidModel,
+                    path_ + ": tensor " + name + " is " + text(view.shape) + ", the configuration says " + text(shape),
+                    "the weights and the configuration are of different models; download or export the model again");
 }
 
 }  // namespace slipway::runtime

@@ -1,6 +1,6 @@
-// What this machine could do at most, for the shares that bench_serve.py prints: sequential read bandwidth, and the rate
-// of dot products of bytes and of bf16, with as many threads as the first argument says (default: all cores). Prints one
-// JSON object. Measures, and is no test.
+// What this machine could do at most, for the shares that bench_serve.py prints: sequential read bandwidth, and the
+// rate of dot products of bytes and of bf16, with as many threads as the first argument says (default: all cores).
+// Prints one JSON object. Measures, and is no test.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -90,7 +90,7 @@ int main(int argc, char** argv) {
   double bytes = 0, bf16 = 0;
   if (__builtin_cpu_supports("avx512vnni")) bytes = best_rate(threads, dots * 128, [](int) { dot_bytes(); });
   if (__builtin_cpu_supports("avx512bf16")) bf16 = best_rate(threads, dots * 64, [](int) { dot_bf16(); });
-  std::printf("{\"threads\": %d, \"read_gb_s\": %.2f, \"int8_gop_s\": %.1f, \"bf16_gflop_s\": %.1f}\n", threads, read / 1e9,
-              bytes / 1e9, bf16 / 1e9);
+  std::printf("{\"threads\": %d, \"read_gb_s\": %.2f, \"int8_gop_s\": %.1f, \"bf16_gflop_s\": %.1f}\n", threads,
+              read / 1e9, bytes / 1e9, bf16 / 1e9);
   std::free(data);
 }

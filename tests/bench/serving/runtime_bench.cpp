@@ -1,6 +1,6 @@
-// Rates of the inference engine without HTTP, for work on the kernels: runtime_bench MODEL DTYPE THREADS [WORK…], where a
-// WORK is decode:STREAMS, prompt:TOKENS or load; all of the usual ones by default. Prints one line for each. Measures, and
-// is no test.
+// Rates of the inference engine without HTTP, for work on the kernels: runtime_bench MODEL DTYPE THREADS [WORK…], where
+// a WORK is decode:STREAMS, prompt:TOKENS or load; all of the usual ones by default. Prints one line for each.
+// Measures, and is no test.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -25,7 +25,8 @@ double seconds_since(Clock::time_point begin) { return std::chrono::duration<dou
 
 runtime::GenerationRequest request_of(int64_t prompt, int64_t tokens, int seed) {
   runtime::GenerationRequest request;
-  for (int64_t i = 0; i < prompt; ++i) request.prompt.push_back(static_cast<int32_t>(1000 + (i * 7919 + seed * 131) % 40000));
+  for (int64_t i = 0; i < prompt; ++i)
+    request.prompt.push_back(static_cast<int32_t>(1000 + (i * 7919 + seed * 131) % 40000));
   request.sampling.temperature = 0;
   request.max_tokens = tokens;
   request.ignore_eos = true;
@@ -109,7 +110,8 @@ int main(int argc, char** argv) {
   try {
     return run({argv + 1, argv + argc});
   } catch (const base::Error& error) {
-    std::fprintf(stderr, "runtime_bench: error: %s: %s (%s)\n", error.code().c_str(), error.what(), error.advice().c_str());
+    std::fprintf(stderr, "runtime_bench: error: %s: %s (%s)\n", error.code().c_str(), error.what(),
+                 error.advice().c_str());
   } catch (const std::exception& error) {
     std::fprintf(stderr, "runtime_bench: error: %s\n", error.what());
   }

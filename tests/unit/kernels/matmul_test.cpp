@@ -52,7 +52,10 @@ class Product {
       if (format == WeightFormat::kF32) {
         std::copy(values.begin(), values.end(), x_row<float>(row));
       } else {
-        table.pack_row(format, values.data(), depth, x_row<std::byte>(row));
+        // In two parts where the format allows it.
+        const int64_t cut = depth / 2 / block_of(format) * block_of(format);
+        table.pack_row({format, values.data(), 0, cut, depth, x_row<std::byte>(row)});
+        table.pack_row({format, values.data() + cut, cut, depth - cut, depth, x_row<std::byte>(row)});
       }
       x_values_.push_back(unpack_row(format, values, x_row<std::byte>(row)));
       original_x_.push_back(values);
@@ -201,7 +204,7 @@ TEST_P(Kernels, WhatIsNotANumberComesThrough) {
     std::vector<float> x(70, 0.5F), w(70, 0.25F);
     x[66] = NAN;
     Aligned packed(activation_bytes(format, 70)), panel(panel_bytes(format, 70));
-    table_->pack_row(format, x.data(), 70, packed.data<void>());
+    table_->pack_row({format, x.data(), 0, 70, 70, packed.data<void>()});
     table_->pack_panel(format, w.data(), 1, 70, panel.data<void>());
     float y = 0;
     MatmulCall call;
