@@ -1,8 +1,7 @@
-// libslipway_grammar.so: XGrammar through tvm-ffi's C++ headers. Loaded by grammar.cpp; the one place where its
-// exceptions are caught.
+// libslipway_grammar.so: XGrammar, which it brings along, through tvm-ffi's C++ headers. Loaded by grammar.cpp; the one
+// place where its exceptions are caught.
 #include "agents/engine/runtime/grammar_module.h"
 
-#include <dlfcn.h>
 #include <dlpack/dlpack.h>
 #include <tvm/ffi/tvm_ffi.h>
 
@@ -15,7 +14,6 @@ namespace {
 
 namespace ffi = tvm::ffi;
 
-constexpr char kLibrary[] = "libxgrammar_bindings.so";
 constexpr int64_t kCompileThreads = 2;
 constexpr int64_t kCacheBytes = int64_t{64} << 20U;  // of compiled grammars
 constexpr int64_t kMostWhitespace = 32;              // in one place of JSON: small models would go on for ever
@@ -131,10 +129,6 @@ class Module : public GrammarModule {
 extern "C" slipway::runtime::GrammarModule* slipway_make_grammar_module(
     const slipway::runtime::GrammarVocabulary& vocabulary, std::string& failure) {
   try {
-    if (dlopen(slipway::runtime::kLibrary, RTLD_NOW | RTLD_LOCAL) == nullptr) {
-      failure = dlerror();
-      return nullptr;
-    }
     return new slipway::runtime::Module(vocabulary);
   } catch (const std::exception& error) {
     failure = slipway::runtime::reason_of(error);
