@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "agents/engine/model/weights.h"
+#include "agents/engine/model/decoder_tensors.h"
 #include "backend/base/error.h"
 
 namespace slipway::runtime {
@@ -16,8 +16,8 @@ constexpr int64_t kSerialWork = 1 << 15;
 // Reads weights with the shape that the architecture promises.
 class Loader {
  public:
-  Loader(const std::filesystem::path& path, kernels::WeightFormat format)
-      : path_(path.string()), weights_(model::open_weights(path)), format_(format) {}
+  Loader(const std::filesystem::path& path, const model::Architecture& architecture, kernels::WeightFormat format)
+      : path_(path.string()), weights_(model::open_decoder_weights(path, architecture)), format_(format) {}
 
   std::vector<float> vector(const std::string& name, int64_t size) {
     check(name, {size});
@@ -83,7 +83,11 @@ Decoder::Decoder(const std::filesystem::path& path, const model::Architecture& a
       table_(table),
       queries_(architecture.num_attention_heads * architecture.head_dim),
       keys_(architecture.num_key_value_heads * architecture.head_dim) {
-  Loader loader(path, format);
+  if (const std::string beyond = model::beyond_llama(architecture); !beyond.empty()) {
+    throw base::Error(base::kUnsupported, path.string() + " has " + beyond + ", which the engine does not compute",
+                      "known: models like Llama, SmolLM2 and Mistral without a sliding window");
+  }
+  Loader loader(path, architecture, format);
   const int64_t hidden = architecture.hidden_size;
   const int64_t inner = architecture.intermediate_size;
   embeddings_ = loader.stacked({{"model.embed_tokens.weight", architecture.vocab_size}}, hidden);
