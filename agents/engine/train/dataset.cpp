@@ -168,4 +168,30 @@ Dataset load_dataset(const std::vector<DataFile>& files, const text::Tokenizer& 
   return dataset;
 }
 
+void add_mismatched(Dataset& dataset, int64_t group, int64_t max_length) {
+  Documents& documents = dataset.documents;
+  const int64_t count = documents.count();
+  const auto answer_begin = [&](int64_t document) {
+    const auto begin = documents.trained.begin() + documents.offsets[static_cast<size_t>(document)];
+    return std::find(begin, begin + documents.length(document), uint8_t{1}) - documents.trained.begin();
+  };
+  dataset.mismatched.assign(static_cast<size_t>(count), -1);
+  for (int64_t first = 0; first < count; first += group) {
+    const int64_t last = std::min(first + group, count);
+    for (int64_t i = first; i < last; ++i) {
+      const int64_t other = i == first ? last - 1 : i - 1;
+      const int64_t prompt_begin = documents.offsets[static_cast<size_t>(i)], prompt_end = answer_begin(i);
+      const int64_t other_begin = answer_begin(other), other_end = documents.offsets[static_cast<size_t>(other) + 1];
+      std::vector<int32_t> tokens(documents.tokens.begin() + prompt_begin, documents.tokens.begin() + prompt_end);
+      std::vector<uint8_t> trained(tokens.size(), 0);
+      tokens.insert(tokens.end(), documents.tokens.begin() + other_begin, documents.tokens.begin() + other_end);
+      trained.insert(trained.end(), documents.trained.begin() + other_begin, documents.trained.begin() + other_end);
+      tokens.resize(std::min(tokens.size(), static_cast<size_t>(max_length)));
+      trained.resize(tokens.size());
+      dataset.mismatched[static_cast<size_t>(i)] = documents.count();
+      documents.add(tokens, trained);
+    }
+  }
+}
+
 }  // namespace slipway::train

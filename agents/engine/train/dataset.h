@@ -32,6 +32,8 @@ struct Preference {
 struct Dataset {
   Documents documents;
   std::vector<Preference> preferences;  // when the sources hold preferences
+  // KTO: for each document the one with the same prompt and another row's answer; empty otherwise.
+  std::vector<int64_t> mismatched;
   // What one epoch consists of, by the sources' weights: indices of documents, or of preferences where there are any.
   std::vector<int64_t> epoch;
   DatasetStatistics statistics;
@@ -58,5 +60,9 @@ struct DataFile {
 // `stop` becomes true.
 Dataset load_dataset(const std::vector<DataFile>& files, const text::Tokenizer& tokenizer,
                      const TokenizeOptions& options, const std::atomic<bool>& stop);
+
+// Adds KTO's mismatched documents, as TRL makes them: within each `group` of answers, in the order of the data, each
+// prompt gets the answer before it, the first prompt the last answer.
+void add_mismatched(Dataset& dataset, int64_t group, int64_t max_length);
 
 }  // namespace slipway::train

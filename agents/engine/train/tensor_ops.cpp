@@ -26,11 +26,6 @@ std::optional<Gate> gate_of(const Compute& compute, model::Activation activation
   return activation == model::Activation::kSilu ? Gate::kSilu : Gate::kGeluTanh;
 }
 
-at::Tensor activated(model::Activation activation, const at::Tensor& x) {
-  if (activation == model::Activation::kSilu) return at::silu(x);
-  return at::gelu(x, activation == model::Activation::kGelu ? "none" : "tanh");
-}
-
 void normalize(const Compute& compute, const at::Tensor& x, const at::Tensor& weight, float epsilon,
                const at::Tensor& inverse_rms, const at::Tensor& y) {
   const int64_t width = x.size(1);
@@ -123,6 +118,16 @@ void rotate(const Compute& compute, at::Tensor x, int64_t heads, const at::Tenso
   first.copy_(rotated);
 }
 
+at::Tensor activated(model::Activation activation, const at::Tensor& x) {
+  if (activation == model::Activation::kSilu) return at::silu(x);
+  return at::gelu(x, activation == model::Activation::kGelu ? "none" : "tanh");
+}
+
+at::Tensor activated_backward(model::Activation activation, const at::Tensor& dactivated, const at::Tensor& x) {
+  if (activation == model::Activation::kSilu) return at::silu_backward(dactivated, x);
+  return at::gelu_backward(dactivated, x, activation == model::Activation::kGelu ? "none" : "tanh");
+}
+
 at::Tensor gated(const Compute& compute, model::Activation activation, const at::Tensor& gate_up) {
   const int64_t rows = gate_up.size(0), width = gate_up.size(1) / 2;
   if (const auto kind = gate_of(compute, activation)) {
@@ -147,13 +152,7 @@ at::Tensor gated_backward(const Compute& compute, model::Activation activation, 
     return gradient;
   }
   const at::Tensor gate = gate_up.narrow(1, 0, width), up = gate_up.narrow(1, width, width);
-  at::Tensor dgate = gradient.narrow(1, 0, width);
-  const at::Tensor dgate_activated = dactivated * up;
-  if (activation == model::Activation::kSilu) {
-    at::silu_backward_out(dgate, dgate_activated, gate);
-  } else {
-    at::gelu_backward_out(dgate, dgate_activated, gate, activation == model::Activation::kGelu ? "none" : "tanh");
-  }
+  gradient.narrow(1, 0, width).copy_(activated_backward(activation, dactivated * up, gate));
   gradient.narrow(1, width, width).copy_(activated(activation, gate).mul_(dactivated));
   return gradient;
 }

@@ -37,4 +37,8 @@ at::Tensor gated(const Compute& compute, model::Activation activation, const at:
 at::Tensor gated_backward(const Compute& compute, model::Activation activation, const at::Tensor& dactivated,
                           const at::Tensor& gate_up);
 
+// The activation alone, and its gradient.
+at::Tensor activated(model::Activation activation, const at::Tensor& x);
+at::Tensor activated_backward(model::Activation activation, const at::Tensor& dactivated, const at::Tensor& x);
+
 }  // namespace slipway::train
