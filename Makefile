@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: setup build test demo up lint format tidy asan tsan cuda fuzz bench clean
+.PHONY: setup build test demo up lint format tidy asan tsan cuda fuzz bench bench-train clean
 
 setup:
 	@packaging/setup.sh
@@ -52,6 +52,10 @@ fuzz: setup
 # Figures of this machine, for a closing note.
 bench: build
 	@python3 tests/bench/figures.py
+
+# slipway-train beside Hugging Face, settings in turns; half an hour.
+bench-train: build
+	@$${SLIPWAY_DEPS:-$$HOME/.cache/slipway}/venv/bin/python tests/bench/train.py
 
 clean:
 	rm -rf build build-debug build-asan build-tsan build-cuda build-fuzz ui/dist ui/node_modules ui/src/gen

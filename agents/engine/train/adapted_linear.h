@@ -20,7 +20,7 @@ struct LinearPart {
   int64_t out_features = 0;
   bool adapted = false;
   size_t lora_a = 0, lora_b = 0;    // indices into Parameters, when adapted
-  std::optional<size_t> magnitude;  // DoRA's
+  std::optional<size_t> magnitude = std::nullopt;  // DoRA's
 };
 
 struct LoraOptions {
