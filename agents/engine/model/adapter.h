@@ -26,7 +26,7 @@ struct AdapterTensor {
   std::string module;  // model.layers.0.self_attn.q_proj
   int64_t rank = 0, in_features = 0, out_features = 0;
   std::vector<float> a, b;
-  std::vector<float> magnitude;  // DoRA: [out], else empty
+  std::vector<float> magnitude = {};  // DoRA: [out], else empty
 };
 
 struct Adapter {

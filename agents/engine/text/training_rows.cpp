@@ -119,7 +119,7 @@ ordered_json tools_of(const ordered_json& row) {
 
 std::optional<RowFormat> row_format(std::string_view name) {
   static const std::map<std::string_view, RowFormat> kFormats = {
-      {"text", RowFormat::kText},     {"prompt_completion", RowFormat::kPromptCompletion},
+      {"text", RowFormat::kText},         {"prompt_completion", RowFormat::kPromptCompletion},
       {"messages", RowFormat::kMessages}, {"alpaca", RowFormat::kAlpaca},
       {"sharegpt", RowFormat::kShareGpt}, {"preference", RowFormat::kPreference}};
   const auto found = kFormats.find(name);
@@ -190,7 +190,8 @@ TrainingRow RowEncoder::answer(const ordered_json& row, const char* key) const {
   // The answer is the last turn; earlier ones of the assistant belong to the prompt.
   ordered_json prompt = messages;
   while (!prompt.empty() && prompt.back().value("role", "") == "assistant") prompt.erase(prompt.end() - 1);
-  if (prompt.size() == messages.size()) throw bad_row(std::string("'") + key + "' does not end with the assistant's answer");
+  if (prompt.size() == messages.size())
+    throw bad_row(std::string("'") + key + "' does not end with the assistant's answer");
   TrainingRow result = conversation(messages, tools_of(row), true);
   const size_t turns_before = static_cast<size_t>(std::count_if(
       prompt.begin(), prompt.end(), [](const ordered_json& one) { return one.value("role", "") == "assistant"; }));

@@ -47,8 +47,8 @@ class RowEncoder {
   // INVALID_DATA.
   TrainingRow encode(std::string_view line) const;
 
-  // preference: {prompt, chosen, rejected}, or {prompt, completion, label}; texts, or lists of messages, whose prompt may
-  // also be the beginning that chosen and rejected share. Throws base::Error INVALID_DATA.
+  // preference: {prompt, chosen, rejected}, or {prompt, completion, label}; texts, or lists of messages, whose prompt
+  // may also be the beginning that chosen and rejected share. Throws base::Error INVALID_DATA.
   PreferenceRow encode_preference(std::string_view line) const;
 
  private:

@@ -148,8 +148,7 @@ void AdaptedLinear::backward_dora(const at::Tensor& x, const at::Tensor& hidden,
     const at::Tensor dy_part = dy.narrow(1, offsets_[i], parts_[i].out_features);
     const at::Tensor u = at::empty({x.size(0), parts_[i].out_features}, x.options());
     unscaled(x, hidden, i, u);
-    parameters.gradient(*parts_[i].magnitude)
-        .add_(dy_part.to(at::kFloat).mul(u).sum(0).div_(row_norms_[i]));
+    parameters.gradient(*parts_[i].magnitude).add_(dy_part.to(at::kFloat).mul(u).sum(0).div_(row_norms_[i]));
     scaled.narrow(1, offsets_[i], parts_[i].out_features).mul_(row_scales_[i]);
   }
 }
@@ -167,8 +166,7 @@ at::Tensor AdaptedLinear::backward(const at::Tensor& x, const at::Tensor& hidden
   }
   if (adapted_.empty()) return need_input_gradient ? input_gradient(compute_, dy, rows_, {}, {}) : at::Tensor();
 
-  const at::Tensor dhidden =
-      empty_rows(x.size(0), static_cast<int64_t>(adapted_.size()) * lora_.rank, x.options());
+  const at::Tensor dhidden = empty_rows(x.size(0), static_cast<int64_t>(adapted_.size()) * lora_.rank, x.options());
   for (size_t k = 0; k < adapted_.size(); ++k) {
     const size_t part = adapted_[k];
     const at::Tensor dy_part = dy.narrow(1, offsets_[part], parts_[part].out_features);

@@ -19,7 +19,7 @@ struct LinearPart {
   std::string module;  // model.layers.0.self_attn.q_proj
   int64_t out_features = 0;
   bool adapted = false;
-  size_t lora_a = 0, lora_b = 0;    // indices into Parameters, when adapted
+  size_t lora_a = 0, lora_b = 0;                   // indices into Parameters, when adapted
   std::optional<size_t> magnitude = std::nullopt;  // DoRA's
 };
 
@@ -31,7 +31,8 @@ struct LoraOptions {
 
 class AdaptedLinear {
  public:
-  // When the weight is a parameter: the parts' weights lie one after the other from that index on, and so do the biases.
+  // When the weight is a parameter: the parts' weights lie one after the other from that index on, and so do the
+  // biases.
   struct Trained {
     size_t first_weight = 0;
     std::optional<size_t> first_bias;

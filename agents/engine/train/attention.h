@@ -29,8 +29,8 @@ struct AttentionMemory {
   std::vector<DocumentAttention> documents;  // without
 };
 
-// qkv [n, (heads + 2 · kv_heads) · head_dim], rotated -> [n, heads · head_dim]. document_starts ends with n. `memory` is
-// filled when not null.
+// qkv [n, (heads + 2 · kv_heads) · head_dim], rotated -> [n, heads · head_dim]. document_starts ends with n. `memory`
+// is filled when not null.
 at::Tensor attend(const Compute& compute, const AttentionOptions& options, const at::Tensor& qkv,
                   const std::vector<int64_t>& document_starts, AttentionMemory* memory);
 

@@ -1,5 +1,5 @@
-// How a decoder computes: the type of its products, and the kernels of our own where the CPU has them. Used by all of the
-// decoder's parts.
+// How a decoder computes: the type of its products, and the kernels of our own where the CPU has them. Used by all of
+// the decoder's parts.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,7 +10,7 @@ namespace slipway::train {
 
 struct Compute {
   at::Device device = at::kCPU;
-  at::ScalarType type = at::kFloat;      // of weights, activations and products; masters and norms are f32
+  at::ScalarType type = at::kFloat;     // of weights, activations and products; masters and norms are f32
   const CpuKernels* kernels = nullptr;  // nullptr: libtorch's operations, which run on any device
 };
 

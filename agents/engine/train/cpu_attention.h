@@ -1,6 +1,6 @@
 // Causal attention inside one document for one element type, forward and backward: blocks of 48 queries against all
-// keys they may see, probabilities recomputed in backward from each row's log-sum-exp (Dao et al. 2022). Included by the
-// AVX-512 kernels' own files alone.
+// keys they may see, probabilities recomputed in backward from each row's log-sum-exp (Dao et al. 2022). Included by
+// the AVX-512 kernels' own files alone.
 #pragma once
 
 #include <cmath>
@@ -183,8 +183,8 @@ inline float row_dot(const typename T::Storage* a, const typename T::Storage* b,
 // target [keys, d] f32 += leftᵀ · right, left [rows, keys] with `stride`.
 template <typename T>
 inline void add_transposed(const typename T::Storage* left, int64_t stride, typename T::Storage* interleaved,
-                           const typename T::Storage* right, int64_t right_stride, int64_t rows, int64_t keys, int64_t d,
-                           float* target) {
+                           const typename T::Storage* right, int64_t right_stride, int64_t rows, int64_t keys,
+                           int64_t d, float* target) {
   Product product;
   product.left = left;
   product.left_row_stride = 1;

@@ -29,20 +29,20 @@ struct Product {
 struct ProductOutput {
   void* data = nullptr;
   int64_t stride = 0;
-  bool is_f32 = false;           // else the compute type
-  bool add = false;              // to what is there; f32 only
-  const float* bias = nullptr;   // per column
-  float scale = 1.0F;            // of the products
+  bool is_f32 = false;          // else the compute type
+  bool add = false;             // to what is there; f32 only
+  const float* bias = nullptr;  // per column
+  float scale = 1.0F;           // of the products
 };
 
 struct AttentionShape {
-  int64_t length = 0;                // tokens of the document
+  int64_t length = 0;  // tokens of the document
   int64_t heads_per_kv = 1, head_dim = 0;
-  int64_t row_stride = 0;            // elements from one token to the next in query, key, value (and their gradients)
+  int64_t row_stride = 0;  // elements from one token to the next in query, key, value (and their gradients)
   int64_t output_row_stride = 0;
   float scale = 1.0F;
-  float softcap = 0.0F;              // 0: none; else scores become cap · tanh(score / cap)
-  int64_t window = 0;                // 0: none; else a token sees itself and window - 1 before it
+  float softcap = 0.0F;  // 0: none; else scores become cap · tanh(score / cap)
+  int64_t window = 0;    // 0: none; else a token sees itself and window - 1 before it
 };
 
 // The heads of one document that share a key and value head.
@@ -50,7 +50,7 @@ struct AttentionHeads {
   const void* query = nullptr;  // of the first head; the next is head_dim elements on
   const void* key = nullptr;
   const void* value = nullptr;
-  void* output = nullptr;       // in forward written, in backward read
+  void* output = nullptr;        // in forward written, in backward read
   float* log_sum_exp = nullptr;  // [heads_per_kv, length]
   const void* doutput = nullptr;
   void* dquery = nullptr;

@@ -184,8 +184,8 @@ constexpr int64_t kRowsAtOnce = 24 * kTileRows;
 constexpr int64_t kStepsAtOnce = 2048;
 
 template <typename T>
-void multiply_block(const Product* products, int count, const ProductOutput& output, int64_t row_begin,
-                    int64_t row_end, int64_t n) {
+void multiply_block(const Product* products, int count, const ProductOutput& output, int64_t row_begin, int64_t row_end,
+                    int64_t n) {
   for (int64_t column = 0; column < n; column += kPanelColumns) {
     const int64_t columns = std::min(kPanelColumns, n - column);
     int64_t row = row_begin;

@@ -1,5 +1,5 @@
-// Norms, rotation, gated activations and the softmax loss for one element type, each in one pass over its data. Included
-// by the AVX-512 kernels' own files alone.
+// Norms, rotation, gated activations and the softmax loss for one element type, each in one pass over its data.
+// Included by the AVX-512 kernels' own files alone.
 #pragma once
 
 #include <cmath>
@@ -95,7 +95,8 @@ inline Activated activate16(Gate kind, __m512 x) {
     return {value, _mm512_fmadd_ps(value, _mm512_sub_ps(one, s), s)};
   }
   // gelu by tanh: 0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³)))
-  const __m512 root = _mm512_set1_ps(0.7978845608028654F), cubic = _mm512_set1_ps(0.044715F), halve = _mm512_set1_ps(0.5F);
+  const __m512 root = _mm512_set1_ps(0.7978845608028654F), cubic = _mm512_set1_ps(0.044715F),
+               halve = _mm512_set1_ps(0.5F);
   const __m512 square = _mm512_mul_ps(x, x);
   const __m512 inner = _mm512_mul_ps(root, _mm512_mul_ps(x, _mm512_fmadd_ps(cubic, square, one)));
   const __m512 t = tanh16(inner);
@@ -119,7 +120,8 @@ void gate(Gate kind, const void* gate_up, void* activated, int64_t rows, int64_t
 }
 
 template <typename T>
-void gate_backward(Gate kind, const void* gate_up, const void* dactivated, void* dgate_up, int64_t rows, int64_t width) {
+void gate_backward(Gate kind, const void* gate_up, const void* dactivated, void* dgate_up, int64_t rows,
+                   int64_t width) {
   for (int64_t row = 0; row < rows; ++row) {
     const auto* const in = static_cast<const typename T::Storage*>(gate_up) + row * 2 * width;
     const auto* const upper = static_cast<const typename T::Storage*>(dactivated) + row * width;

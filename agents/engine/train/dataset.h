@@ -1,4 +1,5 @@
-// JSONL files of a training or validation set -> tokens and which of them are trained, on all cores. Used by prepare.cpp.
+// JSONL files of a training or validation set -> tokens and which of them are trained, on all cores. Used by
+// prepare.cpp.
 #pragma once
 
 #include <atomic>

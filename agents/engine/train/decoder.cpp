@@ -69,7 +69,8 @@ Decoder::Decoder(const model::Architecture& architecture, const model::Weights& 
 
 void Decoder::read_embeddings(const model::Weights& weights) {
   const auto typed = [&](const char* name) { return read(weights, name).to(options_.device, compute_.type); };
-  embedding_ = tied_ ? Weight(compute_, typed(kEmbeddings)) : Weight(Compute{compute_.device, compute_.type, nullptr}, typed(kEmbeddings));
+  embedding_ = tied_ ? Weight(compute_, typed(kEmbeddings))
+                     : Weight(Compute{compute_.device, compute_.type, nullptr}, typed(kEmbeddings));
   if (!tied_) output_weight_ = Weight(compute_, typed(kOutput));
   if (architecture_.positions == model::PositionKind::kLearned) positions_ = typed(kPositions);
 }
@@ -96,7 +97,9 @@ std::vector<DecoderLayer> Decoder::make_layers(const model::Weights& weights, co
     const bool trained = full_ && i >= method.freeze_layers;
     const std::vector<int64_t>& chosen = method.layers_to_transform;
     const bool adapted = !full_ && (chosen.empty() || std::find(chosen.begin(), chosen.end(), i) != chosen.end());
-    const auto norm = [&](const char* name, int64_t width) { return make_norm(weights, prefix + name, width, trained); };
+    const auto norm = [&](const char* name, int64_t width) {
+      return make_norm(weights, prefix + name, width, trained);
+    };
     const auto optional_norm = [&](const char* name, int64_t width) {
       return weights.contains(prefix + name + ".weight") ? std::optional(norm(name, width)) : std::nullopt;
     };
@@ -162,12 +165,11 @@ std::vector<DecoderLayer> Decoder::make_layers(const model::Weights& weights, co
     inner.push_back({"mlp.up_proj", a.intermediate_size});
     AdaptedLinear gate_up = stack(std::move(inner), a.hidden_size);
     AdaptedLinear down = stack({{"mlp.down_proj", a.hidden_size}}, a.intermediate_size);
-    layers.emplace_back(
-        architecture_, compute_,
-        LayerParts{std::move(norm1), std::move(norm2), std::move(query_norm), std::move(key_norm),
-                   std::move(attention_output_norm), std::move(mlp_output_norm), std::move(qkv), std::move(o),
-                   std::move(gate_up), std::move(down)},
-        i);
+    layers.emplace_back(architecture_, compute_,
+                        LayerParts{std::move(norm1), std::move(norm2), std::move(query_norm), std::move(key_norm),
+                                   std::move(attention_output_norm), std::move(mlp_output_norm), std::move(qkv),
+                                   std::move(o), std::move(gate_up), std::move(down)},
+                        i);
   }
   return layers;
 }
@@ -279,8 +281,7 @@ void Decoder::train_batch(const Batch& batch, const WeighTargets* weigh, double 
   const auto count = static_cast<int64_t>(batch.targets.size());
   at::Tensor weights = at::full({count}, scale, at::kFloat);
   if (weigh != nullptr) {
-    const at::Tensor first =
-        target_log_probabilities(compute_, hidden, output(), targets, architecture_.logit_softcap);
+    const at::Tensor first = target_log_probabilities(compute_, hidden, output(), targets, architecture_.logit_softcap);
     const std::vector<float> given = (*weigh)({first.data_ptr<float>(), static_cast<size_t>(count)});
     std::memcpy(weights.data_ptr<float>(), given.data(), given.size() * sizeof(float));
   }
@@ -304,7 +305,8 @@ void Decoder::train_batch(const Batch& batch, const WeighTargets* weigh, double 
   if (!embedding_parameter_) return;
   if (position_parameter_) parameters_.gradient(*position_parameter_).index_add_(0, indices(batch.positions), dx);
   parameters_.gradient(*embedding_parameter_)
-      .index_add_(0, indices(batch.tokens), architecture_.embedding_scale == 1.0 ? dx : dx * architecture_.embedding_scale);
+      .index_add_(0, indices(batch.tokens),
+                  architecture_.embedding_scale == 1.0 ? dx : dx * architecture_.embedding_scale);
 }
 
 std::vector<float> Decoder::log_probabilities(const Batch& batch) const {
@@ -312,8 +314,8 @@ std::vector<float> Decoder::log_probabilities(const Batch& batch) const {
   const at::Tensor x = run_layers(batch, context_of(batch, 0), 0, nullptr, nullptr);
   NormMemory memory;
   const at::Tensor hidden = final_norm_.forward(compute_, x.index_select(0, indices(batch.target_rows)), memory);
-  const at::Tensor result = target_log_probabilities(compute_, hidden, output(), indices(batch.targets),
-                                                     architecture_.logit_softcap);
+  const at::Tensor result =
+      target_log_probabilities(compute_, hidden, output(), indices(batch.targets), architecture_.logit_softcap);
   return {result.data_ptr<float>(), result.data_ptr<float>() + result.numel()};
 }
 

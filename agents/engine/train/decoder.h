@@ -28,8 +28,8 @@ struct DecoderOptions {
   at::Device device = at::kCPU;
   at::ScalarType compute_type = at::kFloat;  // of weights, activations and products; masters and norms are f32
   bool gradient_checkpointing = false;
-  bool trainable = true;   // false: only what needs no gradient, with half of the parameters' memory
-  bool portable = false;   // libtorch's operations even where there are kernels of our own
+  bool trainable = true;     // false: only what needs no gradient, with half of the parameters' memory
+  bool portable = false;     // libtorch's operations even where there are kernels of our own
   double neftune_alpha = 0;  // uniform noise of ±alpha/√(length · hidden) on each document's embeddings in training
 };
 

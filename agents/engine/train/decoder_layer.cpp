@@ -12,8 +12,11 @@ namespace slipway::train {
 DecoderLayer::DecoderLayer(const model::Architecture& architecture, const Compute& compute, LayerParts parts,
                            int64_t index)
     : architecture_(architecture), compute_(compute), parts_(std::move(parts)), index_(index) {
-  attention_ = {architecture.num_attention_heads, architecture.num_key_value_heads, architecture.head_dim,
-                architecture.attention_scale,     architecture.attention_softcap,
+  attention_ = {architecture.num_attention_heads,
+                architecture.num_key_value_heads,
+                architecture.head_dim,
+                architecture.attention_scale,
+                architecture.attention_softcap,
                 architecture.is_windowed(index) ? architecture.sliding_window : 0};
 }
 
@@ -70,8 +73,7 @@ at::Tensor DecoderLayer::attend_to(const at::Tensor& qkv, const BatchContext& co
 
 at::Tensor DecoderLayer::attend_back(const at::Tensor& dattended, const BatchContext& context, LayerMemory& memory,
                                      Parameters& parameters) const {
-  const at::Tensor dqkv =
-      attend_backward(compute_, attention_, dattended, context.document_starts, memory.attention);
+  const at::Tensor dqkv = attend_backward(compute_, attention_, dattended, context.document_starts, memory.attention);
   if (const RotaryTables& tables = rotary(context); tables.cosine.defined()) {
     rotate(compute_, dqkv.view({dqkv.size(0), -1, attention_.head_dim}), attention_.heads + attention_.kv_heads,
            tables.cosine, tables.sine, true);
@@ -144,8 +146,8 @@ void DecoderLayer::backward(at::Tensor& dx, const BatchContext& context, LayerMe
     const at::Tensor dgate_up = activate_back(dactivated, memory.gate_up);
     memory.gate_up.reset();
     const at::Tensor normed = parts_.norm2.again(compute_, memory.middle, memory.norm2);
-    const at::Tensor dnormed = parts_.gate_up.backward(normed, memory.hidden_gate_up, dgate_up,
-                                                       dropout_seed(context, 2), true, parameters);
+    const at::Tensor dnormed =
+        parts_.gate_up.backward(normed, memory.hidden_gate_up, dgate_up, dropout_seed(context, 2), true, parameters);
     parts_.norm2.backward(compute_, dnormed, memory.middle, memory.norm2, dx, parameters);
     memory.middle.reset();
   }
@@ -156,8 +158,8 @@ void DecoderLayer::backward(at::Tensor& dx, const BatchContext& context, LayerMe
   const at::Tensor dqkv = attend_back(dattended, context, memory, parameters);
   const at::Tensor normed = parts_.norm1.again(compute_, memory.input, memory.norm1);
   // Norms are trained where the linear layers are, and need the gradient of what they give.
-  const at::Tensor dnormed = parts_.qkv.backward(normed, memory.hidden_qkv, dqkv, dropout_seed(context, 0),
-                                                 need_input_gradient, parameters);
+  const at::Tensor dnormed =
+      parts_.qkv.backward(normed, memory.hidden_qkv, dqkv, dropout_seed(context, 0), need_input_gradient, parameters);
   if (need_input_gradient) parts_.norm1.backward(compute_, dnormed, memory.input, memory.norm1, dx, parameters);
   memory = {};
 }

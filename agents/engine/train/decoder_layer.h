@@ -32,8 +32,8 @@ struct BatchContext {
 struct LayerMemory {
   at::Tensor input, middle;  // residual stream before attention and before the MLP, f32
   NormMemory norm1, norm2, attention_output_norm, mlp_output_norm, query_norm, key_norm;
-  at::Tensor before_head_norms;                 // queries and keys, where they are normalized
-  at::Tensor attention_result, mlp_result;      // f32, where they are normalized
+  at::Tensor before_head_norms;             // queries and keys, where they are normalized
+  at::Tensor attention_result, mlp_result;  // f32, where they are normalized
   AttentionMemory attention;
   at::Tensor attended;  // [n, heads · head_dim]
   at::Tensor gate_up;   // [n, 2 · intermediate], or [n, intermediate] without a gate
@@ -60,9 +60,7 @@ class DecoderLayer {
                 Parameters& parameters) const;
 
   // The linear layers, for DoRA's magnitudes.
-  std::vector<const AdaptedLinear*> linears() const {
-    return {&parts_.qkv, &parts_.o, &parts_.gate_up, &parts_.down};
-  }
+  std::vector<const AdaptedLinear*> linears() const { return {&parts_.qkv, &parts_.o, &parts_.gate_up, &parts_.down}; }
 
  private:
   at::Tensor attend_to(const at::Tensor& qkv, const BatchContext& context, LayerMemory& kept, bool keep) const;

@@ -156,9 +156,8 @@ model::DType write_merged_model(const fs::path& folder, const Decoder& decoder, 
   if (method.type == MethodType::kFull) {
     for (size_t i = 0; i < parameters.list().size(); ++i) trained[parameters.list()[i].name] = i;
   } else {
-    for_each_adapted(decoder, [&](const std::string& module, const AdaptedModule& at) {
-      adapted[module + ".weight"] = at;
-    });
+    for_each_adapted(decoder,
+                     [&](const std::string& module, const AdaptedModule& at) { adapted[module + ".weight"] = at; });
   }
   const model::DType type = stored_type(base);
   const auto read = [&](const std::string& name, std::span<float> out) {

@@ -18,7 +18,9 @@ std::string lora_tensor_name(const std::string& module, char matrix) {
   return "base_model.model." + module + ".lora_" + matrix + ".weight";
 }
 
-std::string magnitude_name(const std::string& module) { return "base_model.model." + module + ".lora_magnitude_vector"; }
+std::string magnitude_name(const std::string& module) {
+  return "base_model.model." + module + ".lora_magnitude_vector";
+}
 
 void Decoder::initialize_lora(uint64_t seed) {
   for (size_t i = 0; i < parameters_.list().size(); ++i) {

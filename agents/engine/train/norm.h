@@ -20,7 +20,7 @@ struct NormMemory {
 class Norm {
  public:
   struct Content {
-    at::Tensor weight, bias;                     // f32; bias of LayerNorm alone
+    at::Tensor weight, bias;                          // f32; bias of LayerNorm alone
     std::optional<size_t> parameter, bias_parameter;  // when they are trained
   };
   Norm() = default;

@@ -21,8 +21,8 @@ struct AnswerPair {
 };
 
 struct PairLoss {
-  double loss = 0;                               // of this pair, or of each answer of KTO that is there, added
-  double chosen_slope = 0, rejected_slope = 0;   // d loss / d log_probability
+  double loss = 0;                                // of this pair, or of each answer of KTO that is there, added
+  double chosen_slope = 0, rejected_slope = 0;    // d loss / d log_probability
   double chosen_reward = 0, rejected_reward = 0;  // TRL's metrics rewards/chosen and rewards/rejected
 };
 

@@ -46,9 +46,8 @@ at::Tensor compute_blocks(const Compute& compute, const at::Tensor& hidden, cons
             scores.data_ptr<float>() + first * vocabulary, target.data_ptr<int64_t>() + first,
             gradient != nullptr ? weights.data_ptr<float>() + begin + first : nullptr,
             result.data_ptr<float>() + begin + first,
-            gradient != nullptr
-                ? static_cast<std::byte*>(typed.data_ptr()) + first * vocabulary * typed.element_size()
-                : nullptr,
+            gradient != nullptr ? static_cast<std::byte*>(typed.data_ptr()) + first * vocabulary * typed.element_size()
+                                : nullptr,
             last - first, vocabulary, static_cast<float>(softcap));
       });
     } else {

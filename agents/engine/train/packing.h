@@ -31,9 +31,9 @@ std::vector<Row> make_rows(const Documents& documents, const std::vector<int64_t
 // What the decoder computes at once: documents laid end to end, without padding.
 struct Batch {
   std::vector<int64_t> tokens, positions;
-  std::vector<int64_t> document_starts;  // and the end
-  std::vector<int64_t> target_rows;      // places whose next token is trained …
-  std::vector<int64_t> targets;          // … and that token
+  std::vector<int64_t> document_starts;   // and the end
+  std::vector<int64_t> target_rows;       // places whose next token is trained …
+  std::vector<int64_t> targets;           // … and that token
   std::vector<int64_t> target_documents;  // beside targets: which of the batch's documents it belongs to
   std::vector<uint8_t> target_trained;    // beside targets: 0 for those of `every_token` that are not trained
 };

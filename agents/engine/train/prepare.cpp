@@ -63,7 +63,8 @@ Dataset load(const spec::EngineContext& context, const Warn& warn, const Job& jo
              const std::vector<DataSource>& sources, const std::string& what) {
   const TrainSettings& settings = job.settings;
   std::vector<DataFile> files;
-  for (const DataSource& source : sources) files.push_back({context.resolve(source.path), source.format, source.weight});
+  for (const DataSource& source : sources)
+    files.push_back({context.resolve(source.path), source.format, source.weight});
   Dataset dataset = load_dataset(files, *job.tokenizer,
                                  {settings.max_length,
                                   {settings.assistant_only_loss, settings.completion_only_loss},
@@ -88,7 +89,8 @@ Dataset load(const spec::EngineContext& context, const Warn& warn, const Job& jo
   if (objective == ObjectiveType::kDpo || objective == ObjectiveType::kOrpo) {
     for (const Preference& one : dataset.preferences) {
       if (one.chosen >= 0 && one.rejected >= 0) continue;
-      throw base::Error(base::kInvalidData, what + " rows with a label have only one answer, the objective compares two",
+      throw base::Error(base::kInvalidData,
+                        what + " rows with a label have only one answer, the objective compares two",
                         "use rows with chosen and rejected, or objective kto");
     }
   }
@@ -120,10 +122,10 @@ void load_data(const spec::EngineContext& context, const Warn& warn, Job& job) {
   job.validation = load(context, warn, job, settings.validation, "validation");
   if (context.stop.load()) return;
   if (job.train.epoch.empty()) {
-    throw base::Error(base::kInvalidData,
-                      "the training data has no row with a trained token (" +
-                          count_text(job.train.statistics.rows, "row") + " read)",
-                      "check data.train: its format, and that the rows have an answer to learn from");
+    throw base::Error(
+        base::kInvalidData,
+        "the training data has no row with a trained token (" + count_text(job.train.statistics.rows, "row") + " read)",
+        "check data.train: its format, and that the rows have an answer to learn from");
   }
   if (job.tokenizer->vocab_size() > job.architecture.vocab_size) {
     const auto& tokens = job.train.documents.tokens;
@@ -139,11 +141,10 @@ void load_data(const spec::EngineContext& context, const Warn& warn, Job& job) {
   job.validation_rows = make_row_set(job.validation, settings.packing, settings.max_length);
   job.plan.emplace(job.rows.count(), settings.batch_size, settings.gradient_accumulation_steps, settings.shuffle,
                    settings.seed);
-  job.total_steps =
-      settings.max_steps > 0
-          ? settings.max_steps
-          : static_cast<int64_t>(
-                std::ceil(settings.num_train_epochs * static_cast<double>(job.plan->steps_per_epoch())));
+  job.total_steps = settings.max_steps > 0
+                        ? settings.max_steps
+                        : static_cast<int64_t>(
+                              std::ceil(settings.num_train_epochs * static_cast<double>(job.plan->steps_per_epoch())));
   if (settings.schedule.type == ScheduleType::kConstant && warmup_steps(settings.schedule, job.total_steps) > 0) {
     warn("WARMUP_IGNORED", "the schedule constant has no warmup", "use lr_scheduler_type constant_with_warmup");
   }

@@ -1,5 +1,5 @@
-// From a spec to everything a run needs before its first step: model, tokenizer, data and the plan of its steps. Used by
-// trainer.cpp and plan.cpp.
+// From a spec to everything a run needs before its first step: model, tokenizer, data and the plan of its steps. Used
+// by trainer.cpp and plan.cpp.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -24,8 +24,7 @@
 
 namespace slipway::train {
 
-using Warn =
-    std::function<void(const std::string& code, const std::string& message, const std::string& advice)>;
+using Warn = std::function<void(const std::string& code, const std::string& message, const std::string& advice)>;
 
 struct Job {
   TrainSettings settings;  // init_adapter's rank and layers taken over

@@ -30,8 +30,8 @@ struct Delta {
   const Weight* right = nullptr;
 };
 
-// y [n, out] = x·Wᵀ + b (+ left·rightᵀ), into `y` of the compute type. bias f32 or undefined. Views with a row stride are
-// fine.
+// y [n, out] = x·Wᵀ + b (+ left·rightᵀ), into `y` of the compute type. bias f32 or undefined. Views with a row stride
+// are fine.
 void forward_product(const Compute& compute, const at::Tensor& x, const Weight& weight, const at::Tensor& bias,
                      const Delta& delta, at::Tensor y);
 // The same, added to `y` of f32.
@@ -46,6 +46,7 @@ at::Tensor input_gradient(const Compute& compute, const at::Tensor& dy, const at
 at::Tensor product_of_rows(const Compute& compute, const at::Tensor& x, const at::Tensor& rows);
 
 // target (f32 [m, n]) += scale · leftᵀ·right, left [k, m] and right [k, n] in the compute type.
-void add_outer(const Compute& compute, at::Tensor target, const at::Tensor& left, const at::Tensor& right, double scale);
+void add_outer(const Compute& compute, at::Tensor target, const at::Tensor& left, const at::Tensor& right,
+               double scale);
 
 }  // namespace slipway::train

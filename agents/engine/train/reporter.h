@@ -1,4 +1,5 @@
-// What a run says: events, each once, also when a resumed run computes steps again. Used by trainer.cpp and prepare.cpp.
+// What a run says: events, each once, also when a resumed run computes steps again. Used by trainer.cpp and
+// prepare.cpp.
 #pragma once
 
 #include <chrono>

@@ -14,9 +14,7 @@ namespace {
 
 constexpr char kBestValues[] = "best_values";
 
-at::Tensor copy_of(const at::Tensor& tensor) {
-  return tensor.is_cpu() ? tensor.clone() : tensor.to(at::kCPU);
-}
+at::Tensor copy_of(const at::Tensor& tensor) { return tensor.is_cpu() ? tensor.clone() : tensor.to(at::kCPU); }
 
 SavedTensor saved(const Snapshot::Copy& copy) {
   return {copy.name,

@@ -1,5 +1,5 @@
-// What a checkpoint holds of a run: masters, the optimizer's state, and the counts; taken as a copy beside the training,
-// written by a thread of its own, and read back. Used by trainer.cpp.
+// What a checkpoint holds of a run: masters, the optimizer's state, and the counts; taken as a copy beside the
+// training, written by a thread of its own, and read back. Used by trainer.cpp.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -53,8 +53,7 @@ void Samples::take(const Decoder& decoder, int64_t step, const std::function<boo
       tokens.push_back(next);
     }
     const std::vector<text::TokenId> answer(tokens.begin() + begin, tokens.end());
-    const nlohmann::ordered_json line = {
-        {"step", step}, {"prompt", prompt}, {"text", tokenizer_.decode(answer, true)}};
+    const nlohmann::ordered_json line = {{"step", step}, {"prompt", prompt}, {"text", tokenizer_.decode(answer, true)}};
     lines += line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
   }
   std::ofstream stream(file_, std::ios::app | std::ios::binary);

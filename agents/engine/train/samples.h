@@ -1,5 +1,5 @@
-// What the model answers to fixed prompts while it learns: WORKDIR/samples.jsonl, one line {"step", "prompt", "text"} per
-// evaluation and prompt. Used by trainer.cpp.
+// What the model answers to fixed prompts while it learns: WORKDIR/samples.jsonl, one line {"step", "prompt", "text"}
+// per evaluation and prompt. Used by trainer.cpp.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +20,8 @@ class Samples {
   Samples(std::filesystem::path file, const text::Tokenizer& tokenizer, std::vector<std::string> prompts,
           int64_t max_new_tokens);
 
-  // The most probable tokens after each prompt (as a user's message where there is a chat template), until the end token.
-  // `pause` returns false when a stop has come: then nothing is written.
+  // The most probable tokens after each prompt (as a user's message where there is a chat template), until the end
+  // token. `pause` returns false when a stop has come: then nothing is written.
   void take(const Decoder& decoder, int64_t step, const std::function<bool()>& pause);
 
  private:

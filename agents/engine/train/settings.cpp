@@ -162,8 +162,9 @@ void check(const TrainSettings& s) {
   for (const auto* list : {&s.train, &s.validation}) {
     for (const DataSource& source : *list) {
       if ((source.format == text::RowFormat::kPreference) == supervised) {
-        throw wrong("data: " + source.path + (supervised ? " holds preferences, which objective sft does not learn from"
-                                                         : " holds no preferences, which the objective needs"),
+        throw wrong("data: " + source.path +
+                        (supervised ? " holds preferences, which objective sft does not learn from"
+                                    : " holds no preferences, which the objective needs"),
                     supervised ? "set objective.type to dpo, orpo or kto" : "use format preference");
       }
     }

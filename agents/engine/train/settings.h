@@ -43,9 +43,9 @@ struct MethodSettings {
 struct ObjectiveSettings {
   ObjectiveType type = ObjectiveType::kSupervised;
   double beta = 0.1;
-  double label_smoothing = 0;  // dpo
-  bool ipo = false;            // dpo
-  bool reference_free = false;  // dpo
+  double label_smoothing = 0;                           // dpo
+  bool ipo = false;                                     // dpo
+  bool reference_free = false;                          // dpo
   double desirable_weight = 1, undesirable_weight = 1;  // kto
 
   bool compares_with_reference() const {

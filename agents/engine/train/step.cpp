@@ -17,9 +17,8 @@ constexpr int64_t kTokensAtOnce = 1024;
 
 int64_t tokens_of(const RowSet& set, int64_t row) {
   const Row& documents = set.rows[static_cast<size_t>(row)];
-  return std::accumulate(documents.begin(), documents.end(), int64_t{0}, [&](int64_t sum, int64_t document) {
-    return sum + set.data->documents.length(document);
-  });
+  return std::accumulate(documents.begin(), documents.end(), int64_t{0},
+                         [&](int64_t sum, int64_t document) { return sum + set.data->documents.length(document); });
 }
 
 int64_t targets_of(const Documents& documents, int64_t document) {
@@ -289,7 +288,8 @@ bool StepRunner::score_reference(const Dataset& data, ReferenceScores& scores) {
     if (targets_of(data.documents, document) == 0) continue;
     const std::vector<Row> rows{{document}};
     const Batch batch = make_batch(data.documents, rows);
-    scores[static_cast<size_t>(document)] = answers_of(batch, decoder_.log_probabilities(batch)).front().log_probability;
+    scores[static_cast<size_t>(document)] =
+        answers_of(batch, decoder_.log_probabilities(batch)).front().log_probability;
   }
   return true;
 }

@@ -27,8 +27,9 @@ at::Tensor rms_norm_again(const Compute& compute, const at::Tensor& x, const at:
 void rms_norm_backward(const Compute& compute, const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
                        const at::Tensor& inverse_rms, at::Tensor& dx, at::Tensor weight_gradient);
 
-// Rotates the first `heads` heads of x [n, all heads, d] in place by cosine and sine [n, half], the first half of a head's
-// 2 · half first elements paired with the second, as Hugging Face's rotate_half. backward: by the opposite angle.
+// Rotates the first `heads` heads of x [n, all heads, d] in place by cosine and sine [n, half], the first half of a
+// head's 2 · half first elements paired with the second, as Hugging Face's rotate_half. backward: by the opposite
+// angle.
 void rotate(const Compute& compute, at::Tensor x, int64_t heads, const at::Tensor& cosine, const at::Tensor& sine,
             bool backward);
 

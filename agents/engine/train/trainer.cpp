@@ -140,14 +140,10 @@ void Trainer::make_ready() {
   });
   samples_.emplace(context_.workdir / "samples.jsonl", *job_.tokenizer, settings.sample_prompts,
                    settings.sample_max_new_tokens);
-  identity_ = {settings.parameter_file(),
-               machine_.compute_type == at::kBFloat16 ? "bf16" : "f32",
-               job_.tokenizer->fingerprint(),
-               job_.train.fingerprint(),
-               settings.fingerprint,
-               settings.seed,
-               job_.plan->steps_per_epoch(),
-               job_.total_steps};
+  identity_ = {settings.parameter_file(),     machine_.compute_type == at::kBFloat16 ? "bf16" : "f32",
+               job_.tokenizer->fingerprint(), job_.train.fingerprint(),
+               settings.fingerprint,          settings.seed,
+               job_.plan->steps_per_epoch(),  job_.total_steps};
 }
 
 // The scores of the model as it is before the first step. False when a stop came first.
@@ -335,9 +331,7 @@ int Trainer::run() {
   const TrainSettings& settings = job_.settings;
   for (;;) {
     const bool last = finished();
-    const auto due = [&](int64_t every) {
-      return state_.step > 0 && every > 0 && (last || state_.step % every == 0);
-    };
+    const auto due = [&](int64_t every) { return state_.step > 0 && every > 0 && (last || state_.step % every == 0); };
     const bool evaluates =
         due(settings.eval_steps) && state_.evaluated_step != state_.step && job_.validation_rows.count() > 0;
     const bool interrupted = evaluates && !evaluate();

@@ -9,9 +9,7 @@
 namespace slipway::train {
 namespace {
 
-AnswerPair pair_of(double chosen, double rejected) {
-  return {Answer{chosen, -11.0, 7}, Answer{rejected, -9.5, 5}};
-}
+AnswerPair pair_of(double chosen, double rejected) { return {Answer{chosen, -11.0, 7}, Answer{rejected, -9.5, 5}}; }
 
 void expect_slopes(const ObjectiveSettings& objective, double kl) {
   constexpr double kStep = 1e-5, kChosen = -10.2, kRejected = -12.4;

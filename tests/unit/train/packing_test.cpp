@@ -35,8 +35,7 @@ std::vector<Row> rows_of(const Documents& documents, bool packing, int64_t max_l
 }
 
 TEST(Packing, WithoutItEachDocumentIsARow) {
-  EXPECT_THAT(rows_of(documents_of({3, 5, 2}), false, 8),
-              ElementsAre(ElementsAre(0), ElementsAre(1), ElementsAre(2)));
+  EXPECT_THAT(rows_of(documents_of({3, 5, 2}), false, 8), ElementsAre(ElementsAre(0), ElementsAre(1), ElementsAre(2)));
 }
 
 TEST(Packing, BestFitDecreasingFillsRowsAndKeepsDocumentsWhole) {

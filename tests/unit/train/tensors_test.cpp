@@ -47,7 +47,8 @@ Compute bf16() { return make_compute(at::kCPU, at::kBFloat16, cpu_kernels_bf16()
 
 TEST_P(Both, ProductsOfAllShapes) {
   for (const auto& [n, k, m] : {std::tuple{1, 2, 1}, {12, 64, 32}, {29, 96, 45}, {60, 34, 130}}) {
-    const at::Tensor x = random({n, k}), w = random({m, k}), b = random({m}), left = random({n, 4}), right = random({m, 4});
+    const at::Tensor x = random({n, k}), w = random({m, k}), b = random({m}), left = random({n, 4}),
+                     right = random({m, 4});
     const Weight weight(compute_, w), delta(compute_, right);
     const at::Tensor y = at::empty({n, m}, at::kFloat);
     forward_product(compute_, x, weight, b, {left, &delta}, y);
