@@ -33,7 +33,7 @@ def model_file() -> Path:
 
 def perlfaq(folder: Path) -> Path:
     rows = folder / "rows.jsonl"
-    subprocess.run([sys.executable, ROOT / "packaging" / "make_perlfaq.py", rows], check=True, capture_output=True)
+    subprocess.run([sys.executable, ROOT / "packaging" / "make_perlfaq.py", "--output", rows], check=True, capture_output=True)
     path = folder / "train.jsonl"
     with open(rows) as source, open(path, "w") as target:
         for line in source:
