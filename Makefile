@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: setup build test demo up lint format tidy asan tsan cuda fuzz soak-serve bench bench-serve clean
+.PHONY: setup build test demo up lint format tidy asan tsan cuda fuzz soak-serve bench bench-serve bench-train clean
 
 setup:
 	@packaging/setup.sh
@@ -61,6 +61,10 @@ bench: build
 # The serving engine beside llama.cpp, which is built first (some minutes, once).
 bench-serve: build
 	@python3 tests/bench/serving/bench_serve.py
+
+# slipway-train beside Hugging Face, settings in turns; half an hour.
+bench-train: build
+	@$${SLIPWAY_DEPS:-$$HOME/.cache/slipway}/venv/bin/python tests/bench/train.py
 
 clean:
 	rm -rf build build-debug build-asan build-tsan build-cuda build-fuzz ui/dist ui/node_modules ui/src/gen

@@ -98,7 +98,7 @@ class Evaluation {
     const std::string name = task["name"].get<std::string>();
     context_.events.phase(name, "begin");
     ExampleOptions options;
-    options.format = data_format(task["data"]["format"].get<std::string>());
+    options.format = text::row_format(task["data"]["format"].get<std::string>()).value_or(text::RowFormat::kMessages);
     options.assistant_only = task["assistant_only"].get<bool>();
     options.limit = task["limit"].get<int64_t>();
     options.max_length = task["max_length"].get<int64_t>();

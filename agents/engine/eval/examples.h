@@ -3,16 +3,13 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "agents/engine/text/conversation.h"
+#include "agents/engine/text/training_rows.h"
 
 namespace slipway::eval {
-
-enum class DataFormat { kMessages, kText, kPromptCompletion };
 
 struct Example {
   std::vector<int32_t> tokens;
@@ -28,18 +25,17 @@ struct Examples {
 };
 
 struct ExampleOptions {
-  DataFormat format = DataFormat::kMessages;
+  text::RowFormat format = text::RowFormat::kMessages;
   bool assistant_only = true;  // messages: score what the assistant says, else everything
   int64_t max_length = 0;      // tokens of a row that count, from its beginning
   int64_t limit = 0;           // rows at most; 0: all
 };
 
-// Rows as the model sees them, the same as slipway-train makes of them. messages: the chat template's rendering; text:
-// the text and the end-of-text token; prompt_completion: both and the end-of-text token, the completion scored. The
-// tokenizer must outlive it.
+// Rows as the model sees them, the same as slipway-train makes of them (text/training_rows.h). The tokenizer must
+// outlive it.
 class ExampleEncoder {
  public:
-  // Throws base::Error when messages are to be read and the tokenizer has no chat template.
+  // Throws base::Error when conversations are to be read and the tokenizer has no chat template.
   ExampleEncoder(const text::Tokenizer& tokenizer, const ExampleOptions& options);
 
   // One line of a JSONL file. Throws base::Error.
@@ -49,15 +45,8 @@ class ExampleEncoder {
   Examples read(const std::filesystem::path& path) const;
 
  private:
-  Example encode_messages(const nlohmann::ordered_json& row) const;
-  Example encode_plain(const std::string& prompt, const std::string& rest) const;
-
-  const text::Tokenizer& tokenizer_;
   ExampleOptions options_;
-  std::optional<text::ConversationTokenizer> conversations_;
+  text::RowEncoder rows_;
 };
-
-// "messages", "text", "prompt_completion".
-DataFormat data_format(const std::string& name);
 
 }  // namespace slipway::eval

@@ -28,7 +28,7 @@ constexpr size_t kMaxJsonBytes = size_t{64} << 20U;
 void write_tensors(const fs::path& path, const std::vector<SavedTensor>& tensors) {
   std::vector<model::TensorView> views;
   for (const SavedTensor& tensor : tensors) {
-    views.push_back({tensor.name, model::DType::kF32, tensor.shape, std::as_bytes(tensor.data)});
+    views.push_back({tensor.name, tensor.dtype, tensor.shape, tensor.data});
   }
   model::write_safetensors(path, views);
 }

@@ -1,5 +1,5 @@
 // Checkpoints of a training run: WORKDIR/checkpoints/step-N, whole or not there. Knows files and hashes, not tensors'
-// meaning. Used by trainer.cpp.
+// meaning. Used by run_state.cpp and trainer.cpp.
 #pragma once
 
 #include <cstdint>
@@ -17,11 +17,12 @@
 
 namespace slipway::train {
 
-// One f32 tensor to be saved; the data must outlive the call.
+// One tensor to be saved; the data must outlive the call.
 struct SavedTensor {
   std::string name;
   std::vector<int64_t> shape;
-  std::span<const float> data;
+  std::span<const std::byte> data;
+  model::DType dtype = model::DType::kF32;
 };
 
 struct CheckpointContent {

@@ -1,12 +1,13 @@
 #include "agents/engine/train/dataset.h"
 
-#include <fstream>
-#include <nlohmann/json.hpp>
+#include <algorithm>
+#include <cmath>
 #include <optional>
+#include <thread>
 #include <utility>
 
-#include "agents/engine/text/conversation.h"
 #include "agents/engine/text/tokenizer.h"
+#include "agents/engine/train/random.h"
 #include "backend/base/error.h"
 #include "backend/base/sha256.h"
 
@@ -14,141 +15,136 @@ namespace slipway::train {
 
 namespace {
 
-using nlohmann::ordered_json;
+constexpr size_t kLinesAtOnce = 4096;
+constexpr size_t kBytesAtOnce = size_t{64} << 20U;
 
-constexpr size_t kMaxLineBytes = size_t{64} << 20U;
-constexpr char kRowAdvice[] = "correct the line, or remove it";
-
-struct Example {
-  std::vector<int32_t> tokens;
-  std::vector<uint8_t> trained;
+// A line, and what became of it.
+struct Line {
+  int64_t number = 0;
+  std::string text;
+  std::vector<text::TrainingRow> rows;  // one; of a preference chosen and rejected, either may be empty
+  std::optional<base::Error> error;
 };
 
-base::Error bad_row(const std::string& what, const std::string& advice = kRowAdvice) {
-  return {base::kInvalidData, what, advice};
-}
+class Loader {
+ public:
+  Loader(const text::Tokenizer& tokenizer, const TokenizeOptions& options, const std::atomic<bool>& stop,
+         Dataset& dataset)
+      : tokenizer_(tokenizer), options_(options), stop_(stop), dataset_(dataset) {}
 
-const std::string& text_field(const ordered_json& row, const char* key) {
-  const auto it = row.find(key);
-  if (it == row.end()) throw bad_row(std::string("the field '") + key + "' is missing");
-  if (!it->is_string()) throw bad_row(std::string("the field '") + key + "' is not a string");
-  return it->get_ref<const std::string&>();
-}
-
-void append_end(const text::Tokenizer& tokenizer, Example& example) {
-  const auto end = tokenizer.eos_id();
-  if (end && (example.tokens.empty() || example.tokens.back() != *end)) example.tokens.push_back(*end);
-}
-
-Example encode_text(const ordered_json& row, const text::Tokenizer& tokenizer) {
-  Example example;
-  example.tokens = tokenizer.encode(text_field(row, "text"), true);
-  append_end(tokenizer, example);
-  example.trained.assign(example.tokens.size(), 1);
-  return example;
-}
-
-Example encode_prompt_completion(const ordered_json& row, const text::Tokenizer& tokenizer, bool completion_only) {
-  const std::string& prompt = text_field(row, "prompt");
-  Example example;
-  example.tokens = tokenizer.encode(prompt + text_field(row, "completion"), true);
-  append_end(tokenizer, example);
-  example.trained.assign(example.tokens.size(), 1);
-  if (completion_only) {
-    // As TRL: the completion begins after as many tokens as the prompt alone has.
-    const size_t prompt_tokens = std::min(tokenizer.encode(prompt, true).size(), example.tokens.size());
-    std::fill_n(example.trained.begin(), prompt_tokens, uint8_t{0});
-  }
-  return example;
-}
-
-void check_messages(const ordered_json& row) {
-  const auto messages = row.find("messages");
-  if (messages == row.end()) throw bad_row("the field 'messages' is missing");
-  if (!messages->is_array() || messages->empty()) throw bad_row("'messages' is not a list of messages");
-  for (size_t i = 0; i < messages->size(); ++i) {
-    const ordered_json& message = (*messages)[i];
-    const std::string name = "messages[" + std::to_string(i) + "]";
-    if (!message.is_object()) throw bad_row(name + " is not an object");
-    const auto role = message.find("role");
-    if (role == message.end() || !role->is_string()) throw bad_row(name + " has no role");
-    const auto content = message.find("content");
-    if (content == message.end() ? !message.contains("tool_calls") : !content->is_string() && !content->is_null()) {
-      throw bad_row(name + " has no content that is a string");
-    }
-  }
-}
-
-Example encode_messages(const ordered_json& row, const text::ConversationTokenizer& tokenizer, bool assistant_only) {
-  check_messages(row);
-  const auto tools = row.find("tools");
-  text::TokenizedConversation conversation =
-      tokenizer.tokenize(row.at("messages"), tools == row.end() ? ordered_json() : *tools);
-  Example example{std::move(conversation.ids), std::move(conversation.assistant_mask)};
-  if (!assistant_only) example.trained.assign(example.tokens.size(), 1);
-  return example;
-}
-
-// Adds one row, cut to max_length, or counts why not.
-void add(Example example, int64_t max_length, Dataset& dataset) {
-  const bool truncated = static_cast<int64_t>(example.tokens.size()) > max_length;
-  if (truncated) {
-    example.tokens.resize(static_cast<size_t>(max_length));
-    example.trained.resize(static_cast<size_t>(max_length));
-  }
-  int64_t targets = 0;  // the first token has nothing before it that could predict it
-  for (size_t i = 1; i < example.trained.size(); ++i) targets += example.trained[i] != 0 ? 1 : 0;
-  DatasetStatistics& statistics = dataset.statistics;
-  if (targets == 0) {
-    ++statistics.dropped_rows;
-    return;
-  }
-  statistics.truncated_rows += truncated ? 1 : 0;
-  statistics.tokens += static_cast<int64_t>(example.tokens.size());
-  statistics.trained_tokens += targets;
-  dataset.documents.add(example.tokens, example.trained);
-}
-
-void read_file(const DataFile& file, const text::Tokenizer& tokenizer, const TokenizeOptions& options,
-               const std::atomic<bool>& stop, Dataset& dataset) {
-  std::ifstream stream(file.path, std::ios::binary);
-  if (!stream || std::filesystem::is_directory(file.path)) {
-    throw base::Error(base::kNotFound, "the data file " + file.path.string() + " cannot be read",
-                      "check data.train and data.validation; relative paths are relative to the workdir");
-  }
-  std::optional<text::ConversationTokenizer> conversations;
-  if (file.format == DataFormat::kMessages) conversations.emplace(tokenizer);
-  int64_t number = 0;
-  for (std::string line; !stop.load() && std::getline(stream, line);) {
-    ++number;
-    try {
-      if (line.size() > kMaxLineBytes) throw bad_row("the line is longer than 64 MiB");
-      if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-      const ordered_json row = ordered_json::parse(line, nullptr, false);
-      if (row.is_discarded()) throw bad_row("the line is not JSON in UTF-8");
-      if (!row.is_object()) throw bad_row("the line is not a JSON object");
-      Example example;
-      switch (file.format) {
-        case DataFormat::kMessages:
-          example = encode_messages(row, *conversations, options.assistant_only_loss);
-          break;
-        case DataFormat::kText:
-          example = encode_text(row, tokenizer);
-          break;
-        case DataFormat::kPromptCompletion:
-          example = encode_prompt_completion(row, tokenizer, options.completion_only_loss);
-          break;
+  void read(const DataFile& file) {
+    const text::RowEncoder encoder(tokenizer_, file.format, options_.rows);
+    const bool preferences = file.format == text::RowFormat::kPreference;
+    const auto first = static_cast<int64_t>(preferences ? dataset_.preferences.size()
+                                                        : static_cast<size_t>(dataset_.documents.count()));
+    std::vector<Line> lines;
+    size_t bytes = 0;
+    const auto flush = [&] {
+      encode(encoder, preferences, lines);
+      for (const Line& line : lines) {
+        if (line.error) text::throw_at_line(file.path, line.number, line.error->what(), line.error->advice());
+        add(line.rows, preferences);
       }
-      ++dataset.statistics.rows;
-      add(std::move(example), options.max_length, dataset);
-    } catch (const base::Error& error) {
-      throw base::Error(base::kInvalidData,
-                        file.path.string() + " line " + std::to_string(number) + ": " + error.what(),
-                        error.advice().empty() ? kRowAdvice : error.advice());
-    }
+      lines.clear();
+      bytes = 0;
+    };
+    int64_t number = 0;
+    text::for_each_line(file.path, number, [&](const std::string& line) {
+      lines.push_back({number, line, {}, {}});
+      bytes += line.size();
+      if (lines.size() == kLinesAtOnce || bytes >= kBytesAtOnce) flush();
+      return !stop_.load();
+    });
+    flush();
+    const auto last = static_cast<int64_t>(preferences ? dataset_.preferences.size()
+                                                       : static_cast<size_t>(dataset_.documents.count()));
+    add_to_epoch(first, last, file.weight);
   }
-  if (stream.bad()) throw base::Error(base::kIo, "reading " + file.path.string() + " failed", "check the disk");
-}
+
+ private:
+  void encode(const text::RowEncoder& encoder, bool preferences, std::vector<Line>& lines) const {
+    std::atomic<size_t> next = 0;
+    const auto work = [&] {
+      for (size_t i = next++; i < lines.size() && !stop_.load(); i = next++) {
+        Line& line = lines[i];
+        try {
+          if (preferences) {
+            text::PreferenceRow row = encoder.encode_preference(line.text);
+            line.rows.push_back(row.chosen ? std::move(*row.chosen) : text::TrainingRow());
+            line.rows.push_back(row.rejected ? std::move(*row.rejected) : text::TrainingRow());
+          } else {
+            line.rows.push_back(encoder.encode(line.text));
+          }
+        } catch (const base::Error& error) {
+          line.error = error;
+        }
+      }
+    };
+    std::vector<std::thread> helpers;
+    const size_t threads = std::min(static_cast<size_t>(std::max(1, options_.threads)), lines.size() / 16 + 1);
+    for (size_t i = 1; i < threads; ++i) helpers.emplace_back(work);
+    work();
+    for (std::thread& helper : helpers) helper.join();
+  }
+
+  // Cuts to max_length. Returns how many tokens are trained; the first has nothing before it that could predict it.
+  int64_t cut(text::TrainingRow& row, bool& truncated) const {
+    if (static_cast<int64_t>(row.ids.size()) > options_.max_length) {
+      row.ids.resize(static_cast<size_t>(options_.max_length));
+      row.trained.resize(static_cast<size_t>(options_.max_length));
+      truncated = true;
+    }
+    return row.trained.empty() ? 0 : std::count(row.trained.begin() + 1, row.trained.end(), uint8_t{1});
+  }
+
+  // Adds one row, or counts why not.
+  void add(std::vector<text::TrainingRow> rows, bool preferences) {
+    DatasetStatistics& statistics = dataset_.statistics;
+    if (rows.empty()) return;  // a stop came first
+    ++statistics.rows;
+    bool truncated = false;
+    int64_t tokens = 0, targets = 0;
+    for (text::TrainingRow& row : rows) {
+      if (row.ids.empty() && preferences) continue;
+      const int64_t trained = cut(row, truncated);
+      if (trained == 0) {
+        ++statistics.dropped_rows;
+        return;
+      }
+      targets += trained;
+      tokens += static_cast<int64_t>(row.ids.size());
+    }
+    statistics.truncated_rows += truncated ? 1 : 0;
+    statistics.tokens += tokens;
+    statistics.trained_tokens += targets;
+    Preference preference;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      if (rows[i].ids.empty()) continue;
+      (i == 0 ? preference.chosen : preference.rejected) = dataset_.documents.count();
+      dataset_.documents.add(rows[i].ids, rows[i].trained);
+    }
+    if (preferences) dataset_.preferences.push_back(preference);
+  }
+
+  void add_to_epoch(int64_t first, int64_t last, double weight) {
+    const double whole = std::floor(weight);
+    for (int64_t copy = 0; copy < static_cast<int64_t>(whole); ++copy) {
+      for (int64_t i = first; i < last; ++i) dataset_.epoch.push_back(i);
+    }
+    const auto part = static_cast<int64_t>(std::llround((weight - whole) * static_cast<double>(last - first)));
+    if (part == 0) return;
+    std::vector<int64_t> drawn =
+        shuffled_order(last - first, mix_seed(options_.seed, "source", static_cast<uint64_t>(first)));
+    drawn.resize(static_cast<size_t>(part));
+    std::sort(drawn.begin(), drawn.end());
+    for (const int64_t i : drawn) dataset_.epoch.push_back(first + i);
+  }
+
+  const text::Tokenizer& tokenizer_;
+  const TokenizeOptions& options_;
+  const std::atomic<bool>& stop_;
+  Dataset& dataset_;
+};
 
 }  // namespace
 
@@ -157,14 +153,45 @@ std::string Dataset::fingerprint() const {
   hash.update(documents.tokens.data(), documents.tokens.size() * sizeof(int32_t));
   hash.update(documents.trained.data(), documents.trained.size());
   hash.update(documents.offsets.data(), documents.offsets.size() * sizeof(int64_t));
+  hash.update(preferences.data(), preferences.size() * sizeof(Preference));
+  hash.update(epoch.data(), epoch.size() * sizeof(int64_t));
   return hash.hex();
 }
 
 Dataset load_dataset(const std::vector<DataFile>& files, const text::Tokenizer& tokenizer,
                      const TokenizeOptions& options, const std::atomic<bool>& stop) {
   Dataset dataset;
-  for (const DataFile& file : files) read_file(file, tokenizer, options, stop, dataset);
+  Loader loader(tokenizer, options, stop, dataset);
+  for (const DataFile& file : files) {
+    if (!stop.load()) loader.read(file);
+  }
   return dataset;
+}
+
+void add_mismatched(Dataset& dataset, int64_t group, int64_t max_length) {
+  Documents& documents = dataset.documents;
+  const int64_t count = documents.count();
+  const auto answer_begin = [&](int64_t document) {
+    const auto begin = documents.trained.begin() + documents.offsets[static_cast<size_t>(document)];
+    return std::find(begin, begin + documents.length(document), uint8_t{1}) - documents.trained.begin();
+  };
+  dataset.mismatched.assign(static_cast<size_t>(count), -1);
+  for (int64_t first = 0; first < count; first += group) {
+    const int64_t last = std::min(first + group, count);
+    for (int64_t i = first; i < last; ++i) {
+      const int64_t other = i == first ? last - 1 : i - 1;
+      const int64_t prompt_begin = documents.offsets[static_cast<size_t>(i)], prompt_end = answer_begin(i);
+      const int64_t other_begin = answer_begin(other), other_end = documents.offsets[static_cast<size_t>(other) + 1];
+      std::vector<int32_t> tokens(documents.tokens.begin() + prompt_begin, documents.tokens.begin() + prompt_end);
+      std::vector<uint8_t> trained(tokens.size(), 0);
+      tokens.insert(tokens.end(), documents.tokens.begin() + other_begin, documents.tokens.begin() + other_end);
+      trained.insert(trained.end(), documents.trained.begin() + other_begin, documents.trained.begin() + other_end);
+      tokens.resize(std::min(tokens.size(), static_cast<size_t>(max_length)));
+      trained.resize(tokens.size());
+      dataset.mismatched[static_cast<size_t>(i)] = documents.count();
+      documents.add(tokens, trained);
+    }
+  }
 }
 
 }  // namespace slipway::train

@@ -1,7 +1,6 @@
 #include "agents/engine/train/decoder_layer.h"
 
 #include <ATen/ATen.h>
-#include <c10/core/GradMode.h>
 
 #include <utility>
 
@@ -10,157 +9,158 @@
 
 namespace slipway::train {
 
-DecoderLayer::DecoderLayer(const model::Architecture& architecture, at::ScalarType compute_type, LayerNorms norms,
-                           AdaptedLinear qkv, AdaptedLinear o, AdaptedLinear gate_up, AdaptedLinear down,
-                           uint64_t index)
-    : architecture_(architecture),
-      type_(compute_type),
-      norms_(std::move(norms)),
-      qkv_(std::move(qkv)),
-      o_(std::move(o)),
-      gate_up_(std::move(gate_up)),
-      down_(std::move(down)),
-      index_(index) {}
+DecoderLayer::DecoderLayer(const model::Architecture& architecture, const Compute& compute, LayerParts parts,
+                           int64_t index)
+    : architecture_(architecture), compute_(compute), parts_(std::move(parts)), index_(index) {
+  attention_ = {architecture.num_attention_heads,
+                architecture.num_key_value_heads,
+                architecture.head_dim,
+                architecture.attention_scale,
+                architecture.attention_softcap,
+                architecture.is_windowed(index) ? architecture.sliding_window : 0};
+}
 
 void DecoderLayer::refresh(const Parameters& parameters) {
-  if (norms_.parameter1) norms_.weight1 = parameters.value(*norms_.parameter1);
-  if (norms_.parameter2) norms_.weight2 = parameters.value(*norms_.parameter2);
-  for (AdaptedLinear* layer : {&qkv_, &o_, &gate_up_, &down_}) layer->refresh(parameters);
+  parts_.norm1.refresh(parameters);
+  parts_.norm2.refresh(parameters);
+  for (std::optional<Norm>* norm :
+       {&parts_.query_norm, &parts_.key_norm, &parts_.attention_output_norm, &parts_.mlp_output_norm}) {
+    if (*norm) (*norm)->refresh(parameters);
+  }
+  for (AdaptedLinear* linear : {&parts_.qkv, &parts_.o, &parts_.gate_up, &parts_.down}) linear->refresh(parameters);
 }
 
 uint64_t DecoderLayer::dropout_seed(const BatchContext& context, uint64_t linear) const {
-  return context.dropout_seed == 0 ? 0 : mix_seed(context.dropout_seed, "dropout", index_ * 4 + linear);
+  if (context.dropout_seed == 0) return 0;
+  return mix_seed(context.dropout_seed, "dropout", static_cast<uint64_t>(index_) * 4 + linear);
 }
 
-at::Tensor DecoderLayer::attend(const at::Tensor& qkv, const BatchContext& context, LayerMemory* memory) const {
-  const int64_t heads = architecture_.num_attention_heads, kv_heads = architecture_.num_key_value_heads;
-  const int64_t n = qkv.size(0), d = architecture_.head_dim;
-  const at::Tensor split = qkv.view({n, heads + 2 * kv_heads, d});
-  rotate(split.narrow(1, 0, heads + kv_heads), context.cosine, context.sine);
-
-  at::Tensor attended = at::empty({n, heads * d}, qkv.options());
-  for (size_t i = 0; i + 1 < context.document_starts.size(); ++i) {
-    const int64_t begin = context.document_starts[i], length = context.document_starts[i + 1] - begin;
-    // [1, heads, length, d] views of the projection.
-    const at::Tensor document = split.narrow(0, begin, length).transpose(0, 1).unsqueeze(0);
-    DocumentAttention part{document.narrow(1, 0, heads).detach(),
-                           document.narrow(1, heads, kv_heads).detach(),
-                           document.narrow(1, heads + kv_heads, kv_heads).detach(),
-                           {}};
-    const bool keep = memory != nullptr;
-    c10::AutoGradMode with_gradient(keep);
-    if (keep) {
-      part.query.requires_grad_();
-      part.key.requires_grad_();
-      part.value.requires_grad_();
-    }
-    part.output = at::scaled_dot_product_attention(part.query, part.key, part.value, {}, 0.0, length > 1, std::nullopt,
-                                                   heads != kv_heads);
-    attended.narrow(0, begin, length).view({length, heads, d}).copy_(part.output.detach().squeeze(0).transpose(0, 1));
-    if (keep) memory->documents.push_back(std::move(part));
-  }
-  return attended;
+// Queries and keys, each head through its norm, in place.
+void DecoderLayer::normalize_heads(at::Tensor qkv, LayerMemory& kept) const {
+  const int64_t n = qkv.size(0), d = attention_.head_dim, heads = attention_.heads, kv_heads = attention_.kv_heads;
+  kept.before_head_norms = qkv.narrow(1, 0, (heads + kv_heads) * d).to(at::kFloat).contiguous();
+  const auto part = [&](const Norm& norm, int64_t first, int64_t count, NormMemory& memory) {
+    const at::Tensor x = kept.before_head_norms.narrow(1, first * d, count * d).contiguous().view({n * count, d});
+    qkv.narrow(1, first * d, count * d).copy_(norm.forward(compute_, x, memory).view({n, count * d}));
+  };
+  part(*parts_.query_norm, 0, heads, kept.query_norm);
+  part(*parts_.key_norm, heads, kv_heads, kept.key_norm);
 }
 
-at::Tensor DecoderLayer::attend_backward(const at::Tensor& dattended, const BatchContext& context,
-                                         LayerMemory& memory) const {
-  const int64_t heads = architecture_.num_attention_heads, kv_heads = architecture_.num_key_value_heads;
-  const int64_t n = dattended.size(0), d = architecture_.head_dim;
-  at::Tensor dqkv = at::empty({n, (heads + 2 * kv_heads) * d}, dattended.options());
-  const at::Tensor split = dqkv.view({n, heads + 2 * kv_heads, d});
-  for (size_t i = 0; i + 1 < context.document_starts.size(); ++i) {
-    const int64_t begin = context.document_starts[i], length = context.document_starts[i + 1] - begin;
-    DocumentAttention& part = memory.documents[i];
-    const at::Tensor doutput = dattended.narrow(0, begin, length).view({length, heads, d}).transpose(0, 1).unsqueeze(0);
-    part.output.backward(doutput);
-    const at::Tensor target = split.narrow(0, begin, length).transpose(0, 1).unsqueeze(0);
-    target.narrow(1, 0, heads).copy_(part.query.grad());
-    target.narrow(1, heads, kv_heads).copy_(part.key.grad());
-    target.narrow(1, heads + kv_heads, kv_heads).copy_(part.value.grad());
-    part = {};
+void DecoderLayer::normalize_heads_back(at::Tensor dqkv, LayerMemory& memory, Parameters& parameters) const {
+  const int64_t n = dqkv.size(0), d = attention_.head_dim, heads = attention_.heads, kv_heads = attention_.kv_heads;
+  const auto part = [&](const Norm& norm, int64_t first, int64_t count, const NormMemory& kept) {
+    const at::Tensor x = memory.before_head_norms.narrow(1, first * d, count * d).contiguous().view({n * count, d});
+    const at::Tensor dy = dqkv.narrow(1, first * d, count * d).contiguous().view({n * count, d});
+    at::Tensor dx = at::zeros_like(x);
+    norm.backward(compute_, dy, x, kept, dx, parameters);
+    dqkv.narrow(1, first * d, count * d).copy_(dx.view({n, count * d}));
+  };
+  part(*parts_.query_norm, 0, heads, memory.query_norm);
+  part(*parts_.key_norm, heads, kv_heads, memory.key_norm);
+  memory.before_head_norms.reset();
+}
+
+at::Tensor DecoderLayer::attend_to(const at::Tensor& qkv, const BatchContext& context, LayerMemory& kept,
+                                   bool keep) const {
+  if (parts_.query_norm) normalize_heads(qkv, kept);
+  if (const RotaryTables& tables = rotary(context); tables.cosine.defined()) {
+    rotate(compute_, qkv.view({qkv.size(0), -1, attention_.head_dim}), attention_.heads + attention_.kv_heads,
+           tables.cosine, tables.sine, false);
   }
-  rotate(split.narrow(1, 0, heads + kv_heads), context.cosine, context.sine.neg());
+  return attend(compute_, attention_, qkv, context.document_starts, keep ? &kept.attention : nullptr);
+}
+
+at::Tensor DecoderLayer::attend_back(const at::Tensor& dattended, const BatchContext& context, LayerMemory& memory,
+                                     Parameters& parameters) const {
+  const at::Tensor dqkv = attend_backward(compute_, attention_, dattended, context.document_starts, memory.attention);
+  if (const RotaryTables& tables = rotary(context); tables.cosine.defined()) {
+    rotate(compute_, dqkv.view({dqkv.size(0), -1, attention_.head_dim}), attention_.heads + attention_.kv_heads,
+           tables.cosine, tables.sine, true);
+  }
+  if (parts_.query_norm) normalize_heads_back(dqkv, memory, parameters);
   return dqkv;
 }
 
 at::Tensor DecoderLayer::activate(const at::Tensor& gate_up) const {
-  const int64_t width = gate_up.size(1) / 2;
-  const at::Tensor gate = gate_up.narrow(1, 0, width), up = gate_up.narrow(1, width, width);
-  switch (architecture_.activation) {
-    case model::Activation::kGelu:
-      return at::gelu(gate, "none").mul_(up);
-    case model::Activation::kGeluTanh:
-      return at::gelu(gate, "tanh").mul_(up);
-    case model::Activation::kSilu:
-      break;
-  }
-  return at::silu(gate).mul_(up);
+  if (architecture_.gated_mlp) return gated(compute_, architecture_.activation, gate_up);
+  return activated(architecture_.activation, gate_up);
 }
 
-at::Tensor DecoderLayer::activate_backward(const at::Tensor& dactivated, const at::Tensor& gate_up) const {
-  const int64_t width = gate_up.size(1) / 2;
-  const at::Tensor gate = gate_up.narrow(1, 0, width), up = gate_up.narrow(1, width, width);
-  at::Tensor gradient = at::empty_like(gate_up);
-  const at::Tensor dgate_activated = dactivated * up;
-  at::Tensor dgate = gradient.narrow(1, 0, width), dup = gradient.narrow(1, width, width);
-  switch (architecture_.activation) {
-    case model::Activation::kSilu:
-      at::silu_backward_out(dgate, dgate_activated, gate);
-      at::silu_out(dup, gate).mul_(dactivated);
-      break;
-    case model::Activation::kGelu:
-    case model::Activation::kGeluTanh: {
-      const char* const form = architecture_.activation == model::Activation::kGelu ? "none" : "tanh";
-      at::gelu_backward_out(dgate, dgate_activated, gate, form);
-      at::gelu_out(dup, gate, form).mul_(dactivated);
-      break;
-    }
+at::Tensor DecoderLayer::activate_back(const at::Tensor& dactivated, const at::Tensor& gate_up) const {
+  if (architecture_.gated_mlp) return gated_backward(compute_, architecture_.activation, dactivated, gate_up);
+  return activated_backward(architecture_.activation, dactivated, gate_up);
+}
+
+void DecoderLayer::add_result(const AdaptedLinear& linear, const std::optional<Norm>& norm, const at::Tensor& x,
+                              at::Tensor& hidden, uint64_t dropout_seed, at::Tensor& result, NormMemory& memory,
+                              at::Tensor target) const {
+  if (!norm) {
+    linear.add_forward(x, hidden, dropout_seed, std::move(target));
+    return;
   }
-  return gradient;
+  result = at::zeros_like(target);
+  linear.add_forward(x, hidden, dropout_seed, result);
+  target.add_(norm->forward(compute_, result, memory));
+}
+
+at::Tensor DecoderLayer::result_gradient(const std::optional<Norm>& norm, const at::Tensor& dx,
+                                         const at::Tensor& result, const NormMemory& memory,
+                                         Parameters& parameters) const {
+  const at::Tensor typed = narrowed(compute_, dx);
+  if (!norm) return typed;
+  at::Tensor dresult = at::zeros_like(result);
+  norm->backward(compute_, typed, result, memory, dresult, parameters);
+  return narrowed(compute_, dresult);
 }
 
 void DecoderLayer::forward(at::Tensor& x, const BatchContext& context, LayerMemory* memory) const {
   LayerMemory scratch;
   LayerMemory& kept = memory != nullptr ? *memory : scratch;
   kept.input = x;
-  const at::Tensor normed1 = rms_norm(x, norms_.weight1, architecture_.rms_norm_eps, type_, kept.inverse_rms1);
-  const at::Tensor qkv = qkv_.forward(normed1, kept.hidden_qkv, dropout_seed(context, 0));
-  kept.attended = attend(qkv, context, memory);
-  kept.middle = x + o_.forward(kept.attended, kept.hidden_o, dropout_seed(context, 1));
+  const at::Tensor normed1 = parts_.norm1.forward(compute_, x, kept.norm1);
+  const at::Tensor qkv = parts_.qkv.forward(normed1, kept.hidden_qkv, dropout_seed(context, 0));
+  kept.attended = attend_to(qkv, context, kept, memory != nullptr);
+  at::Tensor after = x.clone();
+  add_result(parts_.o, parts_.attention_output_norm, kept.attended, kept.hidden_o, dropout_seed(context, 1),
+             kept.attention_result, kept.attention_output_norm, after);
+  kept.middle = architecture_.parallel_residual ? x : after;
 
-  const at::Tensor normed2 =
-      rms_norm(kept.middle, norms_.weight2, architecture_.rms_norm_eps, type_, kept.inverse_rms2);
-  kept.gate_up = gate_up_.forward(normed2, kept.hidden_gate_up, dropout_seed(context, 2));
-  x = kept.middle + down_.forward(activate(kept.gate_up), kept.hidden_down, dropout_seed(context, 3));
+  const at::Tensor normed2 = parts_.norm2.forward(compute_, kept.middle, kept.norm2);
+  kept.gate_up = parts_.gate_up.forward(normed2, kept.hidden_gate_up, dropout_seed(context, 2));
+  x = architecture_.parallel_residual || memory == nullptr ? after : after.clone();
+  add_result(parts_.down, parts_.mlp_output_norm, activate(kept.gate_up), kept.hidden_down, dropout_seed(context, 3),
+             kept.mlp_result, kept.mlp_output_norm, x);
 }
 
 void DecoderLayer::backward(at::Tensor& dx, const BatchContext& context, LayerMemory& memory, bool need_input_gradient,
                             Parameters& parameters) const {
-  const auto norm_gradient = [&](const std::optional<size_t>& index) {
-    return index ? parameters.gradient(*index) : at::Tensor();
-  };
+  // With a parallel residual both branches begin at the input, and each takes the output's gradient as it came.
+  const bool parallel = architecture_.parallel_residual;
+  const at::Tensor arrived = parallel ? dx.clone() : dx;
   {
-    const at::Tensor ddown = dx.to(type_);
-    const at::Tensor dactivated =
-        down_.backward(activate(memory.gate_up), memory.hidden_down, ddown, dropout_seed(context, 3), true, parameters);
-    const at::Tensor dgate_up = activate_backward(dactivated, memory.gate_up);
+    const at::Tensor ddown =
+        result_gradient(parts_.mlp_output_norm, dx, memory.mlp_result, memory.mlp_output_norm, parameters);
+    const at::Tensor dactivated = parts_.down.backward(activate(memory.gate_up), memory.hidden_down, ddown,
+                                                       dropout_seed(context, 3), true, parameters);
+    const at::Tensor dgate_up = activate_back(dactivated, memory.gate_up);
     memory.gate_up.reset();
-    const at::Tensor normed = rms_norm_again(memory.middle, norms_.weight2, memory.inverse_rms2, type_);
+    const at::Tensor normed = parts_.norm2.again(compute_, memory.middle, memory.norm2);
     const at::Tensor dnormed =
-        gate_up_.backward(normed, memory.hidden_gate_up, dgate_up, dropout_seed(context, 2), true, parameters);
-    rms_norm_backward(dnormed, memory.middle, norms_.weight2, memory.inverse_rms2, dx,
-                      norm_gradient(norms_.parameter2));
+        parts_.gate_up.backward(normed, memory.hidden_gate_up, dgate_up, dropout_seed(context, 2), true, parameters);
+    parts_.norm2.backward(compute_, dnormed, memory.middle, memory.norm2, dx, parameters);
     memory.middle.reset();
   }
+  const at::Tensor dresult = result_gradient(parts_.attention_output_norm, parallel ? arrived : dx,
+                                             memory.attention_result, memory.attention_output_norm, parameters);
   const at::Tensor dattended =
-      o_.backward(memory.attended, memory.hidden_o, dx.to(type_), dropout_seed(context, 1), true, parameters);
-  const at::Tensor dqkv = attend_backward(dattended, context, memory);
-  const at::Tensor normed = rms_norm_again(memory.input, norms_.weight1, memory.inverse_rms1, type_);
+      parts_.o.backward(memory.attended, memory.hidden_o, dresult, dropout_seed(context, 1), true, parameters);
+  const at::Tensor dqkv = attend_back(dattended, context, memory, parameters);
+  const at::Tensor normed = parts_.norm1.again(compute_, memory.input, memory.norm1);
+  // Norms are trained where the linear layers are, and need the gradient of what they give.
   const at::Tensor dnormed =
-      qkv_.backward(normed, memory.hidden_qkv, dqkv, dropout_seed(context, 0), need_input_gradient, parameters);
-  if (need_input_gradient) {
-    rms_norm_backward(dnormed, memory.input, norms_.weight1, memory.inverse_rms1, dx, norm_gradient(norms_.parameter1));
-  }
+      parts_.qkv.backward(normed, memory.hidden_qkv, dqkv, dropout_seed(context, 0), need_input_gradient, parameters);
+  if (need_input_gradient) parts_.norm1.backward(compute_, dnormed, memory.input, memory.norm1, dx, parameters);
   memory = {};
 }
 

@@ -32,6 +32,15 @@ int cgroup_quota() {
   return std::max(1, static_cast<int>(std::ceil(std::strtod(quota.c_str(), nullptr) / period)));
 }
 
+// The number behind `key` in one of /proc's files of kilobytes; 0 when there is none.
+int64_t kilobytes_of(const char* path, std::string_view key) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with(key)) return std::strtoll(line.c_str() + key.size(), nullptr, 10);
+  }
+  return 0;
+}
+
 }  // namespace
 
 int usable_threads() {
@@ -80,12 +89,14 @@ bool cpu_has_bf16() {
   return (eax & (1U << 5U)) != 0;  // CPUID.(7,1):EAX[5]
 }
 
-int64_t peak_resident_bytes() {
-  std::ifstream file("/proc/self/status");
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("VmHWM:")) return std::strtoll(line.c_str() + 6, nullptr, 10) * 1024;
-  }
-  return 0;
+int64_t peak_resident_bytes() { return kilobytes_of("/proc/self/status", "VmHWM:") * 1024; }
+
+int64_t available_memory_bytes() {
+  int64_t available =
+      (kilobytes_of("/proc/meminfo", "MemAvailable:") + kilobytes_of("/proc/self/status", "VmRSS:")) * 1024;
+  std::ifstream file("/sys/fs/cgroup/memory.max");
+  if (int64_t limit = 0; file >> limit) available = std::min(available, limit);
+  return available;
 }
 
 }  // namespace slipway::train

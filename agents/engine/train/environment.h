@@ -23,4 +23,9 @@ bool cpu_has_bf16();
 // The most memory this process has held, from /proc/self/status (VmHWM); 0 when unknown.
 int64_t peak_resident_bytes();
 
+// What this process may hold before the machine swaps or its cgroup kills it: what is free now and what it holds
+// already
+// (/proc/meminfo, memory.max); 0 when unknown.
+int64_t available_memory_bytes();
+
 }  // namespace slipway::train

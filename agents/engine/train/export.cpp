@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <system_error>
 #include <utility>
 
+#include "agents/engine/model/decoder_tensors.h"
 #include "agents/engine/model/weights.h"
 #include "agents/engine/text/tokenizer.h"
 #include "backend/base/error.h"
@@ -26,7 +28,13 @@ base::Error file_error(const std::string& what, const fs::filesystem_error& erro
   return base::system_error(what, error.code().value());
 }
 
-// Calls use(module, index of A, index of B) for every adapted layer.
+// Where an adapted layer's tensors are among the parameters.
+struct AdaptedModule {
+  size_t a = 0, b = 0;
+  std::optional<size_t> magnitude;  // DoRA's
+};
+
+// Calls use(module, its tensors) for every adapted layer.
 template <typename Use>
 void for_each_adapted(const Decoder& decoder, Use use) {
   const std::vector<Parameter>& list = decoder.parameters().list();
@@ -36,7 +44,11 @@ void for_each_adapted(const Decoder& decoder, Use use) {
     if (!list[i].name.ends_with(kSuffixA)) continue;
     const std::string module =
         list[i].name.substr(sizeof kPrefix - 1, list[i].name.size() - sizeof kPrefix + 1 - (sizeof kSuffixA - 1));
-    use(module, i, index_of.at(lora_tensor_name(module, 'B')));
+    AdaptedModule tensors{i, index_of.at(lora_tensor_name(module, 'B')), std::nullopt};
+    if (const auto found = index_of.find(magnitude_name(module)); found != index_of.end()) {
+      tensors.magnitude = found->second;
+    }
+    use(module, tensors);
   }
 }
 
@@ -78,9 +90,11 @@ model::Adapter adapter_of(const Decoder& decoder, const MethodSettings& method, 
   adapter.config.target_modules = method.target_modules;
   adapter.config.base_model_name_or_path = base_model;
   const Parameters& parameters = decoder.parameters();
-  for_each_adapted(decoder, [&](const std::string& module, size_t a, size_t b) {
-    adapter.tensors.push_back({module, method.r, parameters.list()[a].shape[1], parameters.list()[b].shape[0],
-                               copy_out(parameters.value(a)), copy_out(parameters.value(b))});
+  adapter.config.use_dora = method.use_dora;
+  for_each_adapted(decoder, [&](const std::string& module, const AdaptedModule& at) {
+    adapter.tensors.push_back({module, method.r, parameters.list()[at.a].shape[1], parameters.list()[at.b].shape[0],
+                               copy_out(parameters.value(at.a)), copy_out(parameters.value(at.b)),
+                               at.magnitude ? copy_out(parameters.value(*at.magnitude)) : std::vector<float>()});
   });
   return adapter;
 }
@@ -90,7 +104,9 @@ void load_adapter_into(Decoder& decoder, const model::Adapter& adapter, const st
   for (const model::AdapterTensor& tensor : adapter.tensors) by_module[tensor.module] = &tensor;
   const Parameters& parameters = decoder.parameters();
   size_t used = 0;
-  for_each_adapted(decoder, [&](const std::string& module, size_t a, size_t b) {
+  bool fresh_magnitudes = false;
+  for_each_adapted(decoder, [&](const std::string& module, const AdaptedModule& at) {
+    const auto [a, b] = std::pair(at.a, at.b);
     const auto found = by_module.find(module);
     if (found == by_module.end()) {
       throw base::Error(base::kInvalidModel, origin + ": the adapter has no tensors for " + module,
@@ -109,6 +125,11 @@ void load_adapter_into(Decoder& decoder, const model::Adapter& adapter, const st
     };
     fill(a, tensor.a, shape_a);
     fill(b, tensor.b, shape_b);
+    if (at.magnitude && !tensor.magnitude.empty()) {
+      fill(*at.magnitude, tensor.magnitude, {tensor.out_features});
+    } else if (at.magnitude) {
+      fresh_magnitudes = true;  // a plain adapter that goes on as DoRA
+    }
     ++used;
   });
   if (used != adapter.tensors.size()) {
@@ -116,6 +137,7 @@ void load_adapter_into(Decoder& decoder, const model::Adapter& adapter, const st
                       origin + ": the adapter has tensors for layers that this model does not have",
                       "use an adapter of this base model");
   }
+  if (fresh_magnitudes) decoder.initialize_magnitudes();
   decoder.refresh();
 }
 
@@ -129,39 +151,47 @@ model::DType write_merged_model(const fs::path& folder, const Decoder& decoder, 
     throw file_error("cannot make the folder " + folder.string(), error);
   }
   const Parameters& parameters = decoder.parameters();
-  std::map<std::string, std::pair<size_t, size_t>> adapted;  // tensor -> A, B
+  std::map<std::string, AdaptedModule> adapted;  // by the tensor they change
   std::map<std::string, size_t> trained;
   if (method.type == MethodType::kFull) {
     for (size_t i = 0; i < parameters.list().size(); ++i) trained[parameters.list()[i].name] = i;
   } else {
-    for_each_adapted(decoder, [&](const std::string& module, size_t a, size_t b) {
-      adapted[module + ".weight"] = {a, b};
-    });
+    for_each_adapted(decoder,
+                     [&](const std::string& module, const AdaptedModule& at) { adapted[module + ".weight"] = at; });
   }
   const model::DType type = stored_type(base);
-  std::vector<at::Tensor> kept;
-  std::vector<model::TensorView> views;
-  for (const std::string& name : base.names()) {
-    if (name.ends_with("rotary_emb.inv_freq")) continue;
-    if (name == "lm_head.weight" && decoder.architecture().tie_word_embeddings) continue;
-    const std::vector<int64_t> shape = base.get(name).shape;
-    at::Tensor values;
+  const auto read = [&](const std::string& name, std::span<float> out) {
+    at::Tensor values = at::empty({static_cast<int64_t>(out.size())}, at::kFloat);
     if (const auto it = trained.find(name); it != trained.end()) {
-      values = parameters.value(it->second).to(at::kCPU);
+      values.copy_(parameters.value(it->second).view({-1}));
     } else {
-      values = at::empty(shape, at::kFloat);
-      base.read_f32(name, {values.data_ptr<float>(), static_cast<size_t>(values.numel())});
+      base.read_f32(name, {values.data_ptr<float>(), out.size()});
       if (const auto delta = adapted.find(name); delta != adapted.end()) {
-        const at::Tensor a = parameters.value(delta->second.first).to(at::kCPU);
-        const at::Tensor b = parameters.value(delta->second.second).to(at::kCPU);
-        values.addmm_(b, a, 1.0, method.scaling());
+        const at::Tensor a = parameters.value(delta->second.a).to(at::kCPU);
+        const at::Tensor b = parameters.value(delta->second.b).to(at::kCPU);
+        at::Tensor whole = values.view({b.size(0), a.size(1)});
+        whole.addmm_(b, a, 1.0, method.scaling());
+        if (delta->second.magnitude) {
+          const at::Tensor norms = at::linalg_vector_norm(whole, 2, at::IntArrayRef{1});
+          whole.mul_((parameters.value(*delta->second.magnitude).to(at::kCPU) / norms).unsqueeze(1));
+        }
       }
     }
-    values = values.to(scalar_type(type)).contiguous();
+    std::copy_n(values.data_ptr<float>(), out.size(), out.begin());
+  };
+  std::vector<model::FileTensor> tensors = model::family_tensors(decoder.architecture(), read);
+  std::vector<at::Tensor> kept;
+  std::vector<model::TensorView> views;
+  for (model::FileTensor& tensor : tensors) {
+    at::Tensor values = at::empty(tensor.shape, at::kFloat);
+    std::copy(tensor.values.begin(), tensor.values.end(), values.data_ptr<float>());
+    tensor.values = {};
+    values = values.to(scalar_type(type));
     const auto* bytes = static_cast<const std::byte*>(values.data_ptr());
-    views.push_back({name, type, shape, {bytes, values.nbytes()}});
+    views.push_back({tensor.name, type, tensor.shape, {bytes, values.nbytes()}});
     kept.push_back(std::move(values));
   }
+  std::sort(views.begin(), views.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   model::write_safetensors(folder / "model.safetensors", views);
   text::save_tokenizer(tokenizer, folder, decoder.architecture().max_position_embeddings);
   std::error_code failure;

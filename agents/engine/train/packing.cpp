@@ -15,10 +15,10 @@ void Documents::add(std::span<const int32_t> document_tokens, std::span<const ui
   offsets.push_back(static_cast<int64_t>(tokens.size()));
 }
 
-std::vector<Row> make_rows(const Documents& documents, bool packing, int64_t max_length) {
+std::vector<Row> make_rows(const Documents& documents, const std::vector<int64_t>& chosen, bool packing,
+                           int64_t max_length) {
   std::vector<Row> rows;
-  std::vector<int64_t> order(static_cast<size_t>(documents.count()));
-  std::iota(order.begin(), order.end(), 0);
+  std::vector<int64_t> order = chosen;
   if (!packing) {
     for (const int64_t document : order) rows.push_back({document});
     return rows;
@@ -42,18 +42,23 @@ std::vector<Row> make_rows(const Documents& documents, bool packing, int64_t max
   return rows;
 }
 
-Batch make_batch(const Documents& documents, std::span<const Row> rows) {
+Batch make_batch(const Documents& documents, std::span<const Row> rows, const std::vector<int64_t>& every_token) {
   Batch batch;
   for (const Row& row : rows) {
     for (const int64_t document : row) {
-      const int64_t start = documents.offsets[document], length = documents.length(document);
+      const int64_t start = documents.offsets[static_cast<size_t>(document)], length = documents.length(document);
+      const bool all = std::find(every_token.begin(), every_token.end(), document) != every_token.end();
+      const auto place = static_cast<int64_t>(batch.document_starts.size());
       batch.document_starts.push_back(static_cast<int64_t>(batch.tokens.size()));
       for (int64_t i = 0; i < length; ++i) {
-        if (i + 1 < length && documents.trained[start + i + 1] != 0) {
+        const bool trained = i + 1 < length && documents.trained[static_cast<size_t>(start + i + 1)] != 0;
+        if (trained || (all && i + 1 < length)) {
           batch.target_rows.push_back(static_cast<int64_t>(batch.tokens.size()));
-          batch.targets.push_back(documents.tokens[start + i + 1]);
+          batch.targets.push_back(documents.tokens[static_cast<size_t>(start + i + 1)]);
+          batch.target_documents.push_back(place);
+          batch.target_trained.push_back(trained ? 1 : 0);
         }
-        batch.tokens.push_back(documents.tokens[start + i]);
+        batch.tokens.push_back(documents.tokens[static_cast<size_t>(start + i)]);
         batch.positions.push_back(i);
       }
     }

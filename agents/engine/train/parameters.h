@@ -1,5 +1,5 @@
-// The trained parameters: f32 masters, gradients and both AdamW moments, each in one flat buffer, so that the
-// optimizer, the gradient norm and checkpoints each work on few large tensors.
+// The trained parameters: f32 masters and gradients, each in one flat buffer, so that the optimizer, the gradient norm
+// and checkpoints each work on few large tensors.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,15 +14,18 @@ struct Parameter {
   std::string name;  // its key in the exported safetensors
   std::vector<int64_t> shape;
   bool decayed = true;           // weight decay applies
+  bool embedding = false;        // of tokens or positions, or the output projection
+  double lr_scale = 1.0;         // times the learning rate
   int64_t offset = 0, size = 0;  // in the flat buffers
 };
 
 // One thread.
 class Parameters {
  public:
-  // Before allocate(); parameters added one after the other lie one after the other. Returns the index.
-  size_t add(std::string name, std::vector<int64_t> shape, bool decayed);
-  // Zeroed; without gradients and moments for a decoder that only computes logits.
+  // Before allocate(); parameters added one after the other lie one after the other. Offset and size are filled in.
+  // Returns the index.
+  size_t add(Parameter parameter);
+  // Zeroed; without gradients for a decoder that only computes logits.
   void allocate(at::Device device, bool trainable);
 
   const std::vector<Parameter>& list() const { return list_; }
@@ -36,7 +39,7 @@ class Parameters {
   at::Tensor stacked_value(size_t first, size_t count) const;
   at::Tensor stacked_gradient(size_t first, size_t count) const;
 
-  at::Tensor values, gradients, exp_avg, exp_avg_sq;  // flat, f32
+  at::Tensor values, gradients;  // flat, f32
 
  private:
   at::Tensor stacked(const at::Tensor& flat, size_t first, size_t count) const;
@@ -44,13 +47,6 @@ class Parameters {
   std::vector<Parameter> list_;
   int64_t size_ = 0;
 };
-
-struct AdamWOptions {
-  double learning_rate = 0, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0;
-};
-
-// One step of AdamW as torch.optim.AdamW defines it; `step` counts from 1. Uses and keeps the gradients.
-void adamw_step(Parameters& parameters, const AdamWOptions& options, int64_t step);
 
 // The 2-norm of all gradients; when it is above max_norm (> 0) they are scaled as torch.nn.utils.clip_grad_norm_ does.
 double clip_gradients(Parameters& parameters, double max_norm);

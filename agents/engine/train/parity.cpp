@@ -41,7 +41,7 @@ double logit_difference(Decoder& decoder, const std::vector<std::vector<int64_t>
   if (!adapter.empty()) engine.load_adapter("trained", adapter);
   double worst = 0;
   for (const std::vector<int64_t>& prompt : prompts) {
-    const std::vector<float> ours = decoder.logits(prompt);
+    const std::vector<float> ours = decoder.logits(prompt, static_cast<int64_t>(prompt.size()));
     const std::vector<float> served =
         engine.logits(std::vector<int32_t>(prompt.begin(), prompt.end()), adapter.empty() ? "" : "trained", true);
     if (ours.size() != served.size()) return HUGE_VAL;

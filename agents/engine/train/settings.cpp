@@ -16,17 +16,12 @@ base::Error wrong(const std::string& message, const std::string& advice) {
   return {base::kInvalidSpec, message, advice};
 }
 
-DataFormat data_format(const std::string& name) {
-  if (name == "messages") return DataFormat::kMessages;
-  if (name == "text") return DataFormat::kText;
-  if (name == "prompt_completion") return DataFormat::kPromptCompletion;
-  throw wrong("data: unknown format '" + name + "'", "use messages, text or prompt_completion");
-}
-
 std::vector<DataSource> sources(const json& list) {
   std::vector<DataSource> result;
   for (const json& item : list) {
-    result.push_back({item.at("path").get<std::string>(), data_format(item.value("format", "messages"))});
+    const auto format = text::row_format(item.value("format", "messages"));
+    if (!format) throw wrong("data: unknown format " + item.at("format").dump(), "see slipway-train --schema");
+    result.push_back({item.at("path").get<std::string>(), *format, item.value("weight", 1.0)});
   }
   return result;
 }
@@ -41,8 +36,15 @@ void take(const json& object, const char* key, T& target) {
 std::string fingerprint_of(json spec) {
   spec.erase("output");
   if (spec.contains("training")) {
-    for (const char* key : {"logging_steps", "eval_steps", "save_steps", "save_total_limit"})
-      spec["training"].erase(key);
+    json& training = spec["training"];
+    const bool evaluation_decides =
+        training.value("early_stopping_patience", 0) > 0 || training.value("load_best_model_at_end", false);
+    for (const char* key :
+         {"logging_steps", "save_steps", "save_total_limit", "sample_prompts", "sample_max_new_tokens"}) {
+      training.erase(key);
+    }
+    if (evaluation_decides) return base::sha256_hex(spec.dump());
+    training.erase("eval_steps");
   }
   if (spec.contains("data")) spec["data"].erase("validation");
   return base::sha256_hex(spec.dump());
@@ -55,43 +57,68 @@ double MethodSettings::scaling() const {
   return lora_alpha / (use_rslora ? std::sqrt(rank) : rank);
 }
 
-TrainSettings settings_from_spec(const json& spec) {
-  TrainSettings s;
-  s.model_path = spec.at("model").at("path").get<std::string>();
-  s.train = sources(spec.at("data").at("train"));
-  if (spec.at("data").contains("validation")) s.validation = sources(spec.at("data").at("validation"));
+namespace {
 
-  const json method = spec.value("method", json::object());
-  const std::string type = method.value("type", "lora");
-  if (type == "lora") {
-    s.method.type = MethodType::kLora;
-  } else if (type == "full") {
-    s.method.type = MethodType::kFull;
-  } else {
-    throw wrong("method.type: unknown method '" + type + "'", "use lora or full");
+MethodSettings method_from_spec(const json& method) {
+  MethodSettings s;
+  s.type = method.value("type", "lora") == "full" ? MethodType::kFull : MethodType::kLora;
+  take(method, "r", s.r);
+  take(method, "lora_alpha", s.lora_alpha);
+  take(method, "lora_dropout", s.lora_dropout);
+  take(method, "use_rslora", s.use_rslora);
+  take(method, "use_dora", s.use_dora);
+  take(method, "loraplus_lr_ratio", s.loraplus_lr_ratio);
+  take(method, "target_modules", s.target_modules);
+  take(method, "layers_to_transform", s.layers_to_transform);
+  take(method, "init_adapter", s.init_adapter);
+  take(method, "freeze_layers", s.freeze_layers);
+  take(method, "freeze_embeddings", s.freeze_embeddings);
+  if (s.target_modules.empty()) {
+    s.target_modules = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
   }
-  take(method, "r", s.method.r);
-  take(method, "lora_alpha", s.method.lora_alpha);
-  take(method, "lora_dropout", s.method.lora_dropout);
-  take(method, "use_rslora", s.method.use_rslora);
-  take(method, "target_modules", s.method.target_modules);
-  take(method, "init_adapter", s.method.init_adapter);
-  if (s.method.target_modules.empty()) {
-    s.method.target_modules = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
+  if (s.use_dora && s.lora_dropout > 0) {
+    throw wrong("method.lora_dropout: DoRA is trained without dropout", "set lora_dropout to 0, or use_dora to false");
   }
+  return s;
+}
 
-  const json training = spec.value("training", json::object());
+ObjectiveSettings objective_from_spec(const json& objective) {
+  ObjectiveSettings s;
+  const std::string type = objective.value("type", "sft");
+  s.type = type == "dpo"    ? ObjectiveType::kDpo
+           : type == "orpo" ? ObjectiveType::kOrpo
+           : type == "kto"  ? ObjectiveType::kKto
+                            : ObjectiveType::kSupervised;
+  take(objective, "beta", s.beta);
+  take(objective, "label_smoothing", s.label_smoothing);
+  s.ipo = objective.value("loss_type", "sigmoid") == "ipo";
+  take(objective, "reference_free", s.reference_free);
+  take(objective, "desirable_weight", s.desirable_weight);
+  take(objective, "undesirable_weight", s.undesirable_weight);
+  return s;
+}
+
+OptimizerType optimizer_type(const std::string& name) {
+  if (name == "adamw") return OptimizerType::kAdamW;
+  if (name == "adamw_8bit") return OptimizerType::kAdamW8Bit;
+  if (name == "adafactor") return OptimizerType::kAdafactor;
+  if (name == "lion") return OptimizerType::kLion;
+  if (name == "muon") return OptimizerType::kMuon;
+  throw wrong("training.optim: unknown optimizer '" + name + "'", "use adamw, adamw_8bit, adafactor, lion or muon");
+}
+
+void take_training(const json& training, TrainSettings& s) {
   take(training, "num_train_epochs", s.num_train_epochs);
   take(training, "max_steps", s.max_steps);
   take(training, "per_device_train_batch_size", s.batch_size);
   take(training, "gradient_accumulation_steps", s.gradient_accumulation_steps);
   take(training, "learning_rate", s.learning_rate);
-  s.schedule = schedule_type(training.value("lr_scheduler_type", "cosine"));
-  take(training, "warmup_steps", s.warmup_steps);
-  take(training, "warmup_ratio", s.warmup_ratio);
-  if (const std::string optimizer = training.value("optim", "adamw"); optimizer != "adamw") {
-    throw wrong("training.optim: unknown optimizer '" + optimizer + "'", "use adamw");
-  }
+  s.schedule.type = schedule_type(training.value("lr_scheduler_type", "cosine"));
+  take(training, "warmup_steps", s.schedule.warmup_steps);
+  take(training, "warmup_ratio", s.schedule.warmup_ratio);
+  take(training, "decay_steps", s.schedule.decay_steps);
+  take(training, "min_lr_ratio", s.schedule.min_lr_ratio);
+  s.optimizer = optimizer_type(training.value("optim", "adamw"));
   take(training, "weight_decay", s.weight_decay);
   take(training, "adam_beta1", s.adam_beta1);
   take(training, "adam_beta2", s.adam_beta2);
@@ -105,29 +132,66 @@ TrainSettings settings_from_spec(const json& spec) {
   const std::string precision = training.value("precision", "auto");
   s.precision = precision == "f32" ? Precision::kF32 : precision == "bf16" ? Precision::kBF16 : Precision::kAuto;
   take(training, "gradient_checkpointing", s.gradient_checkpointing);
+  take(training, "neftune_noise_alpha", s.neftune_noise_alpha);
   take(training, "logging_steps", s.logging_steps);
   take(training, "eval_steps", s.eval_steps);
   take(training, "save_steps", s.save_steps);
   take(training, "save_total_limit", s.save_total_limit);
+  take(training, "load_best_model_at_end", s.load_best_model_at_end);
+  take(training, "early_stopping_patience", s.early_stopping_patience);
+  take(training, "early_stopping_threshold", s.early_stopping_threshold);
+  take(training, "sample_prompts", s.sample_prompts);
+  take(training, "sample_max_new_tokens", s.sample_max_new_tokens);
   take(training, "seed", s.seed);
+}
 
+// What a schema cannot say.
+void check(const TrainSettings& s) {
+  if (s.max_steps <= 0 && s.num_train_epochs <= 0) {
+    throw wrong("training: neither num_train_epochs nor max_steps is above 0", "set one of them");
+  }
+  if (s.adapter_output.empty() && s.merged_output.empty()) {
+    throw wrong("output: nothing would be written", "set output.adapter, output.merged or both");
+  }
+  const bool needs_evaluation = s.load_best_model_at_end || s.early_stopping_patience > 0;
+  if (needs_evaluation && (s.eval_steps == 0 || s.validation.empty())) {
+    throw wrong("training: load_best_model_at_end and early_stopping_patience need evaluations",
+                "set eval_steps and data.validation");
+  }
+  const bool supervised = s.objective.type == ObjectiveType::kSupervised;
+  for (const auto* list : {&s.train, &s.validation}) {
+    for (const DataSource& source : *list) {
+      if ((source.format == text::RowFormat::kPreference) == supervised) {
+        throw wrong("data: " + source.path +
+                        (supervised ? " holds preferences, which objective sft does not learn from"
+                                    : " holds no preferences, which the objective needs"),
+                    supervised ? "set objective.type to dpo, orpo or kto" : "use format preference");
+      }
+    }
+  }
+}
+
+}  // namespace
+
+TrainSettings settings_from_spec(const json& spec) {
+  TrainSettings s;
+  s.model_path = spec.at("model").at("path").get<std::string>();
+  s.train = sources(spec.at("data").at("train"));
+  if (spec.at("data").contains("validation")) s.validation = sources(spec.at("data").at("validation"));
+  s.method = method_from_spec(spec.value("method", json::object()));
+  s.objective = objective_from_spec(spec.value("objective", json::object()));
+  take_training(spec.value("training", json::object()), s);
   if (const json parallel = spec.value("parallel", json::object()); parallel.value("ranks", 1) != 1) {
     throw wrong("parallel.ranks: only 1 rank is supported", "set parallel.ranks to 1");
   }
   const json output = spec.value("output", json::object());
   take(output, "adapter", s.adapter_output);
   take(output, "merged", s.merged_output);
-
-  if (s.max_steps <= 0 && s.num_train_epochs <= 0) {
-    throw wrong("training: neither num_train_epochs nor max_steps is above 0", "set one of them");
-  }
   if (s.method.type == MethodType::kFull) {
     s.adapter_output.clear();  // there is no adapter
     if (s.merged_output.empty()) s.merged_output = "out/merged";
   }
-  if (s.adapter_output.empty() && s.merged_output.empty()) {
-    throw wrong("output: nothing would be written", "set output.adapter, output.merged or both");
-  }
+  check(s);
   s.fingerprint = fingerprint_of(spec);
   return s;
 }

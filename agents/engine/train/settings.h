@@ -1,4 +1,4 @@
-// The checked spec of a training job as plain values. Made by trainer.cpp from contracts' train.json.
+// The checked spec of a training job as plain values. Made by prepare.cpp from contracts' train.json.
 #pragma once
 
 #include <cstdint>
@@ -6,17 +6,20 @@
 #include <string>
 #include <vector>
 
+#include "agents/engine/text/training_rows.h"
 #include "agents/engine/train/schedule.h"
 
 namespace slipway::train {
 
-enum class DataFormat { kMessages, kText, kPromptCompletion };
 enum class MethodType { kLora, kFull };
+enum class ObjectiveType { kSupervised, kDpo, kOrpo, kKto };
+enum class OptimizerType { kAdamW, kAdamW8Bit, kAdafactor, kLion, kMuon };
 enum class Precision { kAuto, kF32, kBF16 };
 
 struct DataSource {
   std::string path;  // as in the spec, relative to the workdir
-  DataFormat format = DataFormat::kMessages;
+  text::RowFormat format = text::RowFormat::kMessages;
+  double weight = 1;
 };
 
 struct MethodSettings {
@@ -25,46 +28,75 @@ struct MethodSettings {
   double lora_alpha = 32;
   double lora_dropout = 0.0;
   bool use_rslora = false;
+  bool use_dora = false;
+  double loraplus_lr_ratio = 1.0;
   std::vector<std::string> target_modules;
-  std::string init_adapter;  // empty: a fresh adapter
+  std::vector<int64_t> layers_to_transform;  // empty: all
+  std::string init_adapter;                  // empty: a fresh adapter
+  int64_t freeze_layers = 0;                 // full: from the first on
+  bool freeze_embeddings = false;            // full
 
   double scaling() const;
+};
+
+// Formulas: objective.h.
+struct ObjectiveSettings {
+  ObjectiveType type = ObjectiveType::kSupervised;
+  double beta = 0.1;
+  double label_smoothing = 0;                           // dpo
+  bool ipo = false;                                     // dpo
+  bool reference_free = false;                          // dpo
+  double desirable_weight = 1, undesirable_weight = 1;  // kto
+
+  bool compares_with_reference() const {
+    return (type == ObjectiveType::kDpo && !reference_free) || type == ObjectiveType::kKto;
+  }
 };
 
 struct TrainSettings {
   std::string model_path;
   std::vector<DataSource> train, validation;
   MethodSettings method;
+  ObjectiveSettings objective;
 
   double num_train_epochs = 1;
   int64_t max_steps = -1;  // above 0: wins over epochs
   int64_t batch_size = 4;
   int64_t gradient_accumulation_steps = 1;
   double learning_rate = 2e-4;
-  ScheduleType schedule = ScheduleType::kCosine;
-  int64_t warmup_steps = 0;
-  double warmup_ratio = 0;  // of all steps, when warmup_steps is 0
+  ScheduleSettings schedule;
+  OptimizerType optimizer = OptimizerType::kAdamW;
   double weight_decay = 0, adam_beta1 = 0.9, adam_beta2 = 0.999, adam_epsilon = 1e-8;
   double max_grad_norm = 1.0;  // 0: never clipped
   int64_t max_length = 512;
   bool packing = true;
-  bool assistant_only_loss = true;   // messages: only the assistant's tokens are trained
+  bool assistant_only_loss = true;   // conversations: only the assistant's tokens are trained
   bool completion_only_loss = true;  // prompt_completion: only the completion is trained
   bool shuffle = true;
   Precision precision = Precision::kAuto;
   bool gradient_checkpointing = false;
+  double neftune_noise_alpha = 0;                             // 0: no noise
   int64_t logging_steps = 1, eval_steps = 0, save_steps = 0;  // 0: never
   int64_t save_total_limit = 0;                               // 0: all are kept
+  bool load_best_model_at_end = false;
+  int64_t early_stopping_patience = 0;  // evaluations; 0: never
+  double early_stopping_threshold = 0;
+  std::vector<std::string> sample_prompts;
+  int64_t sample_max_new_tokens = 64;
   uint64_t seed = 42;
 
   std::string adapter_output, merged_output;  // empty: not written
 
   // SHA-256 over what decides the numbers: two specs with one hash continue each other's checkpoints.
   std::string fingerprint;
+
+  std::string parameter_file() const {
+    return method.type == MethodType::kLora ? "adapter_model.safetensors" : "model.safetensors";
+  }
 };
 
 // From a spec that has passed the schema, defaults filled in. Throws base::Error INVALID_SPEC for what a schema cannot
-// say (no output at all, more ranks than there are).
+// say (no output at all, more ranks than there are, an objective without preferences).
 TrainSettings settings_from_spec(const nlohmann::json& spec);
 
 }  // namespace slipway::train

@@ -1,37 +1,45 @@
-// The decoder's small operations with their gradients, on whatever device the tensors are. Used by adapted_linear.cpp
-// and decoder_layer.cpp.
+// The decoder's small operations with their gradients, on whatever device the tensors are. Used by decoder.cpp and
+// decoder_layer.cpp.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 
+#include "agents/engine/model/architecture.h"
+#include "agents/engine/train/compute.h"
+
 namespace slipway::train {
-
-// y = x·Wᵀ + b. bias may be undefined.
-at::Tensor linear_forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
-
-// dx = dy·W.
-at::Tensor linear_input_gradient(const at::Tensor& dy, const at::Tensor& weight);
-
-// target (f32) += scale · left·right.
-void add_product(at::Tensor target, const at::Tensor& left, const at::Tensor& right, double scale);
 
 // 0 with probability p, else 1/(1-p); the same for the same seed.
 at::Tensor dropout_mask(at::IntArrayRef shape, double p, uint64_t seed, at::Device device);
 
-// x [n, h] f32 -> x / rms(x) · weight in `type`; inverse_rms [n, 1] f32 for backward.
-at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon, at::ScalarType type,
+// f32 -> the compute type.
+at::Tensor narrowed(const Compute& compute, const at::Tensor& x);
+
+// x [n, h] f32 -> x / rms(x) · weight in the compute type; inverse_rms [n, 1] f32 for backward.
+at::Tensor rms_norm(const Compute& compute, const at::Tensor& x, const at::Tensor& weight, double epsilon,
                     at::Tensor& inverse_rms);
 // x · inverse_rms · weight again, from what forward kept.
-at::Tensor rms_norm_again(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& inverse_rms,
-                          at::ScalarType type);
+at::Tensor rms_norm_again(const Compute& compute, const at::Tensor& x, const at::Tensor& weight,
+                          const at::Tensor& inverse_rms);
 // dx (f32) += the gradient through the norm; weight_gradient (f32, may be undefined) += its own.
-void rms_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
+void rms_norm_backward(const Compute& compute, const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
                        const at::Tensor& inverse_rms, at::Tensor& dx, at::Tensor weight_gradient);
 
-// Rotates heads [n, heads, d] in place by cosine and sine [n, 1, d/2], halves paired as Hugging Face's rotate_half.
-// Backward is the same with -sine.
-void rotate(at::Tensor heads, const at::Tensor& cosine, const at::Tensor& sine);
+// Rotates the first `heads` heads of x [n, all heads, d] in place by cosine and sine [n, half], the first half of a
+// head's 2 · half first elements paired with the second, as Hugging Face's rotate_half. backward: by the opposite
+// angle.
+void rotate(const Compute& compute, at::Tensor x, int64_t heads, const at::Tensor& cosine, const at::Tensor& sine,
+            bool backward);
+
+// gate_up [n, 2 · width] -> activation(gate) · up [n, width], and its gradient.
+at::Tensor gated(const Compute& compute, model::Activation activation, const at::Tensor& gate_up);
+at::Tensor gated_backward(const Compute& compute, model::Activation activation, const at::Tensor& dactivated,
+                          const at::Tensor& gate_up);
+
+// The activation alone, and its gradient.
+at::Tensor activated(model::Activation activation, const at::Tensor& x);
+at::Tensor activated_backward(model::Activation activation, const at::Tensor& dactivated, const at::Tensor& x);
 
 }  // namespace slipway::train

@@ -44,12 +44,13 @@ def spec_for(model, train, method, training, validation=None, output=None):
 
 
 def train_reference(model, documents, masks, steps, learning_rates, weight_decay=0.0, max_grad_norm=1.0, decayed=None,
-                    betas=(0.9, 0.999), eps=1e-8):
-    """`documents[s]` holds step s's micro-batches, each a list of token lists; masks likewise. Returns losses and norms."""
+                    betas=(0.9, 0.999), eps=1e-8, optimizer=None):
+    """`documents[s]` holds step s's micro-batches, each a list of token lists; masks likewise. Returns losses and norms.
+    optimizer: instead of AdamW; its groups may have a factor `scale` of the learning rate."""
     trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     groups = [{"params": [p for n, p in trained if decayed is None or decayed(n)], "weight_decay": weight_decay},
               {"params": [p for n, p in trained if decayed is not None and not decayed(n)], "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=1.0, betas=betas, eps=eps)
+    optimizer = optimizer or torch.optim.AdamW([g for g in groups if g["params"]], lr=1.0, betas=betas, eps=eps)
     losses, norms = [], []
     for step in range(steps):
         total = sum(sum(mask[1:]) for micro in masks[step] for mask in micro)
@@ -70,7 +71,7 @@ def train_reference(model, documents, masks, steps, learning_rates, weight_decay
             loss_sum += loss.item()
         norm = torch.nn.utils.clip_grad_norm_([p for _, p in trained], max_grad_norm if max_grad_norm > 0 else float("inf"))
         for group in optimizer.param_groups:
-            group["lr"] = learning_rates[step]
+            group["lr"] = learning_rates[step] * group.get("scale", 1.0)
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss_sum)

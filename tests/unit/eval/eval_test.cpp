@@ -25,7 +25,7 @@ const text::Tokenizer& tokenizer() {
   return *loaded;
 }
 
-ExampleOptions options_for(DataFormat format) {
+ExampleOptions options_for(text::RowFormat format) {
   ExampleOptions options;
   options.format = format;
   options.max_length = 1000;
@@ -44,17 +44,17 @@ std::string scored_text(const Example& example) {
 TEST(Examples, ScoreWhatTheFormatSays) {
   const std::string chat =
       R"({"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello there"}]})";
-  auto options = options_for(DataFormat::kMessages);
+  auto options = options_for(text::RowFormat::kMessages);
   EXPECT_EQ(scored_text(ExampleEncoder(tokenizer(), options).encode(chat)), "Hello there<|im_end|>");
   options.assistant_only = false;
   const auto whole = ExampleEncoder(tokenizer(), options).encode(chat);
   EXPECT_THAT(scored_text(whole), HasSubstr("user\nHi<|im_end|>"));
   EXPECT_EQ(whole.scored[0], 0);  // nothing comes before the first token
 
-  const ExampleEncoder completion(tokenizer(), options_for(DataFormat::kPromptCompletion));
+  const ExampleEncoder completion(tokenizer(), options_for(text::RowFormat::kPromptCompletion));
   EXPECT_EQ(scored_text(completion.encode(R"({"prompt":"One two","completion":" three four"})")),
             " three four<|im_end|>");
-  const ExampleEncoder plain(tokenizer(), options_for(DataFormat::kText));
+  const ExampleEncoder plain(tokenizer(), options_for(text::RowFormat::kText));
   EXPECT_EQ(scored_text(plain.encode(R"({"text":"One two three"})")), " two three<|im_end|>");
 }
 
@@ -68,7 +68,7 @@ TEST(Examples, CountRowsThatAreCutOrHaveNothingToScore) {
                       << R"({"prompt":"a","completion":" b"})"
                       << "\n"
                       << R"({"prompt":"a","completion":" c"})";
-  auto options = options_for(DataFormat::kPromptCompletion);
+  auto options = options_for(text::RowFormat::kPromptCompletion);
   options.max_length = 6;
   auto examples = ExampleEncoder(tokenizer(), options).read(path);
   EXPECT_EQ(examples.rows, 4);
@@ -82,7 +82,7 @@ TEST(Examples, CountRowsThatAreCutOrHaveNothingToScore) {
 TEST(Examples, NameFileAndLineOfABadRow) {
   const base::TemporaryFolder folder;
   const auto path = folder.path() / "rows.jsonl";
-  const ExampleEncoder encoder(tokenizer(), options_for(DataFormat::kMessages));
+  const ExampleEncoder encoder(tokenizer(), options_for(text::RowFormat::kMessages));
   const auto failure = [&](const std::string& line) -> std::string {
     std::ofstream(path) << R"({"messages":[{"role":"assistant","content":"fine"}]})"
                         << "\n"

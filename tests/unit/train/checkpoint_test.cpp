@@ -26,8 +26,8 @@ class Checkpoints : public testing::Test {
     CheckpointContent content;
     content.step = step;
     content.parameter_file = kParameters;
-    content.parameters = {{"a", {10, 100}, values_}};
-    content.optimizer = {{"exp_avg.a", {10, 100}, values_}};
+    content.parameters = {{"a", {10, 100}, std::as_bytes(std::span(values_))}};
+    content.optimizer = {{"exp_avg.a", {10, 100}, std::as_bytes(std::span(values_))}};
     content.state = {{"step", step}, {"tokens", step * 7}};
     return store.save(content);
   }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <numeric>
 
 #include "agents/engine/train/random.h"
 
@@ -23,14 +24,23 @@ Documents documents_of(const std::vector<int>& lengths) {
   return documents;
 }
 
+std::vector<int64_t> all(const Documents& documents) {
+  std::vector<int64_t> indices(static_cast<size_t>(documents.count()));
+  std::iota(indices.begin(), indices.end(), 0);
+  return indices;
+}
+
+std::vector<Row> rows_of(const Documents& documents, bool packing, int64_t max_length) {
+  return make_rows(documents, all(documents), packing, max_length);
+}
+
 TEST(Packing, WithoutItEachDocumentIsARow) {
-  EXPECT_THAT(make_rows(documents_of({3, 5, 2}), false, 8),
-              ElementsAre(ElementsAre(0), ElementsAre(1), ElementsAre(2)));
+  EXPECT_THAT(rows_of(documents_of({3, 5, 2}), false, 8), ElementsAre(ElementsAre(0), ElementsAre(1), ElementsAre(2)));
 }
 
 TEST(Packing, BestFitDecreasingFillsRowsAndKeepsDocumentsWhole) {
   // 7 alone leaves 1; 5 and 3 fill a row; 4 and 2 leave 2.
-  EXPECT_THAT(make_rows(documents_of({3, 5, 2, 4, 7}), true, 8),
+  EXPECT_THAT(rows_of(documents_of({3, 5, 2, 4, 7}), true, 8),
               ElementsAre(ElementsAre(4), ElementsAre(1, 0), ElementsAre(3, 2)));
 }
 
@@ -39,7 +49,7 @@ TEST(Packing, EveryDocumentIsInExactlyOneRowAndNoRowIsTooLong) {
   std::vector<int> lengths;
   for (int i = 0; i < 500; ++i) lengths.push_back(1 + static_cast<int>(random.below(64)));
   const Documents documents = documents_of(lengths);
-  const std::vector<Row> rows = make_rows(documents, true, 64);
+  const std::vector<Row> rows = rows_of(documents, true, 64);
   std::map<int64_t, int> seen;
   for (const Row& row : rows) {
     int64_t length = 0;

@@ -9,23 +9,45 @@
 namespace slipway::train {
 namespace {
 
+double factor(ScheduleType type, int64_t step, int64_t warmup, int64_t total) {
+  ScheduleSettings settings;
+  settings.type = type;
+  settings.warmup_steps = warmup;
+  return schedule_factor(settings, step, total);
+}
+
 TEST(Schedule, ConstantIgnoresWarmupAsTransformersDoes) {
-  EXPECT_EQ(schedule_factor(ScheduleType::kConstant, 0, 10, 100), 1.0);
-  EXPECT_EQ(schedule_factor(ScheduleType::kConstantWithWarmup, 5, 10, 100), 0.5);
-  EXPECT_EQ(schedule_factor(ScheduleType::kConstantWithWarmup, 50, 10, 100), 1.0);
+  EXPECT_EQ(factor(ScheduleType::kConstant, 0, 10, 100), 1.0);
+  EXPECT_EQ(factor(ScheduleType::kConstantWithWarmup, 5, 10, 100), 0.5);
+  EXPECT_EQ(factor(ScheduleType::kConstantWithWarmup, 50, 10, 100), 1.0);
 }
 
 TEST(Schedule, LinearRisesFromZeroAndFallsTowardsZero) {
-  EXPECT_EQ(schedule_factor(ScheduleType::kLinear, 0, 10, 110), 0.0);
-  EXPECT_EQ(schedule_factor(ScheduleType::kLinear, 10, 10, 110), 1.0);
-  EXPECT_DOUBLE_EQ(schedule_factor(ScheduleType::kLinear, 85, 10, 110), 0.25);
-  EXPECT_EQ(schedule_factor(ScheduleType::kLinear, 120, 10, 110), 0.0);
+  EXPECT_EQ(factor(ScheduleType::kLinear, 0, 10, 110), 0.0);
+  EXPECT_EQ(factor(ScheduleType::kLinear, 10, 10, 110), 1.0);
+  EXPECT_DOUBLE_EQ(factor(ScheduleType::kLinear, 85, 10, 110), 0.25);
+  EXPECT_EQ(factor(ScheduleType::kLinear, 120, 10, 110), 0.0);
 }
 
 TEST(Schedule, CosineIsHalfWayAtHalfTime) {
-  EXPECT_EQ(schedule_factor(ScheduleType::kCosine, 0, 0, 100), 1.0);
-  EXPECT_NEAR(schedule_factor(ScheduleType::kCosine, 50, 0, 100), 0.5, 1e-15);
-  EXPECT_NEAR(schedule_factor(ScheduleType::kCosine, 99, 0, 100), 0.000246719, 1e-9);
+  EXPECT_EQ(factor(ScheduleType::kCosine, 0, 0, 100), 1.0);
+  EXPECT_NEAR(factor(ScheduleType::kCosine, 50, 0, 100), 0.5, 1e-15);
+  EXPECT_NEAR(factor(ScheduleType::kCosine, 99, 0, 100), 0.000246719, 1e-9);
+}
+
+TEST(Schedule, WarmupStableDecayEndsAtItsLowestRate) {
+  ScheduleSettings settings;
+  settings.type = ScheduleType::kWarmupStableDecay;
+  settings.warmup_steps = 10;
+  settings.decay_steps = 20;
+  settings.min_lr_ratio = 0.1;
+  EXPECT_DOUBLE_EQ(schedule_factor(settings, 5, 100), 0.55);
+  EXPECT_EQ(schedule_factor(settings, 10, 100), 1.0);
+  EXPECT_EQ(schedule_factor(settings, 80, 100), 1.0);
+  EXPECT_NEAR(schedule_factor(settings, 90, 100), 0.55, 1e-12);
+  EXPECT_DOUBLE_EQ(schedule_factor(settings, 100, 100), 0.1);
+  settings.decay_steps = 0;
+  EXPECT_LT(schedule_factor(settings, 81, 100), 1.0) << "a fifth of all steps";
 }
 
 TEST(Schedule, AnUnknownNameListsTheKnownOnes) {

@@ -71,6 +71,15 @@ TEST(Settings, WhatCannotBeDoneIsRefused) {
   json no_output = minimal();
   no_output["output"] = {{"adapter", ""}, {"merged", ""}};
   EXPECT_THROW(settings(no_output), base::Error);
+  json no_evaluation = minimal();
+  no_evaluation["training"]["early_stopping_patience"] = 2;
+  EXPECT_THROW(settings(no_evaluation), base::Error);
+  json no_preferences = minimal();
+  no_preferences["objective"] = {{"type", "dpo"}};
+  EXPECT_THROW(settings(no_preferences), base::Error);
+  json dropout = minimal();
+  dropout["method"].update({{"use_dora", true}, {"lora_dropout", 0.1}});
+  EXPECT_THROW(settings(dropout), base::Error);
   json no_steps = minimal();
   no_steps["training"] = {{"num_train_epochs", 0}};
   EXPECT_THROW(settings(no_steps), base::Error);

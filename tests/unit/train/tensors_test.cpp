@@ -4,11 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <tuple>
 
 #include "agents/engine/train/adapted_linear.h"
+#include "agents/engine/train/attention.h"
 #include "agents/engine/train/output_loss.h"
 #include "agents/engine/train/parameters.h"
 #include "agents/engine/train/parity.h"
+#include "agents/engine/train/products.h"
 #include "agents/engine/train/tensor_ops.h"
 #include "backend/base/error.h"
 
@@ -23,28 +26,128 @@ void expect_close(const at::Tensor& ours, const at::Tensor& theirs, double toler
 
 at::Tensor random(at::IntArrayRef shape) { return at::randn(shape); }
 
-TEST(AdamW, FollowsItsClosedFormForAConstantGradient) {
-  Parameters parameters;
-  parameters.add("decayed", {1, 1}, true);
-  parameters.add("kept", {1, 1}, false);
-  parameters.allocate(at::kCPU, true);
-  parameters.values.fill_(1.0);
-  parameters.gradients.fill_(0.5);
-  // Both moments' corrections cancel: every step is lr · g / (|g| + eps).
-  double decayed = 1.0, kept = 1.0;
-  for (int64_t step = 1; step <= 3; ++step) {
-    adamw_step(parameters, {0.1, 0.9, 0.999, 1e-8, 0.2}, step);
-    decayed = decayed * (1 - 0.1 * 0.2) - 0.1;
-    kept -= 0.1;
-    EXPECT_NEAR(parameters.value(0).item<double>(), decayed, 1e-6);
-    EXPECT_NEAR(parameters.value(1).item<double>(), kept, 1e-6);
+size_t add(Parameters& parameters, const char* name, std::vector<int64_t> shape) {
+  Parameter parameter;
+  parameter.name = name;
+  parameter.shape = std::move(shape);
+  return parameters.add(std::move(parameter));
+}
+
+// Both ways of computing: libtorch's operations, and the kernels of our own where this CPU has them (else the first
+// again).
+class Both : public testing::TestWithParam<bool> {
+ protected:
+  Compute compute_ = make_compute(at::kCPU, at::kFloat, GetParam());
+};
+INSTANTIATE_TEST_SUITE_P(Ways, Both, testing::Bool(),
+                         [](const auto& way) { return std::string(way.param ? "libtorch" : "kernels"); });
+
+// In bf16, where the CPU has it, for what differs from f32 in more than rounding.
+Compute bf16() { return make_compute(at::kCPU, at::kBFloat16, cpu_kernels_bf16() == nullptr); }
+
+TEST_P(Both, ProductsOfAllShapes) {
+  for (const auto& [n, k, m] : {std::tuple{1, 2, 1}, {12, 64, 32}, {29, 96, 45}, {60, 34, 130}}) {
+    const at::Tensor x = random({n, k}), w = random({m, k}), b = random({m}), left = random({n, 4}),
+                     right = random({m, 4});
+    const Weight weight(compute_, w), delta(compute_, right);
+    const at::Tensor y = at::empty({n, m}, at::kFloat);
+    forward_product(compute_, x, weight, b, {left, &delta}, y);
+    expect_close(y, at::linear(x, w, b) + left.mm(right.t()));
+    const at::Tensor sum = at::ones({n, m});
+    add_forward_product(compute_, x, weight, {}, {}, sum);
+    expect_close(sum, at::linear(x, w) + 1);
+    const at::Tensor dy = random({n, m}), rows = random({4, k});
+    expect_close(input_gradient(compute_, dy, w, left, rows), dy.mm(w) + left.mm(rows));
+    const at::Tensor target = at::ones({m, k});
+    add_outer(compute_, target, dy, x, 0.5);
+    expect_close(target, dy.t().mm(x) * 0.5 + 1);
+  }
+}
+
+TEST(Products, InBf16SumInF32AlsoForOddSizes) {
+  const Compute compute = bf16();
+  for (const auto& [n, k, m] : {std::tuple{13, 64, 33}, {29, 96, 45}, {61, 34, 130}}) {
+    const at::Tensor x = random({n, k}).to(at::kBFloat16), w = random({m, k}).to(at::kBFloat16);
+    const at::Tensor dy = random({n, m}).to(at::kBFloat16);
+    const at::Tensor y = at::empty({n, m}, at::kBFloat16);
+    forward_product(compute, x, Weight(compute, w), {}, {}, y);
+    expect_close(y.to(at::kFloat), at::linear(x.to(at::kFloat), w.to(at::kFloat)), 5e-3);
+    if (m % 2 == 0) {
+      expect_close(input_gradient(compute, dy, w, {}, {}).to(at::kFloat), dy.to(at::kFloat).mm(w.to(at::kFloat)), 5e-3);
+    }
+    const at::Tensor target = at::zeros({m, k});
+    add_outer(compute, target, dy, x, 1.0);
+    expect_close(target, dy.to(at::kFloat).t().mm(x.to(at::kFloat)), 5e-3);
+  }
+}
+
+// Attention by its definition, with autograd.
+at::Tensor plain_attention(const AttentionOptions& o, const at::Tensor& qkv, const std::vector<int64_t>& starts) {
+  std::vector<at::Tensor> parts;
+  for (size_t i = 0; i + 1 < starts.size(); ++i) {
+    const int64_t length = starts[i + 1] - starts[i];
+    const at::Tensor split = qkv.narrow(0, starts[i], length).view({length, -1, o.head_dim}).transpose(0, 1);
+    const int64_t group = o.heads / o.kv_heads;
+    const at::Tensor q = split.narrow(0, 0, o.heads);
+    const at::Tensor k = split.narrow(0, o.heads, o.kv_heads).repeat_interleave(group, 0);
+    const at::Tensor v = split.narrow(0, o.heads + o.kv_heads, o.kv_heads).repeat_interleave(group, 0);
+    at::Tensor scores = at::matmul(q, k.transpose(1, 2)) * o.scale;
+    if (o.softcap > 0) scores = at::tanh(scores / o.softcap) * o.softcap;
+    at::Tensor seen = at::tril(at::ones({length, length}, at::kBool));
+    if (o.window > 0) seen = seen.logical_and(at::triu(at::ones({length, length}, at::kBool), 1 - o.window));
+    scores = scores.masked_fill(seen.logical_not(), -HUGE_VAL);
+    parts.push_back(at::matmul(at::softmax(scores, -1), v).transpose(0, 1).reshape({length, -1}));
+  }
+  return at::cat(parts, 0);
+}
+
+TEST_P(Both, AttentionStaysInsideDocumentsWindowsAndCaps) {
+  const std::vector<int64_t> starts{0, 1, 70, 173};
+  for (const auto& [softcap, window] : {std::pair{0.0, 0}, {0.0, 37}, {5.0, 0}, {5.0, 37}}) {
+    const AttentionOptions options{6, 2, 24, 0.3, softcap, window};
+    at::Tensor qkv = random({173, 10 * 24});
+    const at::Tensor doutput = random({173, 6 * 24});
+    AttentionMemory memory;
+    const at::Tensor attended = attend(compute_, options, qkv, starts, &memory);
+    const at::Tensor dqkv = attend_backward(compute_, options, doutput, starts, memory);
+    at::Tensor leaf = qkv.clone().requires_grad_();
+    const at::Tensor reference = plain_attention(options, leaf, starts);
+    reference.backward(doutput);
+    expect_close(attended, reference.detach());
+    expect_close(dqkv, leaf.grad(), 2e-5);
+  }
+}
+
+TEST(Attention, InBf16FollowsItsDefinition) {
+  const std::vector<int64_t> starts{0, 3, 120};
+  const AttentionOptions options{4, 2, 64, 0.125, 0, 0};
+  const at::Tensor qkv = random({120, 8 * 64}).to(at::kBFloat16), doutput = random({120, 4 * 64}).to(at::kBFloat16);
+  AttentionMemory memory;
+  const at::Tensor attended = attend(bf16(), options, qkv, starts, &memory);
+  const at::Tensor dqkv = attend_backward(bf16(), options, doutput, starts, memory);
+  at::Tensor leaf = qkv.to(at::kFloat).requires_grad_();
+  const at::Tensor reference = plain_attention(options, leaf, starts);
+  reference.backward(doutput.to(at::kFloat));
+  expect_close(attended.to(at::kFloat), reference.detach(), 2e-2);
+  expect_close(dqkv.to(at::kFloat), leaf.grad(), 2e-2);
+}
+
+TEST_P(Both, GatedActivationsAndTheirGradients) {
+  for (const auto activation : {model::Activation::kSilu, model::Activation::kGelu, model::Activation::kGeluTanh}) {
+    const at::Tensor gate_up = random({7, 90}) * 3, dy = random({7, 45});
+    const at::Tensor y = gated(compute_, activation, gate_up), dx = gated_backward(compute_, activation, dy, gate_up);
+    at::Tensor leaf = gate_up.clone().requires_grad_();
+    const at::Tensor reference = activated(activation, leaf.narrow(1, 0, 45)) * leaf.narrow(1, 45, 45);
+    reference.backward(dy);
+    expect_close(y, reference.detach());
+    expect_close(dx, leaf.grad());
   }
 }
 
 TEST(Clipping, ScalesAllGradientsToTheNormAndReportsTheOldOne) {
   Parameters parameters;
-  parameters.add("a", {2, 1}, true);
-  parameters.add("b", {1, 1}, true);
+  add(parameters, "a", {2, 1});
+  add(parameters, "b", {1, 1});
   parameters.allocate(at::kCPU, true);
   const auto fill = [&] { parameters.gradients.copy_(at::tensor({2.0F, 3.0F, 6.0F})); };
   fill();
@@ -55,13 +158,13 @@ TEST(Clipping, ScalesAllGradientsToTheNormAndReportsTheOldOne) {
   EXPECT_NEAR(parameters.gradients.norm().item<double>(), 7.0, 1e-6);
 }
 
-TEST(RmsNorm, GradientsAreThoseOfAutograd) {
+TEST_P(Both, RmsNormsGradientsAreThoseOfAutograd) {
   at::Tensor x = random({5, 16}), weight = random({16});
   const at::Tensor dy = random({5, 16});
   at::Tensor inverse_rms;
-  const at::Tensor y = rms_norm(x, weight, 1e-5, at::kFloat, inverse_rms);
+  const at::Tensor y = rms_norm(compute_, x, weight, 1e-5, inverse_rms);
   at::Tensor dx = at::zeros_like(x), dweight = at::zeros_like(weight);
-  rms_norm_backward(dy, x, weight, inverse_rms, dx, dweight);
+  rms_norm_backward(compute_, dy, x, weight, inverse_rms, dx, dweight);
 
   x.requires_grad_();
   weight.requires_grad_();
@@ -72,42 +175,52 @@ TEST(RmsNorm, GradientsAreThoseOfAutograd) {
   expect_close(dweight, weight.grad());
 }
 
-TEST(Rotation, BackwardIsTheInverse) {
-  const at::Tensor heads = random({3, 2, 8}), angle = random({3, 1, 4});
+TEST_P(Both, RotationTurnsPairsOfHalvesAndBackAgain) {
+  const at::Tensor heads = random({3, 4, 10}), angle = random({3, 4});  // the last two elements of a head stay
   at::Tensor turned = heads.clone();
-  rotate(turned, angle.cos(), angle.sin());
-  EXPECT_FALSE(at::allclose(turned, heads));
-  rotate(turned, angle.cos(), angle.sin().neg());
+  rotate(compute_, turned, 3, angle.cos(), angle.sin(), false);
+  const at::Tensor first = heads.narrow(1, 0, 3).narrow(2, 0, 4), second = heads.narrow(1, 0, 3).narrow(2, 4, 4);
+  const at::Tensor c = angle.cos().unsqueeze(1), s = angle.sin().unsqueeze(1);
+  expect_close(turned.narrow(1, 0, 3).narrow(2, 0, 8), at::cat({first * c - second * s, second * c + first * s}, 2));
+  EXPECT_TRUE(at::equal(turned.narrow(2, 8, 2), heads.narrow(2, 8, 2)));
+  EXPECT_TRUE(at::equal(turned.narrow(1, 3, 1), heads.narrow(1, 3, 1)));
+  rotate(compute_, turned, 3, angle.cos(), angle.sin(), true);
   expect_close(turned, heads);
 }
 
-TEST(OutputLoss, IsThatOfTheWholeLogitsAtOnce) {
-  at::Tensor hidden = random({40, 8}), weight = random({300000, 8});  // several blocks of rows
-  const at::Tensor targets = at::randint(300000, {40}, at::kLong);
-  at::Tensor dhidden, dweight = at::zeros_like(weight);
-  const double loss = output_loss(hidden, weight, targets, 0.25, &dhidden, dweight);
-  EXPECT_DOUBLE_EQ(output_loss(hidden, weight, targets, 0.25, nullptr, {}), loss);
+// In f64, since f32's own sums over a vocabulary are off by more than what is compared.
+TEST_P(Both, OutputLossIsThatOfTheWholeLogitsAtOnce) {
+  const double tolerance = GetParam() ? 2e-4 : 5e-5;  // libtorch's sums over a vocabulary are the less exact ones
+  for (const double softcap : {0.0, 4.0}) {
+    const at::Tensor hidden = random({450, 8}), weight = random({50000, 8});  // several blocks of rows
+    const at::Tensor targets = at::randint(50000, {450}, at::kLong), weights = at::rand({450});
+    at::Tensor dhidden, dweight = at::zeros_like(weight);
+    const Weight packed(compute_, weight);
+    const at::Tensor ours = output_loss(compute_, hidden, packed, targets, weights, softcap, dhidden, dweight);
+    EXPECT_TRUE(at::equal(target_log_probabilities(compute_, hidden, packed, targets, softcap), ours));
 
-  hidden.requires_grad_();
-  weight.requires_grad_();
-  const at::Tensor reference = -at::log_softmax(at::linear(hidden, weight), -1).gather(1, targets.unsqueeze(1)).sum();
-  (reference * 0.25).backward();
-  EXPECT_NEAR(loss / reference.item<double>(), 1.0, 1e-6);
-  expect_close(dhidden, hidden.grad());
-  expect_close(dweight, weight.grad());
+    const at::Tensor h = hidden.to(at::kDouble).requires_grad_(), w = weight.to(at::kDouble).requires_grad_();
+    at::Tensor logits = at::linear(h, w);
+    if (softcap > 0) logits = at::tanh(logits / softcap) * softcap;
+    const at::Tensor reference = at::log_softmax(logits, -1).gather(1, targets.unsqueeze(1)).squeeze(1);
+    (-reference * weights).sum().backward();
+    expect_close(ours, reference.detach());
+    expect_close(dhidden, h.grad(), tolerance);
+    expect_close(dweight, w.grad(), tolerance);
+  }
 }
 
-TEST(AdaptedLinear, GradientsAreThoseOfAutogradAndTheWeightHasNone) {
+TEST_P(Both, AdaptedLinearsGradientsAreThoseOfAutogradAndTheWeightHasNone) {
   Parameters parameters;
-  LinearPart q{"q", 6, true, 0, 0}, k{"k", 4, false, 0, 0}, v{"v", 4, true, 0, 0};
-  q.lora_a = parameters.add("q.A", {2, 8}, true);
-  v.lora_a = parameters.add("v.A", {2, 8}, true);
-  q.lora_b = parameters.add("q.B", {6, 2}, true);
-  v.lora_b = parameters.add("v.B", {4, 2}, true);
+  LinearPart q{"q", 6, true}, k{"k", 4}, v{"v", 4, true};
+  q.lora_a = add(parameters, "q.A", {2, 8});
+  v.lora_a = add(parameters, "v.A", {2, 8});
+  q.lora_b = add(parameters, "q.B", {6, 2});
+  v.lora_b = add(parameters, "v.B", {4, 2});
   parameters.allocate(at::kCPU, true);
   parameters.values.copy_(random({parameters.element_count()}));
   const at::Tensor weight = random({14, 8});
-  AdaptedLinear layer({q, k, v}, weight, {}, {2, 1.5, 0.0}, std::nullopt);
+  AdaptedLinear layer(compute_, {q, k, v}, weight, {}, {2, 1.5, 0.0}, std::nullopt);
   layer.refresh(parameters);
   at::Tensor x = random({5, 8}), hidden;
   const at::Tensor dy = random({5, 14});
@@ -128,12 +241,13 @@ TEST(AdaptedLinear, GradientsAreThoseOfAutogradAndTheWeightHasNone) {
 
 TEST(AdaptedLinear, DropoutKeepsTheMeanAndItsGradientUsesTheSameMask) {
   Parameters parameters;
-  LinearPart part{"q", 3, true, 0, 0};
-  part.lora_a = parameters.add("A", {2, 64}, true);
-  part.lora_b = parameters.add("B", {3, 2}, true);
+  LinearPart part{"q", 3, true};
+  part.lora_a = add(parameters, "A", {2, 64});
+  part.lora_b = add(parameters, "B", {3, 2});
   parameters.allocate(at::kCPU, true);
   parameters.values.copy_(random({parameters.element_count()}));
-  AdaptedLinear layer({part}, at::zeros({3, 64}), {}, {2, 1.0, 0.5}, std::nullopt);
+  AdaptedLinear layer(make_compute(at::kCPU, at::kFloat, false), {part}, at::zeros({3, 64}), {}, {2, 1.0, 0.5},
+                      std::nullopt);
   layer.refresh(parameters);
   at::Tensor x = random({4, 64}), hidden;
   const at::Tensor y = layer.forward(x, hidden, 99), dy = random({4, 3});

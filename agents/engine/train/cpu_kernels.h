@@ -1,0 +1,108 @@
+// The trainer's kernels for CPUs with AVX-512: matrix products on packed weights, attention inside documents, and the
+// small operations with their gradients. Each call is one thread's share; cpu_ops.cpp splits the work. Plain pointers,
+// so that the files with special instructions include no library.
+#pragma once
+
+#include <cstdint>
+
+namespace slipway::train {
+
+// A matrix product's right side in panels of 32 columns: panel after panel, in each row after row of 32 elements (bf16:
+// two rows interleaved), zero beyond the matrix's edges.
+inline constexpr int64_t kPanelColumns = 32;
+
+// How the right side lies in memory.
+enum class RightSide { kPanels, kRows };
+
+// left (m x k) times right (k x n). Strides count elements; bf16 needs left_k_stride 1, or pairs of k interleaved
+// ([k / 2][m][2], left_row_stride 2 and left_k_stride the elements from one pair's row to the next, halved).
+struct Product {
+  const void* left = nullptr;
+  int64_t left_row_stride = 0, left_k_stride = 1;
+  const void* right = nullptr;
+  RightSide right_side = RightSide::kPanels;
+  int64_t right_stride = 0;  // kRows: elements from one row to the next
+  int64_t panel_stride = 0;  // kPanels: elements from one panel to the next
+  int64_t k = 0;
+};
+
+struct ProductOutput {
+  void* data = nullptr;
+  int64_t stride = 0;
+  bool is_f32 = false;          // else the compute type
+  bool add = false;             // to what is there; f32 only
+  const float* bias = nullptr;  // per column
+  float scale = 1.0F;           // of the products
+};
+
+struct AttentionShape {
+  int64_t length = 0;  // tokens of the document
+  int64_t heads_per_kv = 1, head_dim = 0;
+  int64_t row_stride = 0;  // elements from one token to the next in query, key, value (and their gradients)
+  int64_t output_row_stride = 0;
+  float scale = 1.0F;
+  float softcap = 0.0F;  // 0: none; else scores become cap · tanh(score / cap)
+  int64_t window = 0;    // 0: none; else a token sees itself and window - 1 before it
+};
+
+// The heads of one document that share a key and value head.
+struct AttentionHeads {
+  const void* query = nullptr;  // of the first head; the next is head_dim elements on
+  const void* key = nullptr;
+  const void* value = nullptr;
+  void* output = nullptr;        // in forward written, in backward read
+  float* log_sum_exp = nullptr;  // [heads_per_kv, length]
+  const void* doutput = nullptr;
+  void* dquery = nullptr;
+  void* dkey = nullptr;
+  void* dvalue = nullptr;
+};
+
+enum class Gate { kSilu, kGeluTanh };
+
+struct CpuKernels {
+  // source: `columns` rows of k elements (a linear layer's weight, so that the product is x·Wᵀ) -> panels.
+  void (*pack_transposed)(const void* source, int64_t source_stride, int64_t k, int64_t columns, void* panels,
+                          int64_t panel_begin, int64_t panel_end);
+  // source: k rows of `columns` elements -> panels.
+  void (*pack_rows)(const void* source, int64_t source_stride, int64_t k, int64_t columns, void* panels,
+                    int64_t panel_begin, int64_t panel_end);
+  // Rows [row_begin, row_end) of the sum of `count` products, all n columns.
+  void (*multiply)(const Product* products, int count, const ProductOutput& output, int64_t row_begin, int64_t row_end,
+                   int64_t n);
+  // Rows k of m elements -> pairs of rows interleaved, as `left` wants them (bf16 alone).
+  void (*interleave)(const void* source, int64_t source_stride, int64_t k, int64_t m, void* target, int64_t target_m);
+
+  void (*attention_forward)(const AttentionShape& shape, const AttentionHeads& heads);
+  void (*attention_backward)(const AttentionShape& shape, const AttentionHeads& heads);
+
+  // x f32 [rows, width]. See tensor_ops.h.
+  void (*rms_norm)(const float* x, const float* weight, float epsilon, void* y, float* inverse_rms, int64_t rows,
+                   int64_t width);
+  // dx += the gradient; weight_gradient (may be null) += its own.
+  void (*rms_norm_backward)(const void* dy, const float* x, const float* weight, const float* inverse_rms, float* dx,
+                            float* weight_gradient, int64_t rows, int64_t width);
+  // heads of head_dim elements, `rotated` of them first in a row; cosine and sine [rows, half].
+  void (*rotate)(void* x, int64_t row_stride, int64_t heads, int64_t head_dim, int64_t half, const float* cosine,
+                 const float* sine, float sine_sign, int64_t rows);
+  void (*gate)(Gate kind, const void* gate_up, void* activated, int64_t rows, int64_t width);
+  void (*gate_backward)(Gate kind, const void* gate_up, const void* dactivated, void* dgate_up, int64_t rows,
+                        int64_t width);
+  // f32 <-> compute type.
+  void (*narrow)(const float* source, void* target, int64_t count);
+  // logits f32 [rows, width] of one row each -> log p(target); when gradient is not null it becomes
+  // weight[row] · (softmax - onehot) in the compute type. cap: as softcap above.
+  void (*softmax_loss)(float* logits, const int64_t* targets, const float* weights, float* log_probabilities,
+                       void* gradient, int64_t rows, int64_t width, float cap);
+};
+
+// nullptr when this CPU has not what they need: AVX-512 (F, BW, DQ, VL), and for bf16 AVX512_BF16.
+const CpuKernels* cpu_kernels_f32();
+const CpuKernels* cpu_kernels_bf16();
+
+namespace detail {
+extern const CpuKernels kAvx512F32;
+extern const CpuKernels kAvx512Bf16;
+}  // namespace detail
+
+}  // namespace slipway::train

@@ -1,0 +1,165 @@
+#include "agents/engine/train/plan.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "agents/engine/spec/engine_main.h"
+#include "agents/engine/spec/schema.h"
+#include "agents/engine/train/environment.h"
+#include "agents/engine/train/optimizer.h"
+#include "agents/engine/train/prepare.h"
+#include "agents/engine/train/schedule.h"
+#include "backend/base/clock.h"
+#include "backend/base/error.h"
+#include "backend/base/files.h"
+
+namespace slipway::train {
+
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+constexpr size_t kMaxSpecBytes = size_t{16} << 20U;
+constexpr int64_t kMostStepsLookedAt = 10000;
+
+struct Measured {
+  double seconds = 0;
+  int64_t tokens = 0;
+};
+
+int64_t tokens_of_step(const Job& job, StepPlan& plan, int64_t step) {
+  int64_t tokens = 0;
+  for (const auto& micro_batch : plan.micro_batches(step)) {
+    for (const int64_t row : micro_batch) {
+      for (const int64_t document : job.rows.rows[static_cast<size_t>(row)]) {
+        tokens += job.train.documents.length(document);
+      }
+    }
+  }
+  return tokens;
+}
+
+Measured measure_step(const Job& job, StepRunner& runner, Decoder& decoder, Optimizer& optimizer, StepPlan& plan,
+                      int64_t step, const ReferenceScores& reference) {
+  const auto begin = SteadyClock::now();
+  decoder.parameters().gradients.zero_();
+  StepResult result;
+  runner.add_gradient(job.rows, reference, plan.micro_batches(step), step, result);
+  clip_gradients(decoder.parameters(), job.settings.max_grad_norm);
+  optimizer.step(decoder.parameters(), job.settings.learning_rate, 1);
+  decoder.refresh();
+  return {std::chrono::duration<double>(SteadyClock::now() - begin).count(), result.tokens};
+}
+
+std::string advice_for(const TrainSettings& settings) {
+  if (!settings.gradient_checkpointing) return "set gradient_checkpointing to true, or lower max_length";
+  if (settings.method.type == MethodType::kFull) return "use method lora, or optim adamw_8bit";
+  return "lower max_length, or choose a smaller model";
+}
+
+nlohmann::ordered_json plan_job(const spec::EngineContext& context) {
+  const auto began = SteadyClock::now();
+  Job job;
+  job.settings = settings_from_spec(context.spec);
+  const Warn ignore = [](const std::string&, const std::string&, const std::string&) {};
+  load_model(context, ignore, job);
+  load_data(context, ignore, job);
+  const Machine machine = choose_machine(job.settings.precision);
+  const auto decoder = make_decoder(context, job, machine);
+  const auto optimizer = make_optimizer(optimizer_options(job.settings), decoder->parameters());
+  const double start_seconds = std::chrono::duration<double>(SteadyClock::now() - began).count();
+
+  StepRunner runner(*decoder, job.settings, machine.device.is_cpu(), [] { return true; });
+  StepPlan& plan = *job.plan;
+  int64_t heaviest = 0, most_tokens = 0, epoch_tokens = 0;
+  const int64_t looked_at = std::min(plan.steps_per_epoch(), kMostStepsLookedAt);
+  for (int64_t step = 0; step < looked_at; ++step) {
+    const int64_t tokens = tokens_of_step(job, plan, step);
+    epoch_tokens += tokens;
+    if (tokens <= most_tokens) continue;
+    most_tokens = tokens;
+    heaviest = step;
+  }
+  // Scores of a reference cost about half a step per epoch's tokens, once; for the measurement any will do.
+  const ReferenceScores reference(
+      job.settings.objective.compares_with_reference() ? static_cast<size_t>(job.train.documents.count()) : 0, -1.0);
+  measure_step(job, runner, *decoder, *optimizer, plan, 0, reference);  // the first one also fills caches
+  const Measured measured = measure_step(job, runner, *decoder, *optimizer, plan, heaviest, reference);
+  const double rate = static_cast<double>(measured.tokens) / measured.seconds;
+  const double tokens_per_step = static_cast<double>(epoch_tokens) / static_cast<double>(looked_at);
+  const double step_seconds = tokens_per_step / rate;
+
+  const double steps = static_cast<double>(job.total_steps);
+  double duration = start_seconds + steps * step_seconds;
+  if (job.settings.eval_steps > 0) {
+    // Forward alone: a half of what LoRA computes, a third of full fine-tuning.
+    const double share = job.settings.method.type == MethodType::kLora ? 0.5 : 1.0 / 3;
+    const double evaluations = std::ceil(steps / static_cast<double>(job.settings.eval_steps));
+    duration += evaluations * share * static_cast<double>(job.validation.statistics.tokens) / rate;
+  }
+  if (!reference.empty()) duration += 0.5 * static_cast<double>(job.train.statistics.tokens) / rate;
+  const int64_t peak = peak_resident_bytes(), available = available_memory_bytes();
+  const bool fits = available == 0 || peak <= available;
+  return {{"total_steps", job.total_steps},
+          {"steps_per_epoch", plan.steps_per_epoch()},
+          {"train_rows", job.train.statistics.rows},
+          {"train_tokens", job.train.statistics.tokens},
+          {"tokens_per_second", rate},
+          {"seconds_per_step", step_seconds},
+          {"duration_s", duration},
+          {"peak_memory_bytes", peak},
+          {"available_memory_bytes", available},
+          {"fits", fits},
+          {"advice", fits ? "" : advice_for(job.settings)}};
+}
+
+// The value of --name VALUE or --name=VALUE; empty when it is not there.
+std::string argument(int argc, char** argv, const std::string& name) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view text = argv[i];
+    if (text == name && i + 1 < argc) return argv[i + 1];
+    if (text.starts_with(name + "=")) return std::string(text.substr(name.size() + 1));
+  }
+  return {};
+}
+
+}  // namespace
+
+bool asks_for_plan(int argc, char** argv) {
+  return std::any_of(argv + 1, argv + argc, [](const char* text) { return std::string_view(text) == "--plan"; });
+}
+
+int run_plan(int argc, char** argv) {
+  const std::string spec_path = argument(argc, argv, "--spec"), workdir = argument(argc, argv, "--workdir");
+  if (spec_path.empty() || workdir.empty()) {
+    std::fputs("Usage: slipway-train --spec FILE --workdir DIR --plan\n", stderr);
+    return spec::kExitWrongSpec;
+  }
+  try {
+    const base::TemporaryFolder scratch;
+    const base::SystemClock clock;
+    spec::EventWriter events(scratch.path(), clock);
+    const std::atomic<bool> stop = false;
+    const spec::EngineContext context{spec::parse_spec("train", base::read_file(spec_path, kMaxSpecBytes)),
+                                      std::filesystem::absolute(workdir).lexically_normal(), events, stop};
+    std::printf("%s\n", plan_job(context).dump(2).c_str());
+    return spec::kExitSucceeded;
+  } catch (const base::Error& error) {
+    std::fprintf(stderr, "slipway-train: %s: %s\nslipway-train: %s\n", error.code().c_str(), error.what(),
+                 error.advice().c_str());
+    return error.code() == base::kInvalidSpec ? spec::kExitWrongSpec : spec::kExitFailed;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "slipway-train: %s\n", error.what());
+    return spec::kExitFailed;
+  }
+}
+
+}  // namespace slipway::train

@@ -1,0 +1,35 @@
+// What the model answers to fixed prompts while it learns: WORKDIR/samples.jsonl, one line {"step", "prompt", "text"}
+// per evaluation and prompt. Used by trainer.cpp.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "agents/engine/text/tokenizer.h"
+#include "agents/engine/train/decoder.h"
+
+namespace slipway::train {
+
+// One thread.
+class Samples {
+ public:
+  // Steps that the file has already are not sampled again.
+  Samples(std::filesystem::path file, const text::Tokenizer& tokenizer, std::vector<std::string> prompts,
+          int64_t max_new_tokens);
+
+  // The most probable tokens after each prompt (as a user's message where there is a chat template), until the end
+  // token. `pause` returns false when a stop has come: then nothing is written.
+  void take(const Decoder& decoder, int64_t step, const std::function<bool()>& pause);
+
+ private:
+  std::filesystem::path file_;
+  const text::Tokenizer& tokenizer_;
+  std::vector<std::string> prompts_;
+  int64_t max_new_tokens_;
+  int64_t last_step_ = -1;
+};
+
+}  // namespace slipway::train

@@ -1,0 +1,70 @@
+// The gradient of one optimizer step: its micro-batches, in pieces that fit the machine, under the run's objective. And
+// the same objective without gradients, for evaluations. Used by trainer.cpp and plan.cpp.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "agents/engine/train/dataset.h"
+#include "agents/engine/train/decoder.h"
+#include "agents/engine/train/objective.h"
+#include "agents/engine/train/settings.h"
+
+namespace slipway::train {
+
+// A data set as rows of documents; of preferences a row holds a pair: chosen, then rejected, where they are there.
+struct RowSet {
+  const Dataset* data = nullptr;
+  std::vector<Row> rows;
+
+  int64_t count() const { return static_cast<int64_t>(rows.size()); }
+};
+
+RowSet make_row_set(const Dataset& data, bool packing, int64_t max_length);
+
+// Σ log p under the reference of every document that preferences use, by document; empty without a reference.
+using ReferenceScores = std::vector<double>;
+
+struct StepResult {
+  double loss = 0;  // mean: over trained tokens, or over pairs (KTO: answers)
+  int64_t tokens = 0, trained_tokens = 0;
+  std::map<std::string, double> further;  // metrics of the objective, as TRL names them
+};
+
+// One thread.
+class StepRunner {
+ public:
+  // `pause` is called between pieces; it returns false when a stop has come.
+  StepRunner(Decoder& decoder, const TrainSettings& settings, bool on_cpu, std::function<bool()> pause)
+      : decoder_(decoder), settings_(settings), on_cpu_(on_cpu), pause_(std::move(pause)) {}
+
+  // Adds the gradient of the step's mean loss over `micro_batches` (rows of `set`) to the parameters' gradients, which
+  // the caller has zeroed. False when a stop came first.
+  bool add_gradient(const RowSet& set, const ReferenceScores& reference,
+                    const std::vector<std::vector<int64_t>>& micro_batches, int64_t step, StepResult& result);
+
+  // The loss of a whole set. False when a stop came first.
+  bool evaluate(const RowSet& set, const ReferenceScores& reference, StepResult& result);
+
+  // The reference's scores by the decoder as it is now. False when a stop came first.
+  bool score_reference(const Dataset& data, ReferenceScores& scores);
+
+ private:
+  using Pieces = std::vector<std::vector<int64_t>>;
+  Pieces pieces_of(const RowSet& set, const std::vector<int64_t>& rows) const;
+  StepSeeds seeds(int64_t step, size_t micro_batch, size_t piece) const;
+  bool supervised(const RowSet& set, const Pieces& micro_batches, int64_t step, bool train, StepResult& result);
+  bool preferences(const RowSet& set, const ReferenceScores& reference, const Pieces& micro_batches, int64_t step,
+                   bool train, StepResult& result);
+  bool divergence(const RowSet& set, const ReferenceScores& reference, const std::vector<int64_t>& rows, double& kl);
+
+  Decoder& decoder_;
+  const TrainSettings& settings_;
+  bool on_cpu_;
+  std::function<bool()> pause_;
+};
+
+}  // namespace slipway::train

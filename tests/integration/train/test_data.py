@@ -1,0 +1,93 @@
+"""Formats and sources of data, the small print of the spec, and what a plan says in advance."""
+import json
+import subprocess
+
+import pytest
+
+from conftest_models import make_model, write_texts
+from reference import BIN, metrics, run_train, spec_for
+
+METHOD = {"type": "lora", "r": 2, "lora_alpha": 4}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return make_model(tmp_path_factory.mktemp("data") / "model")
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def first_step(folder, model, path, kind, **training):
+    spec = spec_for(model, path, METHOD, {"max_steps": 1, "per_device_train_batch_size": 8, **training})
+    spec["data"]["train"][0]["format"] = kind
+    return metrics(run_train(folder / kind, spec), "loss")[1]
+
+
+def test_alpaca_and_sharegpt_are_the_messages_they_stand_for(tmp_path, model):
+    pairs = [("harbour keel", "anchor mast"), ("rope", "tide wind sail")]
+    files = {
+        "messages": [{"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in pairs],
+        "alpaca": [{"instruction": q, "input": "", "output": a} for q, a in pairs],
+        "sharegpt": [{"conversations": [{"from": "human", "value": q}, {"from": "gpt", "value": a}]} for q, a in pairs]}
+    found = {kind: first_step(tmp_path, model, write(tmp_path / f"{kind}.jsonl", rows), kind) for kind, rows in files.items()}
+    for kind in ("alpaca", "sharegpt"):
+        for key in ("loss", "tokens", "trained_tokens"):
+            assert found[kind][key] == found["messages"][key], kind
+
+
+def test_sources_have_weights(tmp_path, model):
+    a, b = write(tmp_path / "a.jsonl", [{"text": "harbour keel"}] * 4), write(tmp_path / "b.jsonl", [{"text": "rope tide wind"}] * 10)
+    lengths = {}
+    for name, weights in (("a", (1, None)), ("b", (None, 1)), ("mixed", (2.5, 0.5))):
+        spec = spec_for(model, a, METHOD, {"per_device_train_batch_size": 64, "num_train_epochs": 1})
+        spec["data"]["train"] = [{"path": str(p), "format": "text", "weight": w} for p, w in zip((a, b), weights) if w]
+        lengths[name] = metrics(run_train(tmp_path / name, spec), "loss")[1]["tokens"]
+    assert lengths["mixed"] == 2.5 * lengths["a"] + 0.5 * lengths["b"]
+
+
+def test_max_steps_wins_over_epochs_and_the_learning_rate_is_the_step_s_own(tmp_path, model):
+    path = tmp_path / "train.jsonl"
+    write_texts(path, 20)
+    spec = spec_for(model, path, METHOD, {"max_steps": 4, "num_train_epochs": 9, "learning_rate": 1e-2, "lr_scheduler_type": "linear",
+                                          "warmup_steps": 2})
+    found = metrics(run_train(tmp_path / "work", spec), "loss")
+    assert [found[s]["learning_rate"] for s in sorted(found)] == [0.0, 5e-3, 1e-2, 5e-3]
+
+
+def test_padding_tokens_within_a_text_are_trained(tmp_path, model):
+    """The end token is also the padding token: only places behind the text would be padding, and there are none."""
+    path = write(tmp_path / "train.jsonl", [{"text": "harbour<|im_end|>keel"}])
+    values = first_step(tmp_path, model, path, "text")
+    assert values["trained_tokens"] == values["tokens"] - 1 and values["tokens"] >= 4
+
+
+def test_a_plan_tells_steps_memory_and_time_and_writes_nothing(tmp_path, model):
+    path = tmp_path / "train.jsonl"
+    write_texts(path, 40)
+    spec = spec_for(model, path, METHOD, {"num_train_epochs": 3, "per_device_train_batch_size": 4})
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    work = tmp_path / "work"
+    done = subprocess.run([BIN / "slipway-train", "--spec", tmp_path / "spec.json", "--workdir", work, "--plan"],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert plan["total_steps"] == 30 and plan["steps_per_epoch"] == 10 and plan["train_rows"] == 40
+    assert plan["duration_s"] > 0 and plan["seconds_per_step"] > 0 and plan["peak_memory_bytes"] > 1e6 and plan["fits"]
+    assert not work.exists()
+    (tmp_path / "spec.json").write_text("{}")
+    assert subprocess.run([BIN / "slipway-train", "--spec", tmp_path / "spec.json", "--workdir", work, "--plan"],
+                          capture_output=True).returncode == 2
+
+
+@pytest.mark.parametrize("row, missing", [({"instruction": "sail"}, "output"), ({"conversations": [{"from": "human"}]}, "value"),
+                                          ({"conversations": [{"from": "parrot", "value": "x"}]}, "human")])
+def test_rows_of_other_shapes_are_named(tmp_path, model, row, missing):
+    path = write(tmp_path / "train.jsonl", [row])
+    spec = spec_for(model, path, METHOD, {})
+    spec["data"]["train"][0]["format"] = "alpaca" if "instruction" in row else "sharegpt"
+    found = run_train(tmp_path / "work", spec, expect=1)
+    error = next(e for e in found if e["type"] == "error")
+    assert error["code"] == "INVALID_DATA" and "line 1" in error["message"] and missing in error["message"]
