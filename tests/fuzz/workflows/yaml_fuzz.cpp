@@ -6,8 +6,7 @@
 #include "workflows/workflow.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  const auto workflow =
-      slipway::workflows::parse_workflow({reinterpret_cast<const char*>(data), size}, "fuzzed.yaml");
+  const auto workflow = slipway::workflows::parse_workflow({reinterpret_cast<const char*>(data), size}, "fuzzed.yaml");
   if (!workflow.ok() && workflow.status().message().empty()) std::abort();
   return 0;
 }
