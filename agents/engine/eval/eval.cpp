@@ -78,7 +78,7 @@ class Evaluation {
       if (length > kUsualLength) options.max_model_len = std::max(options.max_model_len, length);
     }
     engine_ = std::make_unique<runtime::Engine>(model, options);
-    dtype_ = options.weight_type == runtime::WeightType::kBF16 ? "bf16" : "f32";
+    dtype_ = runtime::weight_type_name(options.weight_type);
     if (tokenizer_->vocab_size() > engine_->architecture().vocab_size) {
       throw base::Error(base::kInvalidModel,
                         model.string() + ": the tokenizer has " + std::to_string(tokenizer_->vocab_size()) +

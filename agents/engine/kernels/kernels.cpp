@@ -1,5 +1,8 @@
 #include "agents/engine/kernels/kernels.h"
 
+#include <bit>
+#include <cstring>
+
 #include "agents/engine/kernels/tables.h"
 
 namespace slipway::kernels {
@@ -13,8 +16,13 @@ bool machine_has(Level level) {
     case Level::kAvx2:
       return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
     case Level::kAvx512:
-      return __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
-             __builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512vl") != 0;
+      return machine_has(Level::kAvx2) && __builtin_cpu_supports("avx512f") != 0 &&
+             __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512dq") != 0 &&
+             __builtin_cpu_supports("avx512vl") != 0;
+    case Level::kAvx512Vnni:
+      return machine_has(Level::kAvx512) && __builtin_cpu_supports("avx512vnni") != 0;
+    case Level::kAvx512Bf16:
+      return machine_has(Level::kAvx512Vnni) && __builtin_cpu_supports("avx512bf16") != 0;
   }
   return false;
 #else
@@ -22,20 +30,70 @@ bool machine_has(Level level) {
 #endif
 }
 
+float bf16_at(const uint8_t* p) {
+  uint16_t half;
+  std::memcpy(&half, p, sizeof half);
+  return std::bit_cast<float>(static_cast<uint32_t>(half) << 16U);
+}
+
 }  // namespace
 
 Level best_level() {
-  if (machine_has(Level::kAvx512)) return Level::kAvx512;
-  return machine_has(Level::kAvx2) ? Level::kAvx2 : Level::kPortable;
+  Level best = Level::kPortable;
+  for (const Level level : kLevels) {
+    if (machine_has(level)) best = level;
+  }
+  return best;
 }
 
 const Table* table(Level level) {
   if (!machine_has(level)) return nullptr;
 #if defined(__x86_64__)
-  if (level == Level::kAvx512) return &kAvx512Table;
-  if (level == Level::kAvx2) return &kAvx2Table;
+  switch (level) {
+    case Level::kPortable:
+      break;
+    case Level::kAvx2:
+      return &kAvx2Table;
+    case Level::kAvx512:
+      return &kAvx512Table;
+    case Level::kAvx512Vnni:
+      return &kAvx512VnniTable;
+    case Level::kAvx512Bf16:
+      return &kAvx512Bf16Table;
+  }
 #endif
   return &kPortableTable;
+}
+
+void unpack_column(WeightFormat format, const void* panel, int64_t lane, int64_t depth, float* out) {
+  const auto* bytes = static_cast<const uint8_t*>(panel);
+  switch (format) {
+    case WeightFormat::kBF16:
+      for (int64_t k = 0; k < depth; ++k) out[k] = bf16_at(bytes + (k / 2 * kPanel * 2 + lane * 2 + k % 2) * 2);
+      break;
+    case WeightFormat::kInt8: {
+      const uint8_t* scales = bytes + kPanel * padded_depth(format, depth);
+      for (int64_t k = 0; k < depth; ++k) {
+        const uint8_t value = bytes[k / 4 * 64 + lane * 4 + k % 4];
+        out[k] = bf16_at(scales + (k / kInt8Block * kPanel + lane) * 2) * static_cast<float>(value - 128);
+      }
+      break;
+    }
+    case WeightFormat::kInt4: {
+      const int64_t padded = padded_depth(format, depth);
+      const uint8_t* scales = bytes + kPanel * padded / 2;
+      const uint8_t* offsets = scales + padded / kInt4Block * kPanel * 2;
+      for (int64_t k = 0; k < depth; ++k) {
+        const int64_t place = k / kInt4Block * kPanel + lane;
+        const uint8_t both = bytes[k / 8 * 64 + lane * 4 + k % 4];
+        const int q = k % 8 < 4 ? both & 15 : both >> 4;
+        out[k] = bf16_at(scales + place * 2) * static_cast<float>(8 * q + offsets[place] - 128);
+      }
+      break;
+    }
+    case WeightFormat::kF32:
+      break;
+  }
 }
 
 }  // namespace slipway::kernels

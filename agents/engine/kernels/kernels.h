@@ -7,48 +7,84 @@
 
 #include <cstdint>
 
+#include "agents/engine/kernels/layout.h"
+
 namespace slipway::kernels {
 
-enum class WeightFormat { kF32, kBF16 };
-
-// y[i, j] (+)= Σ_k x[i, k] · weights[j, k], for i in [0, rows) and j in [begin, end). Strides in elements.
+// y[i, j] (+)= Σ_k x[i, k] · weights[j, k] + bias[j], for i in [0, rows) and j in [begin, end).
 struct MatmulCall {
-  const float* x = nullptr;
-  int64_t x_stride = 0;
+  const void* x = nullptr;  // f32 rows for kF32; else rows that pack_row wrote for the format
+  int64_t x_stride = 0;     // bytes
   int64_t rows = 0;
-  const void* weights = nullptr;  // [columns of y, depth], row-major
+  const void* weights = nullptr;  // kF32: [columns of y, depth], row-major; else panels that pack_panel wrote
   WeightFormat format = WeightFormat::kF32;
   int64_t depth = 0;
-  int64_t begin = 0, end = 0;
+  int64_t begin = 0, end = 0;   // columns of y; but for kF32 begin is the first of a panel
+  const float* bias = nullptr;  // null: none
   float* y = nullptr;
-  int64_t y_stride = 0;
+  int64_t y_stride = 0;  // floats
   bool accumulate = false;
 };
 
-inline constexpr int64_t kPageTokens = 16;  // tokens in one page of the KV cache
-
-// Attention of `heads` query heads at one position, that share one key-value head, over `length` cached positions.
+// Causal attention of `rows` consecutive positions of one sequence, each with `heads` query heads that share one
+// key-value head.
 struct AttentionCall {
-  const float* queries = nullptr;  // [heads, head_dim]
+  const float* queries = nullptr;  // [rows, heads, head_dim]
+  int64_t query_stride = 0;        // floats from one row to the next
+  int64_t rows = 0;
   int64_t heads = 0;
   int64_t head_dim = 0;
-  const float* keys =
-      nullptr;  // page p of this layer and head lies at keys + pages[p] * page_stride: [kPageTokens, head_dim]
-  const float* values = nullptr;  // likewise
+  int64_t position = 0;        // of the first row; row r sees positions up to position + r …
+  int64_t window = 0;          // … and of those only the last `window`; 0: all
+  float softcap = 0;           // scores become softcap · tanh(score / softcap); 0: they stay
+  const void* keys = nullptr;  // page p of this layer and head lies at keys + pages[p] × page_bytes
+  const void* values = nullptr;
   const int32_t* pages = nullptr;
-  int64_t page_stride = 0;
-  int64_t length = 0;
+  int64_t page_bytes = 0;
+  CacheFormat format = CacheFormat::kF32;
   float scale = 1;
-  float* scores = nullptr;  // scratch of heads × (length rounded up to whole pages)
-  float* out = nullptr;     // [heads, head_dim]
+  void* scratch = nullptr;  // attention_scratch_bytes(head_dim), aligned to 64
+  float* out = nullptr;     // [rows, heads, head_dim]
+  int64_t out_stride = 0;   // floats
+};
+
+// Elements [first, first + count) of a row of activations, as the matmul of a format reads it. Both ends are whole
+// blocks of the format, but for the end of the row.
+struct PackCall {
+  WeightFormat format = WeightFormat::kBF16;  // not kF32
+  const float* x = nullptr;                   // the elements alone
+  int64_t first = 0;
+  int64_t count = 0;
+  int64_t depth = 0;    // of the whole row
+  void* out = nullptr;  // the whole row: activation_bytes(format, depth), aligned to 64
+};
+
+struct StoreCall {
+  const float* keys = nullptr;    // [count, head_dim]
+  const float* values = nullptr;  // [count, head_dim]
+  int64_t stride = 0;             // floats from one position to the next
+  int64_t count = 0;
+  int64_t head_dim = 0;
+  CacheFormat format = CacheFormat::kF32;
+  int64_t slot = 0;  // slot + count ≤ kPageTokens
+  void* key_page = nullptr;
+  void* value_page = nullptr;
 };
 
 struct Table {
   const char* name;
   void (*matmul)(const MatmulCall& call);
   void (*attention)(const AttentionCall& call);
+  void (*pack_row)(const PackCall& call);
+  // Up to kPanel rows of a weight matrix as one panel of panel_bytes(format, depth), zeros for missing rows. Not for
+  // kF32.
+  void (*pack_panel)(WeightFormat format, const float* rows, int64_t count, int64_t depth, void* out);
+  // Puts keys and values of consecutive positions into one page. Slot 0 clears what the page held before.
+  void (*store_tokens)(const StoreCall& call);
   // out = x / sqrt(mean(x²) + epsilon) · weight
   void (*rms_norm)(const float* x, const float* weight, float epsilon, int64_t size, float* out);
+  // out = (x − mean(x)) / sqrt(variance(x) + epsilon) · weight + bias
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, float epsilon, int64_t size, float* out);
   // gate[i] = silu(gate[i]) · up[i]
   void (*silu_multiply)(float* gate, const float* up, int64_t size);
   // y += x
@@ -58,10 +94,17 @@ struct Table {
   float (*sum_exp)(const float* x, float shift, int64_t size);
 };
 
-enum class Level { kPortable, kAvx2, kAvx512 };
+// Each level includes those before it. kAvx512Vnni adds the dot products of bytes, kAvx512Bf16 those of bf16.
+enum class Level { kPortable, kAvx2, kAvx512, kAvx512Vnni, kAvx512Bf16 };
+inline constexpr Level kLevels[] = {Level::kPortable, Level::kAvx2, Level::kAvx512, Level::kAvx512Vnni,
+                                    Level::kAvx512Bf16};
 
 // The best level of this machine, and the table of a level; nullptr when this machine or build does not have it.
 Level best_level();
 const Table* table(Level level);
+
+// The weights of one column as they were packed, for embeddings that share the output matrix. `panel` is the panel that
+// holds the column, `lane` its place there. Not for kF32.
+void unpack_column(WeightFormat format, const void* panel, int64_t lane, int64_t depth, float* out);
 
 }  // namespace slipway::kernels

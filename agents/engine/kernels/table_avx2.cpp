@@ -1,8 +1,10 @@
 // The kernels with AVX2 and FMA; compiled with those flags, called only where the machine has them.
 #include <immintrin.h>
 
-#include "agents/engine/kernels/table_impl.h"
+#include "agents/engine/kernels/bytes_avx2.h"
+#include "agents/engine/kernels/make_table.h"
 #include "agents/engine/kernels/tables.h"
+#include "agents/engine/kernels/wide.h"
 
 namespace slipway::kernels {
 namespace {
@@ -16,18 +18,16 @@ struct Avx2 {
   static __m256i mask(int count) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
   }
-  static Register widen(__m128i halves) {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
-  }
   static Register zero() { return _mm256_setzero_ps(); }
   static Register all(float value) { return _mm256_set1_ps(value); }
   static Register load(const float* p) { return _mm256_loadu_ps(p); }
   static Register load_part(const float* p, int count) { return _mm256_maskload_ps(p, mask(count)); }
-  static Register load(const uint16_t* p) { return widen(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
-  static Register load_part(const uint16_t* p, int count) {
-    uint16_t whole[kLanes] = {};
-    for (int i = 0; i < count; ++i) whole[i] = p[i];
-    return load(whole);
+  static Register low_of_pairs(const uint16_t* p) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), 16));
+  }
+  static Register high_of_pairs(const uint16_t* p) {
+    return _mm256_and_ps(_mm256_loadu_ps(reinterpret_cast<const float*>(p)),
+                         _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(0xffff0000U))));
   }
   static void store(float* p, Register a) { _mm256_storeu_ps(p, a); }
   static Register add(Register a, Register b) { return _mm256_add_ps(a, b); }
@@ -54,8 +54,24 @@ struct Avx2 {
   }
 };
 
+struct Avx2Wide : WideFloats<Avx2>, Avx2Bytes {
+  static constexpr int kRows = 2;
+  static constexpr int kPanels = 1;
+  static constexpr int kPanelsOfOneRow = 1;
+  static constexpr int kHeadVectors = 2;
+
+  static Floats to_floats(const Ints& a) { return {{_mm256_cvtepi32_ps(a.first), _mm256_cvtepi32_ps(a.second)}}; }
+  static Floats load_bf16(const uint8_t* p) {
+    const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    const auto widen = [](__m128i part) {
+      return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(part), 16));
+    };
+    return {{widen(_mm256_castsi256_si128(halves)), widen(_mm256_extracti128_si256(halves, 1))}};
+  }
+};
+
 }  // namespace
 
-const Table kAvx2Table = make_table<Avx2>("avx2");
+const Table kAvx2Table = make_table<Avx2, Avx2Wide>("avx2");
 
 }  // namespace slipway::kernels

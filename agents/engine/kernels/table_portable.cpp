@@ -1,8 +1,9 @@
 // The kernels in plain C++, for machines without AVX2 and as the reference of the others.
 #include <cmath>
 
-#include "agents/engine/kernels/table_impl.h"
+#include "agents/engine/kernels/make_table.h"
 #include "agents/engine/kernels/tables.h"
+#include "agents/engine/kernels/wide.h"
 
 namespace slipway::kernels {
 namespace {
@@ -21,24 +22,21 @@ struct Portable {
     for (int i = 0; i < kLanes; ++i) r.lane[i] = f(i);
     return r;
   }
-  static float wide(float value) { return value; }
-  static float wide(uint16_t value) {
-    const uint32_t bits = static_cast<uint32_t>(value) << 16U;
-    float result;
-    __builtin_memcpy(&result, &bits, sizeof result);
-    return result;
-  }
   static Register zero() { return all(0); }
   static Register all(float value) {
     return make([&](int) { return value; });
   }
-  template <typename T>
-  static Register load(const T* p) {
-    return make([&](int i) { return wide(p[i]); });
+  static Register load(const float* p) {
+    return make([&](int i) { return p[i]; });
   }
-  template <typename T>
-  static Register load_part(const T* p, int count) {
-    return make([&](int i) { return i < count ? wide(p[i]) : 0.0F; });
+  static Register load_part(const float* p, int count) {
+    return make([&](int i) { return i < count ? p[i] : 0.0F; });
+  }
+  static Register low_of_pairs(const uint16_t* p) {
+    return make([&](int i) { return float_of(static_cast<uint32_t>(p[2 * i]) << 16U); });
+  }
+  static Register high_of_pairs(const uint16_t* p) {
+    return make([&](int i) { return float_of(static_cast<uint32_t>(p[2 * i + 1]) << 16U); });
   }
   static void store(float* p, Register a) {
     for (int i = 0; i < kLanes; ++i) p[i] = a.lane[i];
@@ -67,8 +65,65 @@ struct Portable {
   }
 };
 
+struct PortableWide : WideFloats<Portable> {
+  static constexpr int kRows = 2;
+  static constexpr int kPanels = 1;
+  static constexpr int kPanelsOfOneRow = 1;
+  static constexpr int kHeadVectors = 1;
+
+  struct Bytes {
+    int8_t lane[64];
+  };
+  struct Ints {
+    int32_t lane[16];
+  };
+  struct Four {
+    int8_t lane[4];
+  };
+
+  // The bytes are made signed here, so the correction for their offset is not wanted.
+  static Ints start(int32_t /*correction*/) { return {}; }
+  static Bytes load_bytes(const uint8_t* p) {
+    Bytes bytes;
+    for (int i = 0; i < 64; ++i) bytes.lane[i] = static_cast<int8_t>(p[i] - 128);
+    return bytes;
+  }
+  static Four broadcast_bytes(const int8_t* p) { return {p[0], p[1], p[2], p[3]}; }
+  static Ints dot(Ints sum, const Bytes& w, const Four& x) {
+    for (int i = 0; i < 16; ++i) {
+      for (int j = 0; j < 4; ++j) sum.lane[i] += w.lane[4 * i + j] * x.lane[j];
+    }
+    return sum;
+  }
+  static Bytes spread_offsets(const uint8_t* p) {
+    Bytes bytes;
+    for (int i = 0; i < 64; ++i) bytes.lane[i] = static_cast<int8_t>(p[i / 4] - 128);
+    return bytes;
+  }
+  static void unpack(const uint8_t* p, const Bytes& offset, Bytes& low, Bytes& high) {
+    for (int i = 0; i < 64; ++i) {
+      low.lane[i] = static_cast<int8_t>(8 * (p[i] & 15) + offset.lane[i]);
+      high.lane[i] = static_cast<int8_t>(8 * (p[i] >> 4) + offset.lane[i]);
+    }
+  }
+  static Floats to_floats(const Ints& a) {
+    float lanes[16];
+    for (int i = 0; i < 16; ++i) lanes[i] = static_cast<float>(a.lane[i]);
+    return load(lanes);
+  }
+  static Floats load_bf16(const uint8_t* p) {
+    float lanes[16];
+    for (int i = 0; i < 16; ++i) {
+      uint16_t half;
+      __builtin_memcpy(&half, p + 2 * i, sizeof half);
+      lanes[i] = float_of(static_cast<uint32_t>(half) << 16U);
+    }
+    return load(lanes);
+  }
+};
+
 }  // namespace
 
-const Table kPortableTable = make_table<Portable>("portable");
+const Table kPortableTable = make_table<Portable, PortableWide>("portable");
 
 }  // namespace slipway::kernels

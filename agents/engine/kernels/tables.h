@@ -8,5 +8,7 @@ namespace slipway::kernels {
 extern const Table kPortableTable;
 extern const Table kAvx2Table;
 extern const Table kAvx512Table;
+extern const Table kAvx512VnniTable;
+extern const Table kAvx512Bf16Table;
 
 }  // namespace slipway::kernels

@@ -44,8 +44,8 @@ AdapterConfig read_config(const std::filesystem::path& file, DoraAdapters dora) 
   if (type == parsed.end() || *type != "LORA") {
     unsupported(file, "peft_type is " + (type == parsed.end() ? "missing" : type->dump().substr(0, 80)));
   }
-  for (const char* key : {"fan_in_fan_out", "bias", "modules_to_save", "alpha_pattern", "layer_replication",
-                          "trainable_token_indices", "target_parameters", "lora_bias", "alora_invocation_tokens"}) {
+  for (const char* key : {"bias", "modules_to_save", "alpha_pattern", "layer_replication", "trainable_token_indices",
+                          "target_parameters", "lora_bias", "alora_invocation_tokens"}) {
     if (!is_off(parsed, key)) unsupported(file, std::string(key) + " is set");
   }
   AdapterConfig config;

@@ -125,13 +125,18 @@ Architecture load_architecture(const std::filesystem::path& path) {
     throw base::Error(base::kNotFound, "there is no model at " + path.string(), "check the path");
   }
   if (!std::filesystem::is_directory(path)) {
-    if (path.extension() == ".gguf") return architecture_from_gguf(path);
+    if (path.extension() == ".gguf") {
+      Architecture architecture = architecture_from_gguf(path);
+      architecture.path = path;
+      return architecture;
+    }
     throw base::Error(base::kUnsupported, path.string() + " is no model that is known here",
                       "give a Hugging Face folder or a .gguf file");
   }
   const auto config = path / "config.json";
   if (!std::filesystem::exists(config)) fail_config(path.string(), "there is no config.json");
   Architecture architecture = architecture_from_config(read_json(config), config.string());
+  architecture.path = path;
   // Chat models often list more end tokens here than in config.json.
   const auto generation = path / "generation_config.json";
   if (std::filesystem::exists(generation)) {

@@ -69,6 +69,7 @@ struct Architecture {
   std::vector<int32_t> eos_token_ids;
   int32_t bos_token_id = -1;
   int32_t pad_token_id = -1;
+  std::filesystem::path path;    // where load_architecture() found it; empty when it came from a config alone
   nlohmann::json source_config;  // config.json as it was read, for exports; null when the model came from GGUF
 
   bool is_windowed(int64_t layer) const { return sliding_window > 0 && windowed_layers[static_cast<size_t>(layer)]; }

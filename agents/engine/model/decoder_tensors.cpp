@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "agents/engine/model/dequantize.h"
 #include "agents/engine/model/family.h"
 #include "backend/base/error.h"
 
@@ -129,28 +130,23 @@ class DecoderWeights final : public Weights {
   void read_f32(const std::string& name, std::span<float> out) const override {
     const auto& [tensor, place] = require(name);
     const TensorView view = stored(tensor, place);
-    if (place.file_rows == 0 && !place.transposed) {
+    if (tensor.shape.size() == 2) {
+      read_rows(name, tensor, place, view, 0, out);
+    } else if (place.file_rows == 0) {
       files_->read_f32(place.name, out);
     } else {
-      const auto rows = static_cast<size_t>(tensor.shape[0]);
-      const size_t columns = tensor.shape.size() == 1 ? 1 : static_cast<size_t>(tensor.shape[1]);
-      if (out.size() != rows * columns) {
-        throw base::Error(base::kInvalidModel, origin_ + ": tensor " + name + " has " + std::to_string(rows * columns) +
-                                                   " elements, " + std::to_string(out.size()) + " expected");
-      }
       std::vector<float> whole(static_cast<size_t>(view.elements()));
       files_->read_f32(place.name, whole);
-      const size_t file_rows = whole.size() / std::max<size_t>(columns, 1);
-      for (size_t row = 0; row < rows; ++row) {
-        const auto from = static_cast<size_t>(file_row(place, static_cast<int64_t>(row)));
-        for (size_t column = 0; column < columns; ++column) {
-          out[row * columns + column] = whole[place.transposed ? column * file_rows + from : from * columns + column];
-        }
-      }
+      for (size_t row = 0; row < out.size(); ++row)
+        out[row] = whole[static_cast<size_t>(file_row(place, static_cast<int64_t>(row)))];
     }
-    if (place.plus != 0) {
-      for (float& value : out) value = place.plus + value;
-    }
+    add(place.plus, out);
+  }
+
+  void read_rows_f32(const std::string& name, int64_t first, std::span<float> out) const override {
+    const auto& [tensor, place] = require(name);
+    read_rows(name, tensor, place, stored(tensor, place), first, out);
+    add(place.plus, out);
   }
 
  private:
@@ -158,6 +154,43 @@ class DecoderWeights final : public Weights {
     DecoderTensor tensor;
     TensorPlace place;
   };
+
+  // Rows of a matrix, as many as `out` holds.
+  void read_rows(const std::string& name, const DecoderTensor& tensor, const TensorPlace& place, const TensorView& view,
+                 int64_t first, std::span<float> out) const {
+    const auto columns = static_cast<size_t>(tensor.shape[1]);
+    const auto rows = static_cast<int64_t>(out.size() / columns);
+    if (first < 0 || out.size() % columns != 0 || rows > tensor.shape[0] - first) {
+      throw base::Error(base::kInvalidModel,
+                        origin_ + ": tensor " + name + " does not have the rows that were asked for",
+                        "download or export the model again");
+    }
+    if (!place.transposed) {
+      // Rows that lie together in the file at once.
+      for (int64_t row = 0; row < rows;) {
+        const int64_t left = place.run == 0 ? rows : place.run - (first + row) % place.run;
+        const int64_t count = std::min(left, rows - row);
+        files_->read_rows_f32(place.name, file_row(place, first + row),
+                              out.subspan(static_cast<size_t>(row) * columns, static_cast<size_t>(count) * columns));
+        row += count;
+      }
+      return;
+    }
+    // Each of the file's rows holds one element of every row here.
+    const auto file_columns = static_cast<size_t>(view.shape[1]);
+    const auto element = static_cast<size_t>(block_bytes(view.dtype));
+    std::vector<float> part(static_cast<size_t>(rows));
+    for (size_t column = 0; column < columns; ++column) {
+      const size_t at = column * file_columns + static_cast<size_t>(file_row(place, first));
+      dequantize(view.dtype, view.data.subspan(at * element, part.size() * element), part);
+      for (size_t row = 0; row < part.size(); ++row) out[row * columns + column] = part[row];
+    }
+  }
+
+  static void add(float number, std::span<float> values) {
+    if (number == 0) return;
+    for (float& value : values) value = number + value;
+  }
 
   const Entry& require(const std::string& name) const {
     const auto found = tensors_.find(name);
@@ -229,6 +262,22 @@ std::vector<DecoderTensor> decoder_tensors(const Architecture& a) {
 std::unique_ptr<const Weights> open_decoder_weights(const std::filesystem::path& path,
                                                     const Architecture& architecture) {
   return std::make_unique<DecoderWeights>(path, architecture);
+}
+
+std::vector<ModulePart> parts_of_module(const Architecture& architecture, const std::string& module) {
+  const Family* family = find_family(architecture.family);
+  std::vector<ModulePart> parts;
+  for (DecoderTensor& tensor : decoder_tensors(architecture)) {
+    if (tensor.bias || tensor.shape.size() != 2) continue;
+    const TensorPlace place = family->place(architecture, tensor);
+    if (place.name != module + ".weight") continue;
+    ModulePart part{std::move(tensor), 0, {}};
+    const int64_t rows = part.tensor.shape[0];
+    part.file_rows = place.file_rows > 0 ? place.file_rows : rows;
+    for (int64_t row = 0; row < rows; ++row) part.rows.push_back(file_row(place, row));
+    parts.push_back(std::move(part));
+  }
+  return parts;
 }
 
 std::vector<FileTensor> family_tensors(const Architecture& architecture, const ReadTensor& read) {

@@ -66,6 +66,16 @@ struct TensorPlace {
 std::unique_ptr<const Weights> open_decoder_weights(const std::filesystem::path& path,
                                                     const Architecture& architecture);
 
+// One of the decoder's weights within a linear layer of the family's files, and which of the layer's outputs it has:
+// adapters name their layers as the files do.
+struct ModulePart {
+  DecoderTensor tensor;
+  int64_t file_rows = 0;      // outputs of the whole layer
+  std::vector<int64_t> rows;  // of them, those of `tensor`, in its order
+};
+// The parts of a layer like model.layers.0.self_attn.qkv_proj; empty when the architecture has none of this name.
+std::vector<ModulePart> parts_of_module(const Architecture& architecture, const std::string& module);
+
 // A decoder's tensors as the family's files on disk hold them, for exports. `values` gives the f32 elements of a
 // decoder's tensor by its name.
 struct FileTensor {

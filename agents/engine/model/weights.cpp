@@ -32,6 +32,25 @@ class NamedTensors : public Weights {
     dequantize(tensor.dtype, tensor.data, out);
   }
 
+  void read_rows_f32(const std::string& name, int64_t first, std::span<float> out) const override {
+    const TensorView& tensor = require(name);
+    check_type(tensor);
+    const int64_t rows = tensor.shape.empty() ? 0 : tensor.shape[0];
+    const auto columns = rows == 0 ? size_t{0} : static_cast<size_t>(tensor.elements() / rows);
+    if (tensor.shape.size() != 2 || columns == 0 || first < 0 || out.size() % columns != 0 ||
+        static_cast<int64_t>(out.size() / columns) > rows - first) {
+      throw base::Error(base::kInvalidModel,
+                        origin_ + ": tensor " + name + " does not have the rows that were asked for",
+                        "download or export the model again");
+    }
+    const size_t row_bytes = tensor.data.size() / static_cast<size_t>(rows);
+    for (size_t i = 0; i * columns < out.size(); ++i) {
+      const int64_t stored = stored_row(tensor, first + static_cast<int64_t>(i));
+      dequantize(tensor.dtype, tensor.data.subspan(static_cast<size_t>(stored) * row_bytes, row_bytes),
+                 out.subspan(i * columns, columns));
+    }
+  }
+
  protected:
   explicit NamedTensors(std::string origin) : origin_(std::move(origin)) {}
 
@@ -55,14 +74,22 @@ class NamedTensors : public Weights {
     return found->second;
   }
 
-  // That the tensor holds out.size() numbers that can be a weight.
-  void check(const TensorView& tensor, std::span<float> out) const {
+  // Where a row of a matrix lies in the file.
+  virtual int64_t stored_row(const TensorView& /*tensor*/, int64_t row) const { return row; }
+
+  // That the tensor can be a weight.
+  void check_type(const TensorView& tensor) const {
     if (tensor.dtype == DType::kI64 || tensor.dtype == DType::kI32 || tensor.dtype == DType::kU8) {
       throw base::Error(base::kInvalidModel,
                         origin_ + ": tensor " + tensor.name + " is of type " + dtype_name(tensor.dtype) +
                             ", a floating or quantised type expected",
                         "download or export the model again");
     }
+  }
+
+  // That the tensor holds out.size() numbers that can be a weight.
+  void check(const TensorView& tensor, std::span<float> out) const {
+    check_type(tensor);
     if (tensor.elements() != static_cast<int64_t>(out.size())) {
       throw base::Error(base::kInvalidModel, origin_ + ": tensor " + tensor.name + " has " +
                                                  std::to_string(tensor.elements()) + " elements, " +
@@ -120,22 +147,22 @@ class GgufWeights : public NamedTensors {
     }
     const TensorView& tensor = require(name);
     check(tensor, out);
-    // The converter stores, per head, rows 0, d/2, 1, d/2 + 1, … so that rotated pairs are neighbours.
-    const int64_t heads = name.find(".q_proj.") != std::string::npos ? heads_ : key_value_heads_;
-    const int64_t rows = tensor.shape.empty() ? 0 : tensor.shape[0];
+    if (!tensor.shape.empty() && tensor.shape[0] > 0) read_rows_f32(name, 0, out);
+  }
+
+ protected:
+  // The converter stores, per head, rows 0, d/2, 1, d/2 + 1, … of some weights, so that rotated pairs are neighbours.
+  int64_t stored_row(const TensorView& tensor, int64_t row) const override {
+    if (!permuted_ || !has_permuted_rows(tensor.name)) return row;
+    const int64_t heads = tensor.name.find(".q_proj.") != std::string::npos ? heads_ : key_value_heads_;
+    const int64_t rows = tensor.shape[0];
     if (heads < 1 || rows % (2 * heads) != 0) {
-      throw base::Error(base::kInvalidModel, origin_ + ": tensor " + name + " has " + std::to_string(rows) +
+      throw base::Error(base::kInvalidModel, origin_ + ": tensor " + tensor.name + " has " + std::to_string(rows) +
                                                  " rows, which are not " + std::to_string(heads) + " even heads");
     }
     const int64_t half = rows / heads / 2;
-    const auto columns = rows == 0 ? size_t{0} : out.size() / static_cast<size_t>(rows);
-    const auto row_bytes = rows == 0 ? size_t{0} : tensor.data.size() / static_cast<size_t>(rows);
-    for (int64_t row = 0; row < rows; ++row) {
-      const int64_t head = row / (2 * half), within = row % (2 * half);
-      const int64_t stored = head * 2 * half + 2 * (within % half) + within / half;
-      dequantize(tensor.dtype, tensor.data.subspan(static_cast<size_t>(stored) * row_bytes, row_bytes),
-                 out.subspan(static_cast<size_t>(row) * columns, columns));
-    }
+    const int64_t head = row / (2 * half), within = row % (2 * half);
+    return head * 2 * half + 2 * (within % half) + within / half;
   }
 
  private:

@@ -36,6 +36,8 @@ class Weights {
   // Writes the tensor's elements() as f32 in Hugging Face's layout: dequantised, and for GGUF Llama files with the
   // rows of q_proj and k_proj permuted back.
   virtual void read_f32(const std::string& name, std::span<float> out) const = 0;
+  // The same of a matrix's rows from `first` on, as many as out holds whole.
+  virtual void read_rows_f32(const std::string& name, int64_t first, std::span<float> out) const = 0;
 };
 
 // A Hugging Face folder (model.safetensors or the sharded index), one .safetensors, or a .gguf of a known architecture.

@@ -1,4 +1,4 @@
-// The one generic decoder: Llama-family layers over an Architecture. Called by the engine's thread alone.
+// The one generic decoder: whatever layers an Architecture describes. Called by the engine's thread alone.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,8 @@
 
 namespace slipway::runtime {
 
+class WeightLoader;
+
 // Consecutive tokens of one sequence within a batch.
 struct Segment {
   int64_t row = 0;  // the first of its rows in the batch
@@ -30,6 +32,9 @@ class Decoder {
   Decoder(const std::filesystem::path& path, const model::Architecture& architecture, kernels::WeightFormat format,
           int64_t max_length, ThreadPool& pool, const kernels::Table& table);
 
+  // What the cache should hold for weights of this format: f32 beside f32, else bf16.
+  kernels::CacheFormat cache_format() const;
+
   // Runs the layers over `tokens`, whose rows the segments cover in order, and stores their keys and values in the
   // cache. Segments with the same adapter should be neighbours. The results wait for logits().
   void forward(std::span<const int32_t> tokens, std::span<const Segment> segments, const KvCache& cache);
@@ -37,43 +42,109 @@ class Decoder {
   // Logits of some rows of the last forward(), to out[rows.size(), vocab_size].
   void logits(std::span<const int64_t> rows, float* out);
 
+  // Hidden states of some rows of the last forward() after the final norm, to out[rows.size(), hidden_size].
+  void final_states(std::span<const int64_t> rows, float* out);
+
  private:
+  struct Linear {
+    Matrix weights;
+    std::vector<float> bias;  // empty: none
+  };
+  struct Norm {
+    std::vector<float> weight;  // empty: there is none
+    std::vector<float> bias;    // of LayerNorm; else empty
+  };
   struct Layer {
-    Matrix attention_in;  // q, k, v
-    Matrix attention_out;
-    Matrix mlp_in;  // gate, up
-    Matrix mlp_out;
-    std::vector<float> attention_norm, mlp_norm;
-    std::vector<float> attention_in_bias, attention_out_bias, mlp_in_bias, mlp_out_bias;  // empty: none
+    Norm attention_norm, mlp_norm;
+    Norm attention_output_norm, mlp_output_norm;  // of architectures with output_norms
+    std::vector<float> query_norm, key_norm;      // of those with query_key_norm
+    Linear query, key, value, output;
+    Linear gate, up, down;  // no gate: up alone is activated
+  };
+  // Cosines and sines by position: [max_length, rotary_dim / 2] each; empty without rotary positions.
+  struct Angles {
+    std::vector<float> cosines, sines;
+  };
+  // Rows that linears read: as f32, and packed as their weights' format wants it.
+  struct Input {
+    const float* x = nullptr;
+    int64_t stride = 0;  // floats
+    const std::byte* packed = nullptr;
+  };
+  // One of the products of the same input that are computed together. y [rows, stride] (+)= x · weightsᵀ + bias.
+  struct Product {
+    const Linear* linear = nullptr;
+    float* y = nullptr;
+    int64_t stride = 0;
+    bool accumulate = false;
+  };
+  // Consecutive rows of one segment that one task takes.
+  struct RowRange {
+    const Segment* segment = nullptr;
+    int64_t first = 0;  // within the segment
+    int64_t rows = 0;
   };
 
+  void load_layer(WeightLoader& loader, int64_t index, Layer& layer);
+  Norm load_norm(WeightLoader& loader, const std::string& name) const;
+  Angles make_angles(const model::Rope& rope, int64_t max_length) const;
+  void load_linear(WeightLoader& loader, const std::string& name, int64_t rows, int64_t columns, bool bias,
+                   Linear& linear);
   void reserve(int64_t rows);
-  // y (+)= x · weightsᵀ + bias over all threads.
-  void linear(const float* x, int64_t x_stride, int64_t rows, const Matrix& weights, const std::vector<float>& bias,
-              float* y, int64_t y_stride, bool accumulate);
-  void multiply(kernels::MatmulCall call, int64_t columns);
-  void add_lora(std::span<const Segment> segments, size_t layer, Module module, const float* x, int64_t x_stride,
-                float* y, int64_t y_stride);
-  void rotate_and_store(std::span<const Segment> segments, int64_t layer, const KvCache& cache);
-  void attend(std::span<const Segment> segments, int64_t layer, const KvCache& cache);
-  void normalize(const float* x, const std::vector<float>& weight, int64_t rows, float* out);
-  void activate(int64_t rows);
+  void plan(std::span<const Segment> segments);
+  // Calls body(index, worker) for all indices: on this thread alone when the whole work is small.
+  template <typename Body>
+  void parallel(int64_t count, int64_t work, const Body& body);
+
+  void embed(std::span<const int32_t> tokens, std::span<const Segment> segments);
+  void norm_row(const Norm& norm, const float* x, float* out) const;
+  Input normalize(const float* x, const Norm& norm, int64_t rows, kernels::WeightFormat format);
+  // Whether some segment's adapter changes this module: its product must then not be used or added up at once. A
+  // request's own numbers do not depend on that, since those with an adapter always go that way.
+  bool adapted(std::span<const Segment> segments, size_t layer, Module module) const;
+  // hidden_ += branch_, through a norm where there is one.
+  void add_branch(const Norm& norm, int64_t rows);
+  Input pack(const float* x, int64_t stride, int64_t rows, int64_t width);
+  void multiply(const Input& input, int64_t rows, std::span<const Product> products);
+  kernels::MatmulCall matmul_call(const Input& input, int64_t rows, const Product& product) const;
+
+  void attention(std::span<const Segment> segments, size_t index, const KvCache& cache);
+  void normalize_heads(float* row, const Layer& layer) const;
+  void rotate(float* row, const Angles& angles, int64_t position) const;
+  void rotate_and_store(int64_t index, const KvCache& cache);
+  void attend(int64_t layer, const KvCache& cache);
+  void mlp(std::span<const Segment> segments, size_t index, int64_t rows);
+  Input inner_packed(const Layer& layer, const Input& input, int64_t rows);
+  Input inner_plain(std::span<const Segment> segments, size_t index, const Input& input, int64_t rows);
+  // up null: there is no gate, and its place holds what is activated.
+  void activate(float* gate, const float* up, int64_t rows, int64_t stride, int64_t size);
+  // What adapters make of y = x · weightsᵀ + bias, that `linear` computed.
+  void add_lora(std::span<const Segment> segments, size_t layer, Module module, const Linear& linear, const float* x,
+                int64_t x_stride, float* y, int64_t y_stride);
+  void multiply_f32(kernels::MatmulCall call, int64_t columns);
 
   const model::Architecture architecture_;
+  const kernels::WeightFormat format_;
   ThreadPool& pool_;
   const kernels::Table& table_;
   int64_t queries_, keys_;  // widths of all query heads, of all key-value heads
 
-  Matrix embeddings_;
-  Matrix output_;  // empty: tied to the embeddings
-  std::vector<float> final_norm_;
+  Linear embeddings_, positions_embedded_;  // the second of architectures with learned positions
+  Linear output_;                           // empty: tied to the embeddings
+  Norm final_norm_;
   std::vector<Layer> layers_;
-  std::vector<float> cosines_, sines_;  // [max_length, head_dim / 2]
+  Angles angles_, local_angles_;  // the second of layers with a window
 
   // Scratch, row-major, as many rows as the largest batch so far.
   int64_t reserved_rows_ = 0;
   std::vector<float> hidden_, normed_, attention_in_, attention_out_, mlp_, lora_, gathered_;
-  std::vector<std::vector<float>> scores_;  // per worker, attention scores
+  std::vector<float> branch_;  // what attention or MLP add to hidden_, where something stands between
+  Pages packed_, packed_inner_;
+  std::vector<Pages> strips_;             // per worker: columns of gate and up
+  std::vector<Pages> attention_scratch_;  // per worker
+  // Of the batch: rows by page of the cache, and by what attention takes at once.
+  std::vector<RowRange> page_ranges_, query_ranges_;
+  int64_t positions_ = 0;  // Σ rows × positions that they see, for attention's work
 };
 
 }  // namespace slipway::runtime

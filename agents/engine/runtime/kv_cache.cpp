@@ -2,12 +2,13 @@
 
 namespace slipway::runtime {
 
-KvCache::KvCache(int64_t layers, int64_t heads, int64_t head_dim, int64_t pages)
-    : heads_(heads),
-      head_dim_(head_dim),
+KvCache::KvCache(int64_t layers, int64_t heads, int64_t head_dim, int64_t pages, kernels::CacheFormat format)
+    : format_(format),
+      heads_(heads),
       pages_(pages),
-      keys_(static_cast<size_t>(layers * pages * page_stride()) * sizeof(float)),
-      values_(static_cast<size_t>(layers * pages * page_stride()) * sizeof(float)) {
+      head_bytes_(kernels::page_head_bytes(format, head_dim)),
+      keys_(static_cast<size_t>(layers * pages * page_bytes())),
+      values_(static_cast<size_t>(layers * pages * page_bytes())) {
   free_.reserve(static_cast<size_t>(pages));
   for (int64_t page = pages - 1; page >= 0; --page) free_.push_back(static_cast<int32_t>(page));
 }

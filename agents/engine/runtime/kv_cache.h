@@ -2,6 +2,7 @@
 // decoder's workers.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -14,26 +15,27 @@ namespace slipway::runtime {
 // and the page given back last is handed out first.
 class KvCache {
  public:
-  KvCache(int64_t layers, int64_t heads, int64_t head_dim, int64_t pages);
+  KvCache(int64_t layers, int64_t heads, int64_t head_dim, int64_t pages, kernels::CacheFormat format);
 
   int64_t pages() const { return pages_; }
   int64_t free_pages() const { return static_cast<int64_t>(free_.size()); }
   int32_t allocate();  // -1 when none is free
   void release(int32_t page);
 
-  // Page 0 of one layer and head: [kPageTokens, head_dim]; page p lies p × page_stride() floats further.
-  float* keys(int64_t layer, int64_t head) const { return keys_.as<float>() + offset(layer, head); }
-  float* values(int64_t layer, int64_t head) const { return values_.as<float>() + offset(layer, head); }
-  int64_t page_stride() const { return heads_ * kernels::kPageTokens * head_dim_; }
+  kernels::CacheFormat format() const { return format_; }
+  // Page 0 of one layer and head, as the kernels lay it out; page p lies p × page_bytes() further.
+  std::byte* keys(int64_t layer, int64_t head) const { return keys_.as<std::byte>() + offset(layer, head); }
+  std::byte* values(int64_t layer, int64_t head) const { return values_.as<std::byte>() + offset(layer, head); }
+  int64_t page_bytes() const { return heads_ * head_bytes_; }
 
   static int64_t pages_for(int64_t tokens) { return (tokens + kernels::kPageTokens - 1) / kernels::kPageTokens; }
 
  private:
-  int64_t offset(int64_t layer, int64_t head) const {
-    return layer * pages_ * page_stride() + head * kernels::kPageTokens * head_dim_;
-  }
+  int64_t offset(int64_t layer, int64_t head) const { return layer * pages_ * page_bytes() + head * head_bytes_; }
 
-  int64_t heads_, head_dim_, pages_;
+  kernels::CacheFormat format_;
+  int64_t heads_, pages_;
+  int64_t head_bytes_;  // of one page and head
   Pages keys_, values_;
   std::vector<int32_t> free_;
 };

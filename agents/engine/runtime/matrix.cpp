@@ -6,8 +6,6 @@
 #include <new>
 #include <utility>
 
-#include "agents/engine/model/dequantize.h"
-
 namespace slipway::runtime {
 
 Pages::Pages(size_t bytes) : size_(bytes) {
@@ -31,33 +29,30 @@ Pages::~Pages() {
 }
 
 Matrix::Matrix(int64_t rows, int64_t columns, kernels::WeightFormat format)
-    : rows_(rows),
-      columns_(columns),
-      format_(format),
-      pages_(static_cast<size_t>(rows) * static_cast<size_t>(columns) *
-             (format == kernels::WeightFormat::kF32 ? sizeof(float) : sizeof(uint16_t))) {
+    : rows_(rows), columns_(columns), format_(format), pages_(static_cast<size_t>(panels() * panel_bytes())) {
   // Large pages save the page walks of reading every weight once per token.
   if (pages_.size() >= (size_t{4} << 20U)) madvise(pages_.as<void>(), pages_.size(), MADV_HUGEPAGE);
 }
 
-void Matrix::set_rows(int64_t first, std::span<const float> values) {
-  const auto offset = static_cast<size_t>(first * columns_);
+void Matrix::set_panel(int64_t panel, std::span<const float> values, const kernels::Table& table) {
+  std::byte* out = pages_.as<std::byte>() + panel * panel_bytes();
   if (format_ == kernels::WeightFormat::kF32) {
-    if (!values.empty()) std::memcpy(pages_.as<float>() + offset, values.data(), values.size_bytes());
+    if (!values.empty()) std::memcpy(out, values.data(), values.size_bytes());
     return;
   }
-  uint16_t* out = pages_.as<uint16_t>() + offset;
-  for (size_t i = 0; i < values.size(); ++i) out[i] = model::f32_to_bf16(values[i]);
+  const int64_t count = columns_ == 0 ? 0 : static_cast<int64_t>(values.size()) / columns_;
+  table.pack_panel(format_, values.data(), count, columns_, out);
 }
 
 void Matrix::read_row(int64_t row, float* out) const {
-  const auto offset = static_cast<size_t>(row * columns_);
+  const std::byte* panel = pages_.as<std::byte>() + row / kernels::kPanel * panel_bytes();
+  const int64_t lane = row % kernels::kPanel;
   if (format_ == kernels::WeightFormat::kF32) {
-    std::memcpy(out, pages_.as<float>() + offset, static_cast<size_t>(columns_) * sizeof(float));
+    const auto bytes = static_cast<size_t>(columns_) * sizeof(float);
+    std::memcpy(out, panel + static_cast<size_t>(lane) * bytes, bytes);
     return;
   }
-  const uint16_t* in = pages_.as<uint16_t>() + offset;
-  for (int64_t i = 0; i < columns_; ++i) out[i] = model::bf16_to_f32(in[i]);
+  kernels::unpack_column(format_, panel, lane, columns_, out);
 }
 
 }  // namespace slipway::runtime

@@ -30,6 +30,7 @@ class Pages {
   size_t size_ = 0;
 };
 
+// [rows, columns]: rows of the weight are columns of its product. Lies in panels of kernels::kPanel rows.
 class Matrix {
  public:
   Matrix() = default;
@@ -39,9 +40,12 @@ class Matrix {
   int64_t columns() const { return columns_; }
   kernels::WeightFormat format() const { return format_; }
   const void* data() const { return pages_.as<void>(); }
+  int64_t panels() const { return (rows_ + kernels::kPanel - 1) / kernels::kPanel; }
+  int64_t panel_bytes() const { return kernels::panel_bytes(format_, columns_); }
 
-  // Stores whole rows from `first` on, rounding where the format asks for it.
-  void set_rows(int64_t first, std::span<const float> values);
+  // Stores the rows of one panel (fewer in the last), rounding where the format asks for it. Different panels may be
+  // set by different threads at once.
+  void set_panel(int64_t panel, std::span<const float> values, const kernels::Table& table);
   // One row as f32.
   void read_row(int64_t row, float* out) const;
 

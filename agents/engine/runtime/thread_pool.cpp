@@ -9,6 +9,16 @@ namespace {
 
 constexpr int kSpins = 2000;  // about 30 µs
 
+// The parts of a ticket.
+constexpr uint64_t kFieldBits = 20;
+constexpr uint64_t kField = (uint64_t{1} << kFieldBits) - 1;
+constexpr int kMostThreads = 256;
+// Every thread may claim once beyond the end.
+constexpr int64_t kMostIndices = static_cast<int64_t>(kField) - kMostThreads;
+
+int64_t claimed(uint64_t ticket) { return static_cast<int64_t>(ticket & kField); }
+int64_t size_of(uint64_t ticket) { return static_cast<int64_t>((ticket >> kFieldBits) & kField); }
+
 void relax() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -26,7 +36,7 @@ int cores_of_this_process() {
 
 ThreadPool::ThreadPool(int threads) {
   if (threads <= 0) threads = cores_of_this_process();
-  threads = std::min(threads, 256);
+  threads = std::min(threads, kMostThreads);
   for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
 }
 
@@ -37,57 +47,65 @@ ThreadPool::~ThreadPool() {
   for (std::thread& worker : workers_) worker.join();
 }
 
-void ThreadPool::take_tasks(int worker) {
+bool ThreadPool::has_indices() const {
+  const uint64_t ticket = ticket_.load(std::memory_order_seq_cst);
+  return claimed(ticket) < size_of(ticket);
+}
+
+// Runs what can still be claimed of the job, and says how much that was.
+int64_t ThreadPool::take_indices(int worker) {
+  int64_t taken = 0;
   while (true) {
-    const int64_t index = next_.fetch_add(1, std::memory_order_relaxed);
-    if (index >= count_) return;
-    function_(context_, index, worker);
+    const uint64_t ticket = ticket_.fetch_add(1, std::memory_order_acq_rel);
+    if (claimed(ticket) >= size_of(ticket)) return taken;
+    // The job cannot end before this index is done, so its description stays.
+    function_(context_, first_ + claimed(ticket), worker);
+    ++taken;
   }
 }
 
 void ThreadPool::run_job(int64_t count, Function function, const void* context) {
-  count_ = count;
   function_ = function;
   context_ = context;
-  next_.store(0, std::memory_order_relaxed);
-  gate_.store(1, std::memory_order_release);
-  signal_.fetch_add(1, std::memory_order_release);
-  signal_.notify_all();
-  take_tasks(0);
-  // Close the gate; whoever is inside still finishes a task.
-  uint32_t inside = gate_.fetch_and(~1U, std::memory_order_acq_rel) & ~1U;
-  for (int spin = 0; inside != 0; ++spin) {
+  for (int64_t first = 0; first < count; first += kMostIndices) run_part(first, std::min(kMostIndices, count - first));
+}
+
+void ThreadPool::run_part(int64_t first, int64_t count) {
+  first_ = first;
+  done_.store(0, std::memory_order_relaxed);
+  const uint64_t job = (ticket_.load(std::memory_order_relaxed) >> (2 * kFieldBits)) + 1;
+  ticket_.store((job << (2 * kFieldBits)) | (static_cast<uint64_t>(count) << kFieldBits), std::memory_order_seq_cst);
+  if (sleepers_.load(std::memory_order_seq_cst) > 0) {
+    signal_.fetch_add(1, std::memory_order_release);
+    signal_.notify_all();
+  }
+  const int64_t own = take_indices(0);
+  int64_t done = done_.fetch_add(own, std::memory_order_acq_rel) + own;
+  for (int spin = 0; done != count; ++spin) {
     if (spin < kSpins) {
       relax();
     } else {
-      gate_.wait(inside, std::memory_order_acquire);
+      done_.wait(done, std::memory_order_acquire);
     }
-    inside = gate_.load(std::memory_order_acquire);
+    done = done_.load(std::memory_order_acquire);
   }
 }
 
 void ThreadPool::work(int worker) {
-  int32_t seen = 0;
   while (true) {
-    int32_t signal = signal_.load(std::memory_order_acquire);
-    for (int spin = 0; signal == seen && spin < kSpins; ++spin) {
-      relax();
-      signal = signal_.load(std::memory_order_acquire);
+    for (int spin = 0; !has_indices() && spin < kSpins; ++spin) relax();
+    if (!has_indices()) {
+      const int32_t signal = signal_.load(std::memory_order_acquire);
+      sleepers_.fetch_add(1, std::memory_order_seq_cst);
+      // A job that came meanwhile saw either this sleeper or is seen here.
+      if (!has_indices() && !stop_.load(std::memory_order_acquire)) signal_.wait(signal, std::memory_order_acquire);
+      sleepers_.fetch_sub(1, std::memory_order_relaxed);
     }
-    if (signal == seen) {
-      signal_.wait(seen, std::memory_order_acquire);
-      continue;
-    }
-    seen = signal;
     if (stop_.load(std::memory_order_acquire)) return;
-    uint32_t gate = gate_.load(std::memory_order_relaxed);
-    while ((gate & 1U) != 0) {
-      if (gate_.compare_exchange_weak(gate, gate + 2, std::memory_order_acquire, std::memory_order_relaxed)) {
-        take_tasks(worker);
-        if (gate_.fetch_sub(2, std::memory_order_acq_rel) == 2) gate_.notify_all();
-        break;
-      }
-    }
+    const int64_t taken = has_indices() ? take_indices(worker) : 0;
+    if (taken == 0) continue;
+    done_.fetch_add(taken, std::memory_order_acq_rel);
+    done_.notify_one();
   }
 }
 

@@ -8,7 +8,9 @@
 
 namespace slipway::runtime {
 
-// run() is for one thread at a time: the engine's. The calling thread takes part, as worker 0.
+// run() is for one thread at a time: the engine's. The calling thread takes part, as worker 0. A loop's indices are
+// claimed one by one, so a worker that the machine holds up costs only what it has claimed; one that comes too late is
+// not waited for.
 class ThreadPool {
  public:
   // threads: all of them, the caller's included; 0: as many as this process may run on.
@@ -19,8 +21,8 @@ class ThreadPool {
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Calls body(index, worker) for each index below count, in any order on any thread; returns when all are done. A
-  // worker that comes too late is not waited for. The body must not throw.
+  // Calls body(index, worker) for each index below count, in any order on any thread; returns when all are done. The
+  // body must not throw.
   template <typename Body>
   void run(int64_t count, const Body& body) {
     if (count <= 1 || workers_.empty()) {
@@ -37,17 +39,21 @@ class ThreadPool {
   using Function = void (*)(const void* context, int64_t index, int worker);
 
   void run_job(int64_t count, Function function, const void* context);
+  void run_part(int64_t first, int64_t count);
   void work(int worker);
-  void take_tasks(int worker);
+  int64_t take_indices(int worker);
+  bool has_indices() const;
 
-  // Bit 0: the job is open; from bit 1 on: the number of workers inside it.
-  std::atomic<uint32_t> gate_{0};
-  std::atomic<int32_t> signal_{0};  // counts jobs; workers sleep on it
-  std::atomic<int64_t> next_{0};
-  std::atomic<bool> stop_{false};
-  int64_t count_ = 0;
+  // Number of the job, how many indices it has, how many are claimed. One claim is one addition, whose result says to
+  // which job it belongs.
+  alignas(64) std::atomic<uint64_t> ticket_{0};
+  int64_t first_ = 0;
   Function function_ = nullptr;
   const void* context_ = nullptr;
+  alignas(64) std::atomic<int64_t> done_{0};    // indices of the job that are finished
+  alignas(64) std::atomic<int32_t> signal_{0};  // what workers sleep on
+  std::atomic<int32_t> sleepers_{0};
+  std::atomic<bool> stop_{false};
   std::vector<std::thread> workers_;
 };
 

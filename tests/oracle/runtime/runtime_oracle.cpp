@@ -60,7 +60,7 @@ void submit(runtime::Engine& engine, const json& job, Generation& generation) {
 
 json run(const json& spec) {
   runtime::EngineOptions options;
-  if (spec.value("dtype", "f32") == "bf16") options.weight_type = runtime::WeightType::kBF16;
+  options.weight_type = runtime::choose_weight_type(spec.value("dtype", "f32"), spec["model"].get<std::string>());
   options.threads = spec.value("threads", 2);
   options.max_num_seqs = spec.value("max_num_seqs", int64_t{64});
   options.kv_cache_tokens = spec.value("kv_cache_tokens", int64_t{0});

@@ -1,0 +1,234 @@
+// The matmuls of the packed formats (layout.h), over a type W that holds 16 floats, 16 sums of bytes or one line of a
+// panel, and that each level's file defines. Included by those files alone; see impl_elementwise.h.
+#pragma once
+
+#include <cstdint>
+
+#include "agents/engine/kernels/kernels.h"
+
+namespace slipway::kernels {
+namespace {
+
+// Bias, what y held, and the edge of the last panel: in this order for every element.
+template <typename W, int ROWS, int PANELS>
+inline void finish(const MatmulCall& call, int64_t row, int64_t panel, typename W::Floats (&sums)[ROWS][PANELS]) {
+  for (int j = 0; j < PANELS; ++j) {
+    const int64_t first = (panel + j) * kPanel;
+    const int64_t left = call.end - first;
+    float* y = call.y + row * call.y_stride + first;
+    if (left >= kPanel) {
+      for (int i = 0; i < ROWS; ++i, y += call.y_stride) {
+        auto sum = sums[i][j];
+        if (call.bias != nullptr) sum = W::add(sum, W::load(call.bias + first));
+        if (call.accumulate) sum = W::add(W::load(y), sum);
+        W::store(y, sum);
+      }
+    } else {
+      const int count = static_cast<int>(left);
+      for (int i = 0; i < ROWS; ++i, y += call.y_stride) {
+        auto sum = sums[i][j];
+        if (call.bias != nullptr) sum = W::add(sum, W::load_part(call.bias + first, count));
+        if (call.accumulate) sum = W::add(W::load_part(y, count), sum);
+        W::store_part(y, sum, count);
+      }
+    }
+  }
+}
+
+// Where reading goes on after these panels; null: nothing to fetch.
+inline void prefetch(const char* ahead, int64_t offset) {
+  if (ahead != nullptr) __builtin_prefetch(ahead + offset, 0, 2);
+}
+
+struct Bf16Tile {
+  template <typename W, int ROWS, int PANELS>
+  static inline void run(const MatmulCall& call, int64_t row, int64_t panel, [[maybe_unused]] const char* ahead) {
+    const int64_t steps = padded_depth(WeightFormat::kBF16, call.depth) / 2;
+    const int64_t stride = panel_bytes(WeightFormat::kBF16, call.depth) / 2, x_stride = call.x_stride / 2;
+    const auto* x = static_cast<const uint16_t*>(call.x) + row * x_stride;
+    const auto* w = static_cast<const uint16_t*>(call.weights) + panel * stride;
+    typename W::Floats sums[ROWS][PANELS];
+#pragma GCC unroll 32
+    for (int i = 0; i < ROWS; ++i) {
+#pragma GCC unroll 32
+      for (int j = 0; j < PANELS; ++j) sums[i][j] = W::zero();
+    }
+    for (int64_t k = 0; k < steps; ++k) {
+      typename W::Pairs right[PANELS];
+#pragma GCC unroll 32
+      for (int j = 0; j < PANELS; ++j) {
+        right[j] = W::load_pairs(w + j * stride + k * 2 * kPanel);
+        prefetch(ahead, (k * PANELS + j) * 64);
+      }
+#pragma GCC unroll 32
+      for (int i = 0; i < ROWS; ++i) {
+        const auto left = W::broadcast_pair(x + i * x_stride + 2 * k);
+#pragma GCC unroll 32
+        for (int j = 0; j < PANELS; ++j) sums[i][j] = W::multiply_add_pairs(sums[i][j], right[j], left);
+      }
+    }
+    finish<W>(call, row, panel, sums);
+  }
+};
+
+// The scales of a packed row's blocks.
+inline const BlockScale* scales_of(const int8_t* row, int64_t padded) {
+  return reinterpret_cast<const BlockScale*>(row + padded);
+}
+
+// sums += dots · scale of the panel's block · scale of the row's block, in this order for every element.
+template <typename W, int ROWS, int PANELS>
+inline void add_block(typename W::Floats (&sums)[ROWS][PANELS], const typename W::Ints (&dots)[ROWS][PANELS],
+                      const uint8_t* scales, int64_t stride, const BlockScale* x_scales, int64_t x_stride) {
+  typename W::Floats scale[PANELS];
+#pragma GCC unroll 32
+  for (int j = 0; j < PANELS; ++j) scale[j] = W::load_bf16(scales + j * stride);
+#pragma GCC unroll 32
+  for (int i = 0; i < ROWS; ++i) {
+    const auto x_scale =
+        W::all(reinterpret_cast<const BlockScale*>(reinterpret_cast<const int8_t*>(x_scales) + i * x_stride)->scale);
+#pragma GCC unroll 32
+    for (int j = 0; j < PANELS; ++j) {
+      sums[i][j] = W::multiply_add(W::multiply(W::to_floats(dots[i][j]), scale[j]), x_scale, sums[i][j]);
+    }
+  }
+}
+
+template <typename W, int ROWS, int PANELS>
+inline void start_block(typename W::Ints (&dots)[ROWS][PANELS], const BlockScale* x_scales, int64_t x_stride) {
+#pragma GCC unroll 32
+  for (int i = 0; i < ROWS; ++i) {
+    const auto* scale = reinterpret_cast<const BlockScale*>(reinterpret_cast<const int8_t*>(x_scales) + i * x_stride);
+#pragma GCC unroll 32
+    for (int j = 0; j < PANELS; ++j) dots[i][j] = W::start(scale->correction);
+  }
+}
+
+struct Int8Tile {
+  template <typename W, int ROWS, int PANELS>
+  static inline void run(const MatmulCall& call, int64_t row, int64_t panel, const char* ahead) {
+    constexpr int64_t kSteps = kInt8Block / 4;
+    const int64_t padded = padded_depth(WeightFormat::kInt8, call.depth), blocks = padded / kInt8Block;
+    const int64_t stride = panel_bytes(WeightFormat::kInt8, call.depth);
+    const auto* x = static_cast<const int8_t*>(call.x) + row * call.x_stride;
+    const BlockScale* x_scales = scales_of(x, padded);
+    const uint8_t* lines = static_cast<const uint8_t*>(call.weights) + panel * stride;
+    const uint8_t* scales = lines + kPanel * padded;
+    typename W::Floats sums[ROWS][PANELS];
+#pragma GCC unroll 32
+    for (int i = 0; i < ROWS; ++i) {
+#pragma GCC unroll 32
+      for (int j = 0; j < PANELS; ++j) sums[i][j] = W::zero();
+    }
+    for (int64_t block = 0; block < blocks; ++block) {
+      typename W::Ints dots[ROWS][PANELS];
+      start_block<W>(dots, x_scales + block, call.x_stride);
+#pragma GCC unroll 4
+      for (int64_t step = 0; step < kSteps; ++step) {
+        typename W::Bytes right[PANELS];
+#pragma GCC unroll 32
+        for (int j = 0; j < PANELS; ++j) {
+          right[j] = W::load_bytes(lines + j * stride + step * 64);
+          prefetch(ahead, ((block * kSteps + step) * PANELS + j) * 64);
+        }
+#pragma GCC unroll 32
+        for (int i = 0; i < ROWS; ++i) {
+          const auto left = W::broadcast_bytes(x + i * call.x_stride + block * kInt8Block + step * 4);
+#pragma GCC unroll 32
+          for (int j = 0; j < PANELS; ++j) dots[i][j] = W::dot(dots[i][j], right[j], left);
+        }
+      }
+      lines += kSteps * 64;
+      add_block<W>(sums, dots, scales + block * kPanel * 2, stride, x_scales + block, call.x_stride);
+    }
+    finish<W>(call, row, panel, sums);
+  }
+};
+
+struct Int4Tile {
+  template <typename W, int ROWS, int PANELS>
+  static inline void run(const MatmulCall& call, int64_t row, int64_t panel, const char* ahead) {
+    constexpr int64_t kLines = kInt4Block / 8;
+    const int64_t padded = padded_depth(WeightFormat::kInt4, call.depth), blocks = padded / kInt4Block;
+    const int64_t stride = panel_bytes(WeightFormat::kInt4, call.depth);
+    const auto* x = static_cast<const int8_t*>(call.x) + row * call.x_stride;
+    const BlockScale* x_scales = scales_of(x, padded);
+    const uint8_t* lines = static_cast<const uint8_t*>(call.weights) + panel * stride;
+    const uint8_t* scales = lines + kPanel * padded / 2;
+    const uint8_t* offsets = scales + blocks * kPanel * 2;
+    typename W::Floats sums[ROWS][PANELS];
+#pragma GCC unroll 32
+    for (int i = 0; i < ROWS; ++i) {
+#pragma GCC unroll 32
+      for (int j = 0; j < PANELS; ++j) sums[i][j] = W::zero();
+    }
+    for (int64_t block = 0; block < blocks; ++block) {
+      typename W::Ints dots[ROWS][PANELS];
+      start_block<W>(dots, x_scales + block, call.x_stride);
+      typename W::Bytes offset[PANELS];
+#pragma GCC unroll 32
+      for (int j = 0; j < PANELS; ++j) offset[j] = W::spread_offsets(offsets + j * stride + block * kPanel);
+#pragma GCC unroll 4
+      for (int64_t line = 0; line < kLines; ++line) {
+        typename W::Bytes low[PANELS], high[PANELS];
+#pragma GCC unroll 32
+        for (int j = 0; j < PANELS; ++j) {
+          W::unpack(lines + j * stride + line * 64, offset[j], low[j], high[j]);
+          prefetch(ahead, ((block * kLines + line) * PANELS + j) * 64);
+        }
+#pragma GCC unroll 32
+        for (int i = 0; i < ROWS; ++i) {
+          const int8_t* at = x + i * call.x_stride + block * kInt4Block + line * 8;
+          const auto left = W::broadcast_bytes(at), right = W::broadcast_bytes(at + 4);
+#pragma GCC unroll 32
+          for (int j = 0; j < PANELS; ++j) dots[i][j] = W::dot(W::dot(dots[i][j], low[j], left), high[j], right);
+        }
+      }
+      lines += kLines * 64;
+      add_block<W>(sums, dots, scales + block * kPanel * 2, stride, x_scales + block, call.x_stride);
+    }
+    finish<W>(call, row, panel, sums);
+  }
+};
+
+// What is left below a tile of ROWS + 1 rows.
+template <typename W, typename Tile, int ROWS, int PANELS>
+inline void last_rows(const MatmulCall& call, int64_t row, int64_t panel, const char* ahead) {
+  if constexpr (ROWS > 0) {
+    if (call.rows - row == ROWS) {
+      Tile::template run<W, ROWS, PANELS>(call, row, panel, ahead);
+    } else {
+      last_rows<W, Tile, ROWS - 1, PANELS>(call, row, panel, ahead);
+    }
+  }
+}
+
+// The panels outside, the rows inside: the panels of a tile stay in the first level cache. While the second tile of
+// rows computes on them, the next panels come from memory.
+template <typename W, typename Tile, int ROWS, int PANELS>
+inline void over_rows(const MatmulCall& call, int64_t panel) {
+  const int64_t next = (panel + PANELS) * panel_bytes(call.format, call.depth);
+  const char* ahead = static_cast<const char*>(call.weights) + next;
+  int64_t row = 0;
+  for (; row + ROWS <= call.rows; row += ROWS) {
+    Tile::template run<W, ROWS, PANELS>(call, row, panel, row == ROWS ? ahead : nullptr);
+  }
+  last_rows<W, Tile, ROWS - 1, PANELS>(call, row, panel, row == ROWS ? ahead : nullptr);
+}
+
+template <typename W, typename Tile, int ROWS, int PANELS>
+inline void over_panels(const MatmulCall& call) {
+  int64_t panel = call.begin / kPanel;
+  const int64_t last = (call.end + kPanel - 1) / kPanel;
+  if (call.rows == 1) {
+    for (; panel + W::kPanelsOfOneRow <= last; panel += W::kPanelsOfOneRow) {
+      Tile::template run<W, 1, W::kPanelsOfOneRow>(call, 0, panel, nullptr);
+    }
+  } else {
+    for (; panel + PANELS <= last; panel += PANELS) over_rows<W, Tile, ROWS, PANELS>(call, panel);
+  }
+  for (; panel < last; ++panel) over_rows<W, Tile, ROWS, 1>(call, panel);
+}
+
+}  // namespace
+}  // namespace slipway::kernels

@@ -1,0 +1,234 @@
+// Packing of weights, activations and cached tokens (layout.h), in plain loops that the compiler makes vectors of.
+// Included by the levels' files alone; see impl_elementwise.h.
+#pragma once
+
+#include <cstdint>
+
+#include "agents/engine/kernels/kernels.h"
+
+namespace slipway::kernels {
+namespace {
+
+inline uint32_t bits_of(float value) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+inline float float_of(uint32_t bits) {
+  float value;
+  __builtin_memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+// Round to nearest even; NaN stays NaN.
+inline uint16_t to_bf16(float value) {
+  const uint32_t bits = bits_of(value);
+  const uint32_t rounded = (bits + 0x7fffU + ((bits >> 16U) & 1U)) >> 16U;
+  const uint32_t not_a_number = (bits >> 16U) | 0x40U;
+  return static_cast<uint16_t>((bits & 0x7fffffffU) > 0x7f800000U ? not_a_number : rounded);
+}
+
+// To the nearest whole number, for |value| below 2^22.
+inline int32_t to_nearest(float value) {
+  constexpr float kMagic = 12582912.0F;  // 1.5 × 2^23: the sum's lowest bits are the rounded value
+  return static_cast<int32_t>(bits_of(value + kMagic)) - static_cast<int32_t>(bits_of(kMagic));
+}
+
+// The largest |x|; not a number when one of them is none, which no comparison of floats would give.
+inline float largest_magnitude(const float* x, int64_t size) {
+  int32_t most = 0;
+  for (int64_t i = 0; i < size; ++i) {
+    const auto bits = static_cast<int32_t>(bits_of(x[i]) & 0x7fffffffU);
+    most = bits > most ? bits : most;
+  }
+  return float_of(static_cast<uint32_t>(most));
+}
+
+// One block of BLOCK numbers as signed bytes with a scale.
+template <int64_t BLOCK>
+inline BlockScale quantize_block(const float* x, int8_t* out) {
+  const float most = largest_magnitude(x, BLOCK);
+  const float inverse = most > 0 ? 127.0F / most : 0.0F;
+  int32_t sum = 0;
+  for (int64_t i = 0; i < BLOCK; ++i) {
+    const int32_t value = to_nearest(x[i] * inverse);
+    out[i] = static_cast<int8_t>(value);
+    sum += static_cast<int8_t>(value);
+  }
+  return {most / 127.0F, -128 * sum};
+}
+
+template <int64_t BLOCK>
+inline void quantize_part(const PackCall& call) {
+  auto* bytes = static_cast<int8_t*>(call.out);
+  auto* scales = reinterpret_cast<BlockScale*>(bytes + round_up(call.depth, BLOCK));
+  for (int64_t begin = 0; begin < call.count; begin += BLOCK) {
+    const float* from = call.x + begin;
+    float part[BLOCK];
+    if (call.count - begin < BLOCK) {
+      for (int64_t i = 0; i < BLOCK; ++i) part[i] = begin + i < call.count ? from[i] : 0.0F;
+      from = part;
+    }
+    const int64_t at = call.first + begin;
+    scales[at / BLOCK] = quantize_block<BLOCK>(from, bytes + at);
+  }
+}
+
+inline void pack_row(const PackCall& call) {
+  switch (call.format) {
+    case WeightFormat::kBF16: {
+      auto* pairs = static_cast<uint16_t*>(call.out) + call.first;
+      for (int64_t i = 0; i < call.count; ++i) pairs[i] = to_bf16(call.x[i]);
+      if (call.count % 2 != 0) pairs[call.count] = 0;
+      break;
+    }
+    case WeightFormat::kInt8:
+      quantize_part<kInt8Block>(call);
+      break;
+    case WeightFormat::kInt4:
+      quantize_part<kInt4Block>(call);
+      break;
+    case WeightFormat::kF32:
+      break;
+  }
+}
+
+// One row of a panel of kInt8. A null row: zeros.
+inline void pack_int8(const float* row, int64_t depth, int64_t lane, uint8_t* panel) {
+  const int64_t padded = padded_depth(WeightFormat::kInt8, depth);
+  auto* scales = reinterpret_cast<uint16_t*>(panel + kPanel * padded);
+  uint8_t* out = panel + lane * 4;
+  for (int64_t begin = 0; begin < padded; begin += kInt8Block) {
+    float part[kInt8Block];
+    const float* values = row + begin;
+    if (row == nullptr || depth - begin < kInt8Block) {
+      for (int64_t i = 0; i < kInt8Block; ++i) part[i] = row != nullptr && begin + i < depth ? row[begin + i] : 0.0F;
+      values = part;
+    }
+    const float most = largest_magnitude(values, kInt8Block);
+    const uint16_t packed = to_bf16(most / 127.0F);
+    const float scale = float_of(static_cast<uint32_t>(packed) << 16U);
+    const float inverse = scale > 0 ? 1.0F / scale : 0.0F;
+    uint8_t bytes[kInt8Block];
+    for (int64_t i = 0; i < kInt8Block; ++i) {
+      const int32_t value = to_nearest(values[i] * inverse);  // the scale's rounding may leave 128
+      bytes[i] = static_cast<uint8_t>((value > 127 ? 127 : value < -127 ? -127 : value) + 128);
+    }
+    for (int64_t i = 0; i < kInt8Block; i += 4, out += 64) __builtin_memcpy(out, bytes + i, 4);
+    scales[begin / kInt8Block * kPanel + lane] = packed;
+  }
+}
+
+// One block of one row of a panel of kInt4. The range always holds 0, so that the zero point fits.
+inline void pack_int4_block(const float* values, uint8_t* lines, int64_t lane, uint16_t* scale_out,
+                            uint8_t* offset_out) {
+  // In lanes, which the compiler can keep in one vector.
+  float lows[16] = {}, highs[16] = {}, low = 0, high = 0;
+  for (int64_t i = 0; i < kInt4Block; i += 16) {
+    for (int64_t j = 0; j < 16; ++j) {
+      lows[j] = values[i + j] < lows[j] ? values[i + j] : lows[j];
+      highs[j] = values[i + j] > highs[j] ? values[i + j] : highs[j];
+    }
+  }
+  for (int64_t j = 0; j < 16; ++j) {
+    low = lows[j] < low ? lows[j] : low;
+    high = highs[j] > high ? highs[j] : high;
+  }
+  const uint16_t packed = to_bf16((high - low) / (15.0F * 8.0F));  // an eighth of a step
+  const float eighth = float_of(static_cast<uint32_t>(packed) << 16U);
+  const float inverse = eighth > 0 ? 1.0F / eighth : 0.0F;
+  int32_t zero = to_nearest(-low * inverse);
+  zero = zero > 120 ? 120 : zero;
+  uint8_t q[kInt4Block];
+  const auto shift = static_cast<float>(zero);
+  for (int64_t i = 0; i < kInt4Block; ++i) {
+    const int32_t value = to_nearest((values[i] * inverse + shift) * 0.125F);
+    q[i] = static_cast<uint8_t>(value < 0 ? 0 : value > 15 ? 15 : value);
+  }
+  for (int64_t line = 0; line < kInt4Block / 8; ++line) {
+    uint32_t first, second;
+    __builtin_memcpy(&first, q + line * 8, 4);
+    __builtin_memcpy(&second, q + line * 8 + 4, 4);
+    const uint32_t both = first | second << 4U;
+    __builtin_memcpy(lines + line * 64 + lane * 4, &both, 4);
+  }
+  scale_out[lane] = packed;
+  offset_out[lane] = static_cast<uint8_t>(128 - zero);
+}
+
+inline void pack_int4(const float* row, int64_t depth, int64_t lane, uint8_t* panel) {
+  const int64_t padded = padded_depth(WeightFormat::kInt4, depth);
+  auto* scales = reinterpret_cast<uint16_t*>(panel + kPanel * padded / 2);
+  uint8_t* offsets = reinterpret_cast<uint8_t*>(scales + padded / kInt4Block * kPanel);
+  for (int64_t block = 0; block * kInt4Block < padded; ++block) {
+    const int64_t begin = block * kInt4Block;
+    float part[kInt4Block];
+    const float* values = row + begin;
+    if (row == nullptr || depth - begin < kInt4Block) {
+      for (int64_t i = 0; i < kInt4Block; ++i) part[i] = row != nullptr && begin + i < depth ? row[begin + i] : 0.0F;
+      values = part;
+    }
+    pack_int4_block(values, panel + begin / 8 * 64, lane, scales + block * kPanel, offsets + block * kPanel);
+  }
+}
+
+inline void pack_panel(WeightFormat format, const float* rows, int64_t count, int64_t depth, void* out) {
+  auto* panel = static_cast<uint8_t*>(out);
+  for (int64_t lane = 0; lane < kPanel; ++lane) {
+    const float* row = lane < count ? rows + lane * depth : nullptr;
+    switch (format) {
+      case WeightFormat::kBF16: {
+        auto* pairs = reinterpret_cast<uint16_t*>(panel) + lane * 2;
+        for (int64_t k = 0; k < depth; ++k) pairs[k / 2 * 2 * kPanel + k % 2] = row == nullptr ? 0 : to_bf16(row[k]);
+        if (depth % 2 != 0) pairs[depth / 2 * 2 * kPanel + 1] = 0;
+        break;
+      }
+      case WeightFormat::kInt8:
+        pack_int8(row, depth, lane, panel);
+        break;
+      case WeightFormat::kInt4:
+        pack_int4(row, depth, lane, panel);
+        break;
+      case WeightFormat::kF32:
+        break;
+    }
+  }
+}
+
+inline float cache_element(float value, const float* /*type*/) { return value; }
+inline uint16_t cache_element(float value, const uint16_t* /*type*/) { return to_bf16(value); }
+
+template <typename T, int64_t STEP>
+inline void store_as(const StoreCall& call) {
+  const int64_t padded = padded_head(call.head_dim);
+  T* keys = static_cast<T*>(call.key_page);
+  T* values = static_cast<T*>(call.value_page);
+  if (call.slot == 0) {
+    // What another sequence left here meets weights of zero, but zero times infinity is no zero.
+    __builtin_memset(keys, 0, static_cast<size_t>(padded * kPageTokens) * sizeof(T));
+    __builtin_memset(values, 0, static_cast<size_t>(padded * kPageTokens) * sizeof(T));
+  }
+  for (int64_t i = 0; i < call.count; ++i) {
+    const float* key = call.keys + i * call.stride;
+    const float* value = call.values + i * call.stride;
+    const int64_t slot = call.slot + i;
+    T* key_slot = keys + slot * STEP;
+    T* value_slot = values + slot / STEP * padded * STEP + slot % STEP;
+    for (int64_t d = 0; d < call.head_dim; ++d) {
+      key_slot[d / STEP * kPageTokens * STEP + d % STEP] = cache_element(key[d], keys);
+      value_slot[d * STEP] = cache_element(value[d], values);
+    }
+  }
+}
+
+inline void store_tokens(const StoreCall& call) {
+  if (call.format == CacheFormat::kF32) {
+    store_as<float, 1>(call);
+  } else {
+    store_as<uint16_t, 2>(call);
+  }
+}
+
+}  // namespace
+}  // namespace slipway::kernels

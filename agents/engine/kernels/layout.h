@@ -1,0 +1,107 @@
+// How weights, activations and the KV cache lie in memory for the kernels. Everything but f32 weights is in panels of
+// 16 columns of the product, so that one vector holds the same step of 16 columns; the same panels serve one row and
+// many.
+//
+// kBF16  weights: [depth / 2][16 columns][2] bf16.
+//        a row of x: [depth] bf16.
+// kInt8  weights: [depth / 4][16 columns][4] bytes, each 128 + round(w / scale); then for each block of 64 [16 columns]
+//        bf16 scales.
+//        a row of x: [depth] signed bytes, then for each block of 64 an f32 scale and an int32 −128 · Σ bytes.
+// kInt4  weights: [depth / 8][16 columns][4] bytes: of eight consecutive q, the first four in the low halves and the
+//        last four in the high ones; then for each block of 32 [16 columns] bf16 scales; then [16 columns] byte
+//        offsets. w = scale · (8 q + offset − 128): the zero point is in eighths of a step. a row of x: as for kInt8,
+//        in blocks of 32.
+// Depths are padded with zeros to whole blocks. The bytes are unsigned because that is what vpdpbusd takes; the 128 is
+// undone by the sums that come with x.
+//
+// One page of the cache of one head, head_dim padded to 16 (f32: step 1, bf16: step 2):
+//   keys   [head_dim / step][16 positions][step]
+//   values [16 positions / step][head_dim][step]
+#pragma once
+
+#include <cstdint>
+
+namespace slipway::kernels {
+
+enum class WeightFormat { kF32, kBF16, kInt8, kInt4 };
+enum class CacheFormat { kF32, kBF16 };
+
+inline constexpr int64_t kPanel = 16;       // columns of a panel
+inline constexpr int64_t kPageTokens = 16;  // tokens in one page of the KV cache
+inline constexpr int64_t kInt8Block = 64;
+inline constexpr int64_t kInt4Block = 32;
+inline constexpr int64_t kAttentionQueries = 24;  // query vectors that attention takes at once
+inline constexpr int64_t kAttentionKeys = 128;    // positions that it takes at once
+
+// One block of a quantised row of x.
+struct BlockScale {
+  float scale;
+  int32_t correction;
+};
+
+// Static, so that each file compiled for another machine level keeps its own copy.
+static constexpr int64_t round_up(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+static constexpr int64_t block_of(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::kBF16:
+      return 2;
+    case WeightFormat::kInt8:
+      return kInt8Block;
+    case WeightFormat::kInt4:
+      return kInt4Block;
+    case WeightFormat::kF32:
+      break;
+  }
+  return 1;
+}
+
+static constexpr int64_t padded_depth(WeightFormat format, int64_t depth) { return round_up(depth, block_of(format)); }
+
+// Bytes of kPanel columns.
+static constexpr int64_t panel_bytes(WeightFormat format, int64_t depth) {
+  const int64_t padded = padded_depth(format, depth);
+  switch (format) {
+    case WeightFormat::kBF16:
+      return kPanel * padded * 2;
+    case WeightFormat::kInt8:
+      return round_up(kPanel * padded + padded / kInt8Block * kPanel * 2, 64);
+    case WeightFormat::kInt4:
+      return round_up(kPanel * padded / 2 + padded / kInt4Block * kPanel * 3, 64);
+    case WeightFormat::kF32:
+      break;
+  }
+  return kPanel * padded * 4;
+}
+
+// Bytes from one packed row of x to the next.
+static constexpr int64_t activation_bytes(WeightFormat format, int64_t depth) {
+  const int64_t padded = padded_depth(format, depth);
+  switch (format) {
+    case WeightFormat::kBF16:
+      return round_up(padded * 2, 64);
+    case WeightFormat::kInt8:
+    case WeightFormat::kInt4:
+      return round_up(padded + padded / block_of(format) * static_cast<int64_t>(sizeof(BlockScale)), 64);
+    case WeightFormat::kF32:
+      break;
+  }
+  return depth * 4;
+}
+
+static constexpr int64_t padded_head(int64_t head_dim) { return round_up(head_dim, 16); }
+static constexpr int64_t cache_element_bytes(CacheFormat format) { return format == CacheFormat::kF32 ? 4 : 2; }
+
+// Bytes of the keys (or of the values) of one page and head.
+static constexpr int64_t page_head_bytes(CacheFormat format, int64_t head_dim) {
+  return kPageTokens * padded_head(head_dim) * cache_element_bytes(format);
+}
+
+// Queries and results of one chunk (4 bytes a number each), its scores and its weights.
+static constexpr int64_t attention_scratch_bytes(int64_t head_dim) {
+  return kAttentionQueries * 4 * (2 * padded_head(head_dim) + 2 * kAttentionKeys + 4);
+}
+
+}  // namespace slipway::kernels
