@@ -39,8 +39,14 @@ absl::Status FakeRegistry::check_model_name(store::Connection&, const std::strin
 
 absl::StatusOr<std::string> FakeRegistry::register_version(store::Transaction&,
                                                            const service::NewModelVersion& version) {
-  registered.push_back(version);
-  return "mv-tuned-" + std::to_string(registered.size());
+  const std::lock_guard lock(mutex_);
+  registered_.push_back(version);
+  return "mv-tuned-" + std::to_string(registered_.size());
+}
+
+std::vector<service::NewModelVersion> FakeRegistry::registered() const {
+  const std::lock_guard lock(mutex_);
+  return registered_;
 }
 
 namespace {

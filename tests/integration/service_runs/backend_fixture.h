@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,7 @@
 
 namespace slipway::test {
 
+// The backend's threads call it, the test reads what was registered.
 class FakeRegistry : public service::ModelRegistry {
  public:
   absl::StatusOr<service::ModelVersionFacts> find_model_version(store::Connection&,
@@ -33,7 +35,11 @@ class FakeRegistry : public service::ModelRegistry {
   absl::Status check_model_name(store::Connection&, const std::string& name) override;
   absl::StatusOr<std::string> register_version(store::Transaction&, const service::NewModelVersion& version) override;
 
-  std::vector<service::NewModelVersion> registered;
+  std::vector<service::NewModelVersion> registered() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<service::NewModelVersion> registered_;
 };
 
 // All objects of one process; destroying them is a clean end, and another over the same folder is the next start.
@@ -82,6 +88,7 @@ class Watcher {
 class BackendTest : public testing::Test {
  protected:
   void SetUp() override;
+  void TearDown() override { backend_.reset(); }  // before the clock of a derived fixture goes
   void start_backend();
   void restart_backend();
 

@@ -88,11 +88,11 @@ TEST_F(Runs, GoFromStartToADeployedModel) {
   const v1::Run done = wait_for_state(run.id(), v1::RUN_STATE_SUCCEEDED);
   EXPECT_EQ(done.results().at("base_perplexity"), 20.5);
   EXPECT_EQ(done.results().at("tuned_perplexity"), 9.25);
-  ASSERT_EQ(registry_.registered.size(), 1U);
-  EXPECT_EQ(registry_.registered[0].artifact_id, "artifact-adapter");
-  EXPECT_EQ(registry_.registered[0].base_version_id, "mv-base");
-  EXPECT_EQ(registry_.registered[0].run_id, run.id());
-  EXPECT_EQ(registry_.registered[0].metrics.at("held_out_perplexity"), 9.25);
+  ASSERT_EQ(registry_.registered().size(), 1U);
+  EXPECT_EQ(registry_.registered()[0].artifact_id, "artifact-adapter");
+  EXPECT_EQ(registry_.registered()[0].base_version_id, "mv-base");
+  EXPECT_EQ(registry_.registered()[0].run_id, run.id());
+  EXPECT_EQ(registry_.registered()[0].metrics.at("held_out_perplexity"), 9.25);
   EXPECT_EQ(done.model_version_id(), "mv-tuned-1");
 
   const v1::Deployment deployment = get_deployment("perlfaq-on-smollm2");
@@ -123,7 +123,7 @@ TEST_F(Runs, EndAtAGateThatSaysNo) {
   EXPECT_THAT(ended.error().message(), HasSubstr("held-out perplexity is 9.5, not below 9"));
   EXPECT_EQ(task(ended, "register").state(), v1::TASK_STATE_SKIPPED);
   EXPECT_EQ(task(ended, "deploy").state(), v1::TASK_STATE_SKIPPED);
-  EXPECT_TRUE(registry_.registered.empty());
+  EXPECT_TRUE(registry_.registered().empty());
   EXPECT_EQ(ended.results().at("tuned_perplexity"), 9.5);
 }
 
@@ -134,7 +134,7 @@ TEST_F(Runs, LeaveOutWhatIsNotWanted) {
   play_engines(*agent, 9.0, 9.5);
   const v1::Run ended = wait_for_state(run.id(), v1::RUN_STATE_SUCCEEDED);
   EXPECT_EQ(ended.tasks_size(), 5);
-  EXPECT_EQ(registry_.registered.size(), 1U);
+  EXPECT_EQ(registry_.registered().size(), 1U);
 }
 
 TEST_F(Runs, AnswerEverythingThatIsWrongAtOnce) {
