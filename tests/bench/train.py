@@ -193,7 +193,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = perlfaq(folder)
-        tokenizing(folder, data)
+        if not arguments.quick:
+            tokenizing(folder, data)
         for work in arguments.work.split(","):
             for precision in arguments.precision.split(","):
                 shapes = [(4, False)] if arguments.quick else [(4, False), (2, False), (8, False), (4, True)]

@@ -57,6 +57,17 @@ void check_method(const Job& job) {
     if (layer >= layers) wrong("method.layers_to_transform names layer " + std::to_string(layer));
   }
   if (job.settings.method.freeze_layers > layers) wrong("method.freeze_layers is too large");
+  if (job.settings.adapter_output.empty() && job.settings.method.init_adapter.empty()) return;
+  // Adapters name their layers as the family's files do; ours are the decoder's, which some files keep as one.
+  for (const std::string& target : job.settings.method.target_modules) {
+    const bool in_mlp = target == "gate_proj" || target == "up_proj" || target == "down_proj";
+    if (target == "gate_proj" && !job.architecture.gated_mlp) continue;
+    const std::string module = std::string("model.layers.0.") + (in_mlp ? "mlp." : "self_attn.") + target;
+    if (model::parts_of_module(job.architecture, module).size() == 1) continue;
+    throw base::Error(base::kUnsupported,
+                      job.architecture.family + " models have no layer " + target + " that an adapter could name",
+                      "set output.adapter to \"\" and output.merged to a folder: the merged model holds the same");
+  }
 }
 
 Dataset load(const spec::EngineContext& context, const Warn& warn, const Job& job,

@@ -58,11 +58,7 @@ void publish(const spec::EngineContext& context, const Job& job, Decoder& decode
     // Serving refuses the adapter beside a base with another tokenizer.
     const nlohmann::json note = {{"tokenizer_fingerprint", job.tokenizer->fingerprint()}};
     base::write_file_atomically(writing / "slipway.json", note.dump(2) + "\n");
-    // Serving applies no DoRA adapter; what it would be merged into is compared below.
-    if (!settings.method.use_dora) {
-      require_parity(logit_difference(trained, prompts, job.model_path, writing, usable_threads()), false,
-                     "the adapter");
-    }
+    require_parity(logit_difference(trained, prompts, job.model_path, writing, usable_threads()), false, "the adapter");
   }
   if (!settings.merged_output.empty()) {
     const fs::path& writing = add("merged", settings.merged_output);

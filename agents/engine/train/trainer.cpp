@@ -103,9 +103,6 @@ void Trainer::load() {
         "use the former spec to go on, or a new workdir for the new one");
   }
   load_model(context_, warn, job_);
-  if (job_.settings.method.use_dora && !job_.settings.adapter_output.empty()) {
-    warn("DORA_ADAPTER", "slipway-serve does not apply DoRA adapters", "set output.merged and serve the merged model");
-  }
   reporter_.phase("load", "end");
   reporter_.phase("tokenize", "begin");
   load_data(context_, warn, job_);
