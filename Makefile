@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: setup build test demo up lint format tidy asan tsan cuda fuzz bench bench-serve clean
+.PHONY: setup build test demo up lint format tidy asan tsan cuda fuzz soak-serve bench bench-serve clean
 
 setup:
 	@packaging/setup.sh
@@ -48,6 +48,11 @@ cuda:
 # Every libFuzzer target for FUZZ_SECONDS (default 60) each.
 fuzz: setup
 	@packaging/fuzz.sh $(or $(FUZZ_SECONDS),60)
+
+# SOAK_REQUESTS (default 10,000) mixed requests with random disconnects, and as many adapter swaps.
+soak-serve: build
+	@SOAK_REQUESTS=$(or $(SOAK_REQUESTS),10000) SLIPWAY_BIN=build/bin SLIPWAY_DEPS=$(or $(SLIPWAY_DEPS),$(HOME)/.cache/slipway) \
+	  $(or $(SLIPWAY_DEPS),$(HOME)/.cache/slipway)/venv/bin/python -m pytest -q -s -p no:cacheprovider tests/integration/serve/test_soak.py
 
 # Figures of this machine, for a closing note.
 bench: build

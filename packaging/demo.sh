@@ -34,7 +34,7 @@ trap 'exit 143' TERM
 run_workflow() {
   # Small enough for two slow cores; every value is a flag of the workflow.
   "$slipway" run start fine-tune-and-deploy --model smollm2 --dataset perlfaq --watch \
-    --max-steps "${SLIPWAY_DEMO_STEPS:-30}" --learning-rate 1e-3 --validation-share 0.04 --max-length 192 --per-device-train-batch-size 2 \
+    --max-steps "${SLIPWAY_DEMO_STEPS:-30}" --learning-rate 5e-4 --validation-share 0.04 --max-length 192 --per-device-train-batch-size 2 \
     --eval-steps 0 --save-steps 10 --output-model perl-helper --deployment perl-helper
 }
 wait_for_deployment() { "$slipway" deployment show perl-helper --wait --timeout 120 >/dev/null; }

@@ -22,8 +22,8 @@ class ReportError(Exception):
 
 
 def chat(url, key, model, question):
-    """One answer of POST /v1/chat/completions, greedily, at most 96 tokens."""
-    body = json.dumps({"model": model, "messages": [{"role": "user", "content": question}], "temperature": 0,
+    """One answer of POST /v1/chat/completions, greedily with a repetition penalty, at most 96 tokens."""
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": question}], "temperature": 0, "repetition_penalty": 1.15,
                        "max_tokens": 96}).encode()
     request = urllib.request.Request(url + "/v1/chat/completions", body, {
         "Content-Type": "application/json", "Authorization": "Bearer " + key})

@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Makes a question-and-answer data set from Debian's perlfaq: one JSON object a line, {"question","answer","source"}.
+"""Makes a question-and-answer data set from Debian's perlfaq: one JSON object a line, {"question","answer","source","credit"}.
+
+Who contributed an answer stands before it in perlfaq, in parentheses: it is kept as the credit, not as part of the answer.
 
 Called by packaging/demo.sh and packaging/up.sh. The pod parser is this file's own; the format is described in perlpod(1)
 and perlpodspec(1). Answers are Markdown: code in backticks, verbatim paragraphs in fences, lists with dashes or numbers.
@@ -16,6 +18,7 @@ from pathlib import Path
 
 ENTITIES = {"lt": "<", "gt": ">", "verbar": "|", "sol": "/", "amp": "&", "quot": '"', "apos": "'", "nbsp": " ",
             "lchevron": "«", "rchevron": "»", "laquo": "«", "raquo": "»"}
+CREDIT = re.compile(r"\([^()]*\bcontributed by\b[^()]*\)")
 CODE_START = re.compile(r"[A-Z]<")
 
 
@@ -319,9 +322,11 @@ def make_rows(path):
         text = path.read_text(encoding="latin-1")
     rows = []
     for section in questions(text, str(path)):
-        answer = "\n\n".join(section.blocks).strip()
+        blocks = section.blocks
+        credit = blocks.pop(0)[1:-1] if blocks and CREDIT.fullmatch(blocks[0]) else ""
+        answer = "\n\n".join(blocks).strip()
         if section.question and answer:
-            rows.append({"question": section.question, "answer": answer, "source": path.stem})
+            rows.append({"question": section.question, "answer": answer, "source": path.stem, "credit": credit})
     return rows
 
 

@@ -49,6 +49,7 @@ if [ ! -x "$venv/bin/python" ] || [ "$(cat "$stamp" 2>/dev/null)" != "$wanted_st
     # The CUDA build serves machines without a GPU with these two small wheels alone.
     pip install --no-deps "${cuda_wheels[@]}"
   fi
+  pip install --no-deps xgrammar==0.2.8 apache-tvm-ffi==0.1.15.post2  # C++ libraries: constrained output
   pip install typing-extensions filelock sympy networkx fsspec  # what `import torch` itself needs
   pip install -r "$here/requirements.txt"
   echo "$wanted_stamp" >"$stamp"

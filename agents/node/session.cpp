@@ -68,7 +68,8 @@ absl::Status Session::run(Attempts& attempts, const std::function<v1::NodeSample
                           Cancellation& cancellation) {
   Cancellation ticking;
   std::thread ticker([&] {
-    do {
+    sample();  // rates take a reading before the first that is sent
+    while (ticking.sleep_for(options_.sample_interval)) {
       v1::AgentMessage message;
       *message.mutable_sample() = sample();
       {
@@ -82,7 +83,7 @@ absl::Status Session::run(Attempts& attempts, const std::function<v1::NodeSample
       }
       changed_.notify_all();
       attempts.collect();
-    } while (ticking.sleep_for(options_.sample_interval));
+    }
   });
 
   std::mt19937 random{std::random_device{}()};

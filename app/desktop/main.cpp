@@ -31,12 +31,11 @@ int main(int argc, char** argv) {
 
   QSettings settings;
   KeychainStore secrets;
-  MainWindow window(settings, secrets,
-                    {QCoreApplication::applicationDirPath() + QStringLiteral("/slipway"),
-                     parser.value(QStringLiteral("data")),
-                     {},
-                     [](const QUrl& url) { QDesktopServices::openUrl(url); },
-                     {}});
+  MainWindowOptions options;
+  options.slipway_program = QCoreApplication::applicationDirPath() + QStringLiteral("/slipway");
+  options.data = parser.value(QStringLiteral("data"));
+  options.open_outside = [](const QUrl& url) { QDesktopServices::openUrl(url); };
+  MainWindow window(settings, secrets, options);
   if (parser.isSet(QStringLiteral("connect"))) {
     const auto url = parse_address(parser.value(QStringLiteral("connect")));
     if (!url) {

@@ -1,11 +1,14 @@
 #include "app/desktop/main_window.h"
 
 #include <QCloseEvent>
+#include <QCoreApplication>
 #include <QFileDialog>
 #include <QInputDialog>
+#include <QKeyEvent>
 #include <QMessageBox>
 #include <QSettings>
 #include <QSystemTrayIcon>
+#include <QTimer>
 #include <QWebEngineCookieStore>
 #include <QWebEngineProfile>
 #include <QWebEngineSettings>
@@ -26,14 +29,16 @@ namespace {
 const QString kGeometry = QStringLiteral("window/geometry");
 const QString kZoom = QStringLiteral("window/zoom");
 
-// Opens the page's own file chooser as a click would; it is answered with the files the menu asked for.
-const QString kClickFileInput = QStringLiteral(R"(
-  (function wait(left) {
-    const input = document.querySelector('input[type=file]');
-    if (input) input.click();
-    else if (left > 0) setTimeout(() => wait(left - 1), 100);
-  })(50);
+// Puts the focus on the page's button that opens its file chooser; false as long as there is none.
+const QString kFocusFileButton = QStringLiteral(R"(
+  (() => {
+    const button = document.querySelector('[data-choose-files]');
+    button?.focus();
+    return button !== null;
+  })()
 )");
+constexpr int kFileButtonTries = 100;
+constexpr int kFileButtonPauseMs = 100;
 
 }  // namespace
 
@@ -146,19 +151,37 @@ void MainWindow::forget_connection() {
 
 void MainWindow::import_files(const QString& kind) {
   const bool model = kind == QLatin1String("model");
-  const QStringList files =
-      QFileDialog::getOpenFileNames(this, model ? tr("Import a model") : tr("Import data"), QString(),
-                                    model ? tr("Models (*.gguf *.safetensors *.json *.jinja *.txt);;All files (*)")
-                                          : tr("Datasets (*.jsonl);;All files (*)"));
+  const QString title = model ? tr("Import a model") : tr("Import data");
+  const QString filter = model ? tr("Models (*.gguf *.safetensors *.json *.jinja *.txt);;All files (*)")
+                               : tr("Datasets (*.jsonl);;All files (*)");
+  const QStringList files = options_.choose_files ? options_.choose_files(title, filter)
+                                                  : QFileDialog::getOpenFileNames(this, title, QString(), filter);
   if (files.isEmpty()) return;
   page_->offer_files(files);
-  // The page first has to be there; then its own chooser is opened.
+  // The page first has to be there; then its own chooser is opened, and is answered with these files.
   auto* once = new QObject(this);
   connect(page_, &QWebEnginePage::loadFinished, once, [this, once](bool loaded) {
     once->deleteLater();
-    if (loaded) page_->runJavaScript(kClickFileInput);
+    if (loaded) press_file_button(kFileButtonTries);
   });
   page_->go(model ? QStringLiteral("/models/import") : QStringLiteral("/data/import"));
+}
+
+void MainWindow::press_file_button(int tries_left) {
+  page_->runJavaScript(kFocusFileButton, [this, tries_left](const QVariant& focused) {
+    if (!focused.toBool()) {
+      if (tries_left > 0) {
+        QTimer::singleShot(kFileButtonPauseMs, this, [this, tries_left] { press_file_button(tries_left - 1); });
+      }
+      return;
+    }
+    // Chromium opens a chooser for a key that is pressed, not for a script's click.
+    QWidget* target = view_->focusProxy();
+    if (target == nullptr) return;
+    const QString text = QStringLiteral("\r");
+    QCoreApplication::postEvent(target, new QKeyEvent(QEvent::KeyPress, Qt::Key_Return, Qt::NoModifier, text));
+    QCoreApplication::postEvent(target, new QKeyEvent(QEvent::KeyRelease, Qt::Key_Return, Qt::NoModifier, text));
+  });
 }
 
 void MainWindow::go(const QString& path) { page_->go(path); }

@@ -25,8 +25,9 @@ struct MainWindowOptions {
   QString data;              // its data folder
   QStringList up_arguments;  // more of them for `slipway up`
   std::function<void(const QUrl&)> open_outside;
-  // Shown when a run ends and the window has not the focus: title, text, and what a click does.
-  std::function<void(const QString& title, const QString& text)> notify;  // empty: the system tray
+  // Tells that a run has ended.
+  std::function<void(const QString& title, const QString& text)> notify;  // empty: the system tray, when unfocused
+  std::function<QStringList(const QString& title, const QString& filter)> choose_files;  // empty: the system's dialog
 };
 
 // GUI thread.
@@ -60,6 +61,7 @@ class MainWindow : public QMainWindow {
 
  private:
   void show_console(const QUrl& address);
+  void press_file_button(int tries_left);
   void show_problem(const QString& what, const QString& advice);
   void on_run_ended(const QString& run_id, const QString& name, const QString& state);
 

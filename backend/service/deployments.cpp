@@ -79,13 +79,11 @@ absl::StatusOr<store::Page<DeploymentView>> Deployments::list(const store::PageR
   });
 }
 
-absl::StatusOr<DeploymentView> Deployments::change(const std::string& reference,
-                                                   absl::Status (Conductor::*action)(store::Transaction&,
-                                                                                     const std::string&)) {
+absl::StatusOr<DeploymentView> Deployments::change(const std::string& reference, const Change& action) {
   const absl::Status status = database_.write([&](store::Transaction& transaction) -> absl::Status {
     const auto deployment = store::find_deployment_by_reference(transaction.connection(), reference);
     if (!deployment) return base::not_found("deployment", reference);
-    return (conductor_.*action)(transaction, deployment->id);
+    return action(transaction, deployment->id);
   });
   if (!status.ok()) return status;
   wake_dispatcher_();
@@ -93,11 +91,15 @@ absl::StatusOr<DeploymentView> Deployments::change(const std::string& reference,
 }
 
 absl::StatusOr<DeploymentView> Deployments::start(const std::string& reference) {
-  return change(reference, &Conductor::start_deployment);
+  return change(reference, [this](store::Transaction& transaction, const std::string& id) {
+    return conductor_.start_deployment(transaction, id);
+  });
 }
 
 absl::StatusOr<DeploymentView> Deployments::stop(const std::string& reference) {
-  return change(reference, &Conductor::stop_deployment);
+  return change(reference, [this](store::Transaction& transaction, const std::string& id) {
+    return conductor_.stop_deployment(transaction, id);
+  });
 }
 
 absl::Status Deployments::remove(const std::string& reference) {

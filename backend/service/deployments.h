@@ -42,8 +42,8 @@ class Deployments : public ServedModels {
   static DeploymentView view(store::Connection& connection, const store::Deployment& deployment);
 
  private:
-  absl::StatusOr<DeploymentView> change(const std::string& reference,
-                                        absl::Status (Conductor::*action)(store::Transaction&, const std::string&));
+  using Change = std::function<absl::Status(store::Transaction&, const std::string& deployment_id)>;
+  absl::StatusOr<DeploymentView> change(const std::string& reference, const Change& action);
 
   store::Database& database_;
   Conductor& conductor_;

@@ -6,7 +6,7 @@
 
 #include "agents/engine/model/adapter.h"
 #include "agents/engine/model/architecture.h"
-#include "agents/engine/model/weights.h"
+#include "agents/engine/model/decoder_tensors.h"
 #include "agents/engine/text/chat_template.h"
 #include "agents/engine/text/tokenizer.h"
 #include "backend/base/error.h"
@@ -55,47 +55,11 @@ std::string main_dtype(const model::Weights& weights) {
   return most == elements.end() ? "" : most->first;
 }
 
-void check_shape(const model::Weights& weights, const std::string& name, std::vector<int64_t> expected) {
-  const model::TensorView tensor = weights.get(name);  // throws when it is missing
-  if (tensor.shape == expected) return;
-  const auto text = [](const std::vector<int64_t>& shape) {
-    std::string joined;
-    for (const int64_t extent : shape) joined += (joined.empty() ? "" : "x") + std::to_string(extent);
-    return joined;
-  };
-  throw base::Error(
-      base::kInvalidModel,
-      "tensor " + name + " has the shape " + text(tensor.shape) + ", and the configuration says " + text(expected),
-      "the files do not belong together: download or export the model again");
-}
-
-// Every matrix that the generic decoder reads is there, in its shape.
-void check_tensors(const model::Weights& weights, const model::Architecture& architecture) {
-  const int64_t hidden = architecture.hidden_size;
-  const int64_t wide = architecture.num_attention_heads * architecture.head_dim;
-  const int64_t narrow = architecture.num_key_value_heads * architecture.head_dim;
-  check_shape(weights, "model.embed_tokens.weight", {architecture.vocab_size, hidden});
-  check_shape(weights, "model.norm.weight", {hidden});
-  if (!architecture.tie_word_embeddings) check_shape(weights, "lm_head.weight", {architecture.vocab_size, hidden});
-  for (int64_t layer = 0; layer < architecture.num_hidden_layers; ++layer) {
-    const std::string prefix = "model.layers." + std::to_string(layer) + ".";
-    check_shape(weights, prefix + "input_layernorm.weight", {hidden});
-    check_shape(weights, prefix + "post_attention_layernorm.weight", {hidden});
-    check_shape(weights, prefix + "self_attn.q_proj.weight", {wide, hidden});
-    check_shape(weights, prefix + "self_attn.k_proj.weight", {narrow, hidden});
-    check_shape(weights, prefix + "self_attn.v_proj.weight", {narrow, hidden});
-    check_shape(weights, prefix + "self_attn.o_proj.weight", {hidden, wide});
-    check_shape(weights, prefix + "mlp.gate_proj.weight", {architecture.intermediate_size, hidden});
-    check_shape(weights, prefix + "mlp.up_proj.weight", {architecture.intermediate_size, hidden});
-    check_shape(weights, prefix + "mlp.down_proj.weight", {hidden, architecture.intermediate_size});
-  }
-}
-
 ModelInspection inspect_base(const fs::path& path, const std::string& container) {
   ModelInspection inspection;
   const model::Architecture architecture = model::load_architecture(path);
-  const auto weights = model::open_weights(path);
-  check_tensors(*weights, architecture);
+  const auto weights = model::open_decoder_weights(path, architecture);
+  inspection.format = container + " " + main_dtype(*weights);  // looks at every tensor that the decoder reads
   const auto tokenizer = text::load_tokenizer(path);
   if (tokenizer->vocab_size() > architecture.vocab_size) {
     throw base::Error(base::kInvalidModel,
@@ -108,18 +72,18 @@ ModelInspection inspect_base(const fs::path& path, const std::string& container)
   inspection.family = architecture.family;
   inspection.parameter_count = architecture.parameter_count();
   inspection.context_length = architecture.max_position_embeddings;
-  inspection.format = container + " " + main_dtype(*weights);
   return inspection;
 }
 
 ModelInspection inspect_adapter(const fs::path& folder) {
-  const model::Adapter adapter = model::load_adapter(folder);
+  const model::Adapter adapter = model::load_adapter(folder, model::DoraAdapters::kTaken);
   ModelInspection inspection;
   inspection.adapter = true;
   inspection.base_name = adapter.config.base_model_name_or_path;
-  inspection.format = "peft lora r=" + std::to_string(adapter.config.r);
+  inspection.format =
+      std::string(adapter.config.use_dora ? "peft dora r=" : "peft lora r=") + std::to_string(adapter.config.r);
   for (const model::AdapterTensor& tensor : adapter.tensors) {
-    inspection.parameter_count += static_cast<int64_t>(tensor.a.size() + tensor.b.size());
+    inspection.parameter_count += static_cast<int64_t>(tensor.a.size() + tensor.b.size() + tensor.magnitude.size());
   }
   return inspection;
 }
@@ -165,13 +129,15 @@ absl::StatusOr<ModelInspection> inspect_model(const fs::path& folder, const arti
 
 absl::Status check_adapter_fits(const fs::path& adapter_folder, const fs::path& base_path) {
   try {
-    const model::Adapter adapter = model::load_adapter(adapter_folder);
-    const auto weights = model::open_weights(base_path);
+    const model::Adapter adapter = model::load_adapter(adapter_folder, model::DoraAdapters::kTaken);
+    const model::Architecture architecture = model::load_architecture(base_path);
     for (const model::AdapterTensor& tensor : adapter.tensors) {
-      const model::TensorView target = weights->get(tensor.module + ".weight");
-      if (target.shape == std::vector<int64_t>{tensor.out_features, tensor.in_features}) continue;
+      const auto parts = model::parts_of_module(architecture, tensor.module);
+      const bool fits =
+          !parts.empty() && parts[0].file_rows == tensor.out_features && parts[0].tensor.shape[1] == tensor.in_features;
+      if (fits) continue;
       return refused("ADAPTER_DOES_NOT_FIT",
-                     "the adapter's " + tensor.module + " has another shape than the base model's",
+                     "the adapter's " + tensor.module + " is not in the base model, or has another shape there",
                      "import the adapter's own base model first");
     }
   } catch (const base::Error& error) {

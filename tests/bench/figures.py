@@ -116,7 +116,7 @@ def training(folder: Path) -> None:
     workdir = folder / "train"
     workdir.mkdir()
     rows = folder / "perlfaq.jsonl"
-    subprocess.run([sys.executable, ROOT / "packaging" / "make_perlfaq.py", rows], check=True, capture_output=True)
+    subprocess.run([sys.executable, ROOT / "packaging" / "make_perlfaq.py", "--output", rows], check=True, capture_output=True)
     with open(rows) as source, open(workdir / "train.jsonl", "w") as target:
         for line in source:
             faq = json.loads(line)

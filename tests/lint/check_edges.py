@@ -40,6 +40,7 @@ OUTSIDE = [
     (re.compile(r"slipway/v1/.*\.pb\.h$|^google/protobuf/|^grpc"),
      {"backend/rpc", "backend/web", "agents/node", "app/cli", "backend/main.cpp"}),
     (re.compile(r"^(torch|ATen|c10)/"), {"agents/engine/train"}),
+    (re.compile(r"^tvm/ffi/"), {"agents/engine/runtime"}),
     (re.compile(r"^Q[A-Za-z]|^Qt[A-Z]|^qt6keychain|^qtkeychain"), {"app/desktop"}),
     (re.compile(r"^boost/(beast|asio)"), {"backend/web", "agents/engine/serve"}),
 ]

@@ -164,19 +164,30 @@ inline void over_queries(const Chunk<typename C::Element>& chunk, int64_t row, i
   }
 }
 
-// From the scores of one query in one block, of which `length` count, to its weights; folds the block into its softmax.
+// Scores of `padded` positions, scaled, become cap · tanh(score / cap).
+inline void cap_scores(float* scores, int64_t padded, float scale, float cap) {
+  for (int64_t t = 0; t < padded; ++t) scores[t] = cap * __builtin_tanhf(scores[t] * scale / cap);
+}
+
+// From the scores of one query in one block, of which those from `first` to `length` count, to its weights; folds the
+// block into its softmax.
 template <typename W, typename C>
-inline void fold_block(const Chunk<typename C::Element>& chunk, int64_t query, int64_t length, int64_t pages,
-                       float scale) {
+inline void fold_block(const Chunk<typename C::Element>& chunk, int64_t query, int64_t first, int64_t length,
+                       int64_t pages, float scale, float softcap) {
   using Element = typename C::Element;
   float* scores = chunk.scores + query * kAttentionKeys;
   Element* weights = chunk.weights + query * kAttentionKeys;
   const int64_t padded = pages * kPageTokens;
-  if (length <= 0) {
+  if (length <= first) {
     for (int64_t t = 0; t < padded; ++t) weights[t] = Element{};
     return;
   }
   const int64_t used = round_up(length, kPageTokens);
+  if (softcap > 0) {
+    cap_scores(scores, used, scale, softcap);
+    scale = 1;
+  }
+  for (int64_t t = 0; t < first; ++t) scores[t] = kMinusInfinity;
   for (int64_t t = length; t < used; ++t) scores[t] = kMinusInfinity;
   const auto scales = W::all(scale);
   auto most = W::all(kMinusInfinity);
@@ -191,6 +202,7 @@ inline void fold_block(const Chunk<typename C::Element>& chunk, int64_t query, i
   auto sum = W::zero();
   for (int64_t t = 0; t < used; t += 16) {
     W::store(scores + t, W::exp(W::add(W::load(scores + t), shift)));
+    for (int64_t masked = t; masked < first && masked < t + 16; ++masked) scores[masked] = 0;
     if (t + 16 > length) {
       for (int64_t masked = length; masked < used; ++masked) scores[masked] = 0;
     }
@@ -229,7 +241,10 @@ inline void attention_chunk(const AttentionCall& call, int64_t first, int64_t qu
     chunk.total[i] = 0;
   }
   const int64_t length = call.position + (first + queries - 1) / call.heads + 1;
-  for (int64_t begin = 0; begin < length; begin += kAttentionKeys) {
+  // The first position that any of them sees, down to where its block begins.
+  const int64_t lowest = call.window > 0 ? call.position + first / call.heads + 1 - call.window : 0;
+  for (int64_t begin = lowest > 0 ? lowest / kAttentionKeys * kAttentionKeys : 0; begin < length;
+       begin += kAttentionKeys) {
     constexpr int64_t kPages = kAttentionKeys / kPageTokens;
     const Element* keys[kPages];
     const Element* values[kPages];
@@ -242,7 +257,9 @@ inline void attention_chunk(const AttentionCall& call, int64_t first, int64_t qu
     over_queries<W, C, W::kRows, true>(chunk, 0, queries, keys, pages);
     for (int64_t i = 0; i < queries; ++i) {
       const int64_t visible = call.position + (first + i) / call.heads + 1 - begin;
-      fold_block<W, C>(chunk, i, visible < kAttentionKeys ? visible : kAttentionKeys, pages, call.scale);
+      const int64_t hidden = call.window > 0 && visible > call.window ? visible - call.window : 0;
+      fold_block<W, C>(chunk, i, hidden, visible < kAttentionKeys ? visible : kAttentionKeys, pages, call.scale,
+                       call.softcap);
     }
     over_queries<W, C, W::kRows, false>(chunk, 0, queries, values, pages);
   }

@@ -70,6 +70,31 @@ void rms_norm(const float* x, const float* weight, float epsilon, int64_t size, 
 }
 
 template <typename V>
+void layer_norm(const float* x, const float* weight, const float* bias, float epsilon, int64_t size, float* out) {
+  auto sums = V::zero();
+  int64_t i = 0;
+  for (; i + V::kLanes <= size; i += V::kLanes) sums = V::add(sums, V::load(x + i));
+  float sum = V::sum(sums);
+  for (; i < size; ++i) sum += x[i];
+  const float mean = sum / static_cast<float>(size);
+  const auto means = V::all(mean);
+  auto squares = V::zero();
+  for (i = 0; i + V::kLanes <= size; i += V::kLanes) {
+    const auto value = V::subtract(V::load(x + i), means);
+    squares = V::multiply_add(value, value, squares);
+  }
+  float square = V::sum(squares);
+  for (; i < size; ++i) square += (x[i] - mean) * (x[i] - mean);
+  const float factor = 1.0F / __builtin_sqrtf(square / static_cast<float>(size) + epsilon);
+  const auto factors = V::all(factor);
+  for (i = 0; i + V::kLanes <= size; i += V::kLanes) {
+    const auto value = V::multiply(V::subtract(V::load(x + i), means), factors);
+    V::store(out + i, V::multiply_add(value, V::load(weight + i), V::load(bias + i)));
+  }
+  for (; i < size; ++i) out[i] = (x[i] - mean) * factor * weight[i] + bias[i];
+}
+
+template <typename V>
 void silu_multiply(float* gate, const float* up, int64_t size) {
   const auto one = V::all(1.0F);
   const auto part = [&](auto g, auto u) {

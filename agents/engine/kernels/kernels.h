@@ -34,7 +34,9 @@ struct AttentionCall {
   int64_t rows = 0;
   int64_t heads = 0;
   int64_t head_dim = 0;
-  int64_t position = 0;        // of the first row; row r sees positions 0 to position + r
+  int64_t position = 0;        // of the first row; row r sees positions up to position + r …
+  int64_t window = 0;          // … and of those only the last `window`; 0: all
+  float softcap = 0;           // scores become softcap · tanh(score / softcap); 0: they stay
   const void* keys = nullptr;  // page p of this layer and head lies at keys + pages[p] × page_bytes
   const void* values = nullptr;
   const int32_t* pages = nullptr;
@@ -81,6 +83,8 @@ struct Table {
   void (*store_tokens)(const StoreCall& call);
   // out = x / sqrt(mean(x²) + epsilon) · weight
   void (*rms_norm)(const float* x, const float* weight, float epsilon, int64_t size, float* out);
+  // out = (x − mean(x)) / sqrt(variance(x) + epsilon) · weight + bias
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, float epsilon, int64_t size, float* out);
   // gate[i] = silu(gate[i]) · up[i]
   void (*silu_multiply)(float* gate, const float* up, int64_t size);
   // y += x

@@ -32,8 +32,8 @@ void matmul(const MatmulCall& call) {
 
 template <typename V, typename W>
 constexpr Table make_table(const char* name) {
-  return {name,        matmul<V, W>,     attention<W>, pack_row,   pack_panel, store_tokens,
-          rms_norm<V>, silu_multiply<V>, add<V>,       maximum<V>, sum_exp<V>};
+  return {name,        matmul<V, W>,  attention<W>,     pack_row, pack_panel, store_tokens,
+          rms_norm<V>, layer_norm<V>, silu_multiply<V>, add<V>,   maximum<V>, sum_exp<V>};
 }
 
 }  // namespace

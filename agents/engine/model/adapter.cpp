@@ -17,6 +17,7 @@ namespace {
 constexpr const char* kPrefix = "base_model.model.";
 constexpr const char* kSuffixA = ".lora_A.weight";
 constexpr const char* kSuffixB = ".lora_B.weight";
+constexpr const char* kSuffixMagnitude = ".lora_magnitude_vector";
 constexpr int64_t kMaxRank = 1 << 14;
 
 [[noreturn]] void fail(const std::filesystem::path& file, const std::string& what) {
@@ -36,18 +37,20 @@ bool is_off(const nlohmann::json& config, const char* key) {
          (found->is_structured() && found->empty());
 }
 
-AdapterConfig read_config(const std::filesystem::path& file) {
+AdapterConfig read_config(const std::filesystem::path& file, DoraAdapters dora) {
   const auto parsed = nlohmann::json::parse(base::read_file(file, 16U << 20U), nullptr, false);
   if (!parsed.is_object()) fail(file, "the file is no JSON object");
   const auto type = parsed.find("peft_type");
   if (type == parsed.end() || *type != "LORA") {
     unsupported(file, "peft_type is " + (type == parsed.end() ? "missing" : type->dump().substr(0, 80)));
   }
-  for (const char* key : {"use_dora", "fan_in_fan_out", "bias", "modules_to_save", "alpha_pattern", "layer_replication",
-                          "trainable_token_indices", "target_parameters", "lora_bias", "alora_invocation_tokens"}) {
+  for (const char* key : {"bias", "modules_to_save", "alpha_pattern", "layer_replication", "trainable_token_indices",
+                          "target_parameters", "lora_bias", "alora_invocation_tokens"}) {
     if (!is_off(parsed, key)) unsupported(file, std::string(key) + " is set");
   }
   AdapterConfig config;
+  config.use_dora = !is_off(parsed, "use_dora");
+  if (config.use_dora && dora == DoraAdapters::kRefused) unsupported(file, "use_dora is set");
   const auto number = [&](const char* key, double otherwise) {
     const auto found = parsed.find(key);
     if (found == parsed.end() || found->is_null()) return otherwise;
@@ -84,7 +87,7 @@ double AdapterConfig::scaling() const {
   return use_rslora ? lora_alpha / std::sqrt(static_cast<double>(r)) : lora_alpha / static_cast<double>(r);
 }
 
-Adapter load_adapter(const std::filesystem::path& folder) {
+Adapter load_adapter(const std::filesystem::path& folder, DoraAdapters dora) {
   if (!std::filesystem::is_directory(folder)) {
     throw base::Error(base::kNotFound, "there is no adapter folder " + folder.string(), "check the path");
   }
@@ -93,12 +96,18 @@ Adapter load_adapter(const std::filesystem::path& folder) {
   if (!std::filesystem::exists(config_file)) fail(folder, "there is no adapter_config.json");
   if (!std::filesystem::exists(tensor_file)) fail(folder, "there is no adapter_model.safetensors");
   Adapter adapter;
-  adapter.config = read_config(config_file);
+  adapter.config = read_config(config_file, dora);
 
   const MappedFile file(tensor_file);
   std::map<std::string, std::pair<const TensorView*, const TensorView*>> modules;
   const auto views = parse_safetensors(file.bytes(), tensor_file.string());
+  std::map<std::string, const TensorView*> magnitudes;
   for (const TensorView& view : views) {
+    if (adapter.config.use_dora && view.name.starts_with(kPrefix) && view.name.ends_with(kSuffixMagnitude)) {
+      const std::string name = view.name.substr(std::string(kPrefix).size());
+      magnitudes[name.substr(0, name.size() - std::string(kSuffixMagnitude).size())] = &view;
+      continue;
+    }
     const bool is_a = view.name.ends_with(kSuffixA);
     if (!view.name.starts_with(kPrefix) || (!is_a && !view.name.ends_with(kSuffixB))) {
       unsupported(tensor_file, "tensor " + view.name.substr(0, 120) + " is no lora_A or lora_B of a linear layer");
@@ -127,6 +136,14 @@ Adapter load_adapter(const std::filesystem::path& folder) {
     tensor.b.resize(static_cast<size_t>(b->elements()));
     dequantize(a->dtype, a->data, tensor.a);
     dequantize(b->dtype, b->data, tensor.b);
+    if (adapter.config.use_dora) {
+      const auto magnitude = magnitudes.find(name);
+      if (magnitude == magnitudes.end() || magnitude->second->elements() != tensor.out_features) {
+        fail(tensor_file, "module " + name + " has no lora_magnitude_vector of " + std::to_string(tensor.out_features));
+      }
+      tensor.magnitude.resize(static_cast<size_t>(tensor.out_features));
+      dequantize(magnitude->second->dtype, magnitude->second->data, tensor.magnitude);
+    }
     adapter.tensors.push_back(std::move(tensor));
     last_names.insert(name.substr(name.rfind('.') + 1));
   }
@@ -147,6 +164,12 @@ void save_adapter(const std::filesystem::path& folder, const Adapter& adapter) {
     };
     view(kSuffixA, tensor.rank, tensor.in_features, tensor.a);
     view(kSuffixB, tensor.out_features, tensor.rank, tensor.b);
+    if (!tensor.magnitude.empty()) {
+      views.push_back({kPrefix + tensor.module + kSuffixMagnitude,
+                       DType::kF32,
+                       {tensor.out_features},
+                       std::as_bytes(std::span(tensor.magnitude))});
+    }
   }
   std::sort(views.begin(), views.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   write_safetensors(folder / "adapter_model.safetensors", views);
@@ -173,7 +196,7 @@ void save_adapter(const std::filesystem::path& folder, const Adapter& adapter) {
   config["revision"] = nullptr;
   config["target_modules"] = adapter.config.target_modules;
   config["task_type"] = "CAUSAL_LM";
-  config["use_dora"] = false;
+  config["use_dora"] = adapter.config.use_dora;
   config["use_rslora"] = adapter.config.use_rslora;
   base::write_file_atomically(folder / "adapter_config.json", config.dump(2) + "\n");
 }

@@ -14,6 +14,7 @@ struct AdapterConfig {
   double lora_alpha = 0;
   double lora_dropout = 0;
   bool use_rslora = false;
+  bool use_dora = false;
   std::vector<std::string> target_modules;  // q_proj, … as PEFT names them
   std::string base_model_name_or_path;
 
@@ -25,6 +26,7 @@ struct AdapterTensor {
   std::string module;  // model.layers.0.self_attn.q_proj
   int64_t rank = 0, in_features = 0, out_features = 0;
   std::vector<float> a, b;
+  std::vector<float> magnitude = {};  // DoRA: [out], else empty
 };
 
 struct Adapter {
@@ -32,8 +34,10 @@ struct Adapter {
   std::vector<AdapterTensor> tensors;
 };
 
-// Throws base::Error INVALID_MODEL naming file and key or tensor; UNSUPPORTED for other PEFT types.
-Adapter load_adapter(const std::filesystem::path& folder);
+// Throws base::Error INVALID_MODEL naming file and key or tensor; UNSUPPORTED for other PEFT types, and for DoRA unless
+// the caller applies its magnitudes.
+enum class DoraAdapters { kRefused, kTaken };
+Adapter load_adapter(const std::filesystem::path& folder, DoraAdapters dora = DoraAdapters::kRefused);
 
 // Writes a folder that `peft` loads unchanged: files in one step each, the config last.
 void save_adapter(const std::filesystem::path& folder, const Adapter& adapter);

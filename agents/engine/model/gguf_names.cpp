@@ -8,16 +8,28 @@ namespace {
 
 using Pair = std::pair<std::string_view, std::string_view>;
 
-constexpr std::array<Pair, 3> kGlobal = {
-    Pair{"token_embd", "model.embed_tokens"}, {"output_norm", "model.norm"}, {"output", "lm_head"}};
-constexpr std::array<Pair, 9> kLayer = {
-    Pair{"attn_norm", "input_layernorm"}, {"attn_q", "self_attn.q_proj"},      {"attn_k", "self_attn.k_proj"},
-    {"attn_v", "self_attn.v_proj"},       {"attn_output", "self_attn.o_proj"}, {"ffn_norm", "post_attention_layernorm"},
-    {"ffn_gate", "mlp.gate_proj"},        {"ffn_up", "mlp.up_proj"},           {"ffn_down", "mlp.down_proj"}};
+constexpr std::array<Pair, 4> kGlobal = {Pair{"token_embd", "model.embed_tokens"},
+                                         {"position_embd", "model.embed_positions"},
+                                         {"output_norm", "model.norm"},
+                                         {"output", "lm_head"}};
+constexpr std::array<Pair, 14> kLayer = {Pair{"attn_norm", "input_layernorm"},
+                                         {"attn_q", "self_attn.q_proj"},
+                                         {"attn_k", "self_attn.k_proj"},
+                                         {"attn_v", "self_attn.v_proj"},
+                                         {"attn_qkv", "self_attn.qkv_proj"},
+                                         {"attn_q_norm", "self_attn.q_norm"},
+                                         {"attn_k_norm", "self_attn.k_norm"},
+                                         {"attn_output", "self_attn.o_proj"},
+                                         {"post_attention_norm", "attention_output_norm"},
+                                         {"ffn_norm", "post_attention_layernorm"},
+                                         {"ffn_gate", "mlp.gate_proj"},
+                                         {"ffn_up", "mlp.up_proj"},
+                                         {"ffn_down", "mlp.down_proj"},
+                                         {"post_ffw_norm", "mlp_output_norm"}};
 
 }  // namespace
 
-std::optional<std::string> huggingface_name(std::string_view gguf_name) {
+std::optional<std::string> decoder_name(std::string_view gguf_name) {
   const size_t dot = gguf_name.rfind('.');
   if (dot == std::string_view::npos) return std::nullopt;
   const std::string_view kind = gguf_name.substr(dot);  // .weight or .bias

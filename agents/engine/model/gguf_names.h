@@ -1,4 +1,4 @@
-// How GGUF spells Llama's tensors, and which of them it stores with permuted rows. Used by weights and architecture.
+// How GGUF spells a decoder's tensors, and which of them it stores with permuted rows. Used by weights.
 #pragma once
 
 #include <optional>
@@ -7,11 +7,12 @@
 
 namespace slipway::model {
 
-// Hugging Face's name of a tensor of a GGUF file of the Llama architecture; nothing for one that is no weight of ours
-// (rope_freqs.weight).
-std::optional<std::string> huggingface_name(std::string_view gguf_name);
+// The decoder's name (decoder_tensors.h) of a tensor of a GGUF file; self_attn.qkv_proj where query, key and value lie
+// in one. Nothing for one that is no weight of ours (rope_freqs.weight).
+std::optional<std::string> decoder_name(std::string_view gguf_name);
 
-// True for the q_proj and k_proj tensors, whose rows the GGUF converter interleaves for its rotary kernel.
-bool has_permuted_rows(std::string_view huggingface_name);
+// True for the q_proj and k_proj tensors, whose rows the GGUF converter interleaves in Llama files for its rotary
+// kernel.
+bool has_permuted_rows(std::string_view decoder_name);
 
 }  // namespace slipway::model

@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "agents/engine/model/dequantize.h"
+#include "agents/engine/model/family.h"
 #include "agents/engine/model/gguf.h"
 #include "agents/engine/model/gguf_names.h"
 #include "agents/engine/model/mapped_file.h"
@@ -122,14 +123,17 @@ class GgufWeights : public NamedTensors {
  public:
   explicit GgufWeights(const std::filesystem::path& path) : NamedTensors(path.string()), file_(path) {
     const std::string_view architecture = file_.get_string("general.architecture");
-    if (architecture != "llama") {
+    if (find_gguf_family(architecture) == nullptr) {
       throw base::Error(base::kUnsupported, origin_ + " holds the architecture '" + std::string(architecture) + "'",
-                        "known GGUF architectures: llama");
+                        "known GGUF architectures: " + known_gguf_architectures());
     }
-    heads_ = file_.get_int("llama.attention.head_count");
-    key_value_heads_ = file_.find_int("llama.attention.head_count_kv").value_or(heads_);
+    permuted_ = architecture == "llama";
+    if (permuted_) {
+      heads_ = file_.get_int("llama.attention.head_count");
+      key_value_heads_ = file_.find_int("llama.attention.head_count_kv").value_or(heads_);
+    }
     for (const GgufTensor& tensor : file_.tensors()) {
-      auto name = huggingface_name(tensor.name);
+      auto name = decoder_name(tensor.name);
       if (!name) continue;
       add({*name, tensor.dtype, {tensor.dimensions.rbegin(), tensor.dimensions.rend()}, tensor.data});
     }
@@ -137,7 +141,7 @@ class GgufWeights : public NamedTensors {
   }
 
   void read_f32(const std::string& name, std::span<float> out) const override {
-    if (!has_permuted_rows(name)) {
+    if (!permuted_ || !has_permuted_rows(name)) {
       NamedTensors::read_f32(name, out);
       return;
     }
@@ -149,7 +153,7 @@ class GgufWeights : public NamedTensors {
  protected:
   // The converter stores, per head, rows 0, d/2, 1, d/2 + 1, … of some weights, so that rotated pairs are neighbours.
   int64_t stored_row(const TensorView& tensor, int64_t row) const override {
-    if (!has_permuted_rows(tensor.name)) return row;
+    if (!permuted_ || !has_permuted_rows(tensor.name)) return row;
     const int64_t heads = tensor.name.find(".q_proj.") != std::string::npos ? heads_ : key_value_heads_;
     const int64_t rows = tensor.shape[0];
     if (heads < 1 || rows % (2 * heads) != 0) {
@@ -163,6 +167,7 @@ class GgufWeights : public NamedTensors {
 
  private:
   GgufFile file_;
+  bool permuted_ = false;
   int64_t heads_ = 0, key_value_heads_ = 0;
 };
 

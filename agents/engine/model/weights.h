@@ -1,4 +1,5 @@
-// Weights on disk under Hugging Face's tensor names, whether they lie in (sharded) safetensors or in GGUF.
+// Weights on disk as the files have them: (sharded) safetensors under their own names, GGUF under a decoder's.
+// decoder_tensors.h puts them in order for a decoder.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +40,7 @@ class Weights {
   virtual void read_rows_f32(const std::string& name, int64_t first, std::span<float> out) const = 0;
 };
 
-// A Hugging Face folder (model.safetensors or the sharded index), one .safetensors, or a .gguf.
+// A Hugging Face folder (model.safetensors or the sharded index), one .safetensors, or a .gguf of a known architecture.
 std::unique_ptr<const Weights> open_weights(const std::filesystem::path& path);
 
 // Writes one .safetensors in one step (temporary name, fsync, rename). Data pointers must hold shape × dtype bytes.

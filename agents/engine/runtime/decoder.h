@@ -1,4 +1,4 @@
-// The one generic decoder: Llama-family layers over an Architecture. Called by the engine's thread alone.
+// The one generic decoder: whatever layers an Architecture describes. Called by the engine's thread alone.
 #pragma once
 
 #include <cstdint>
@@ -42,15 +42,28 @@ class Decoder {
   // Logits of some rows of the last forward(), to out[rows.size(), vocab_size].
   void logits(std::span<const int64_t> rows, float* out);
 
+  // Hidden states of some rows of the last forward() after the final norm, to out[rows.size(), hidden_size].
+  void final_states(std::span<const int64_t> rows, float* out);
+
  private:
   struct Linear {
     Matrix weights;
     std::vector<float> bias;  // empty: none
   };
+  struct Norm {
+    std::vector<float> weight;  // empty: there is none
+    std::vector<float> bias;    // of LayerNorm; else empty
+  };
   struct Layer {
-    std::vector<float> attention_norm, mlp_norm;
+    Norm attention_norm, mlp_norm;
+    Norm attention_output_norm, mlp_output_norm;  // of architectures with output_norms
+    std::vector<float> query_norm, key_norm;      // of those with query_key_norm
     Linear query, key, value, output;
-    Linear gate, up, down;
+    Linear gate, up, down;  // no gate: up alone is activated
+  };
+  // Cosines and sines by position: [max_length, rotary_dim / 2] each; empty without rotary positions.
+  struct Angles {
+    std::vector<float> cosines, sines;
   };
   // Rows that linears read: as f32, and packed as their weights' format wants it.
   struct Input {
@@ -73,6 +86,8 @@ class Decoder {
   };
 
   void load_layer(WeightLoader& loader, int64_t index, Layer& layer);
+  Norm load_norm(WeightLoader& loader, const std::string& name) const;
+  Angles make_angles(const model::Rope& rope, int64_t max_length) const;
   void load_linear(WeightLoader& loader, const std::string& name, int64_t rows, int64_t columns, bool bias,
                    Linear& linear);
   void reserve(int64_t rows);
@@ -81,20 +96,31 @@ class Decoder {
   template <typename Body>
   void parallel(int64_t count, int64_t work, const Body& body);
 
-  Input normalize(const float* x, const std::vector<float>& weight, int64_t rows, kernels::WeightFormat format);
+  void embed(std::span<const int32_t> tokens, std::span<const Segment> segments);
+  void norm_row(const Norm& norm, const float* x, float* out) const;
+  Input normalize(const float* x, const Norm& norm, int64_t rows, kernels::WeightFormat format);
+  // Whether some segment's adapter changes this module: its product must then not be used or added up at once. A
+  // request's own numbers do not depend on that, since those with an adapter always go that way.
+  bool adapted(std::span<const Segment> segments, size_t layer, Module module) const;
+  // hidden_ += branch_, through a norm where there is one.
+  void add_branch(const Norm& norm, int64_t rows);
   Input pack(const float* x, int64_t stride, int64_t rows, int64_t width);
   void multiply(const Input& input, int64_t rows, std::span<const Product> products);
   kernels::MatmulCall matmul_call(const Input& input, int64_t rows, const Product& product) const;
 
   void attention(std::span<const Segment> segments, size_t index, const KvCache& cache);
-  void rotate_and_store(int64_t layer, const KvCache& cache);
+  void normalize_heads(float* row, const Layer& layer) const;
+  void rotate(float* row, const Angles& angles, int64_t position) const;
+  void rotate_and_store(int64_t index, const KvCache& cache);
   void attend(int64_t layer, const KvCache& cache);
   void mlp(std::span<const Segment> segments, size_t index, int64_t rows);
   Input inner_packed(const Layer& layer, const Input& input, int64_t rows);
   Input inner_plain(std::span<const Segment> segments, size_t index, const Input& input, int64_t rows);
+  // up null: there is no gate, and its place holds what is activated.
   void activate(float* gate, const float* up, int64_t rows, int64_t stride, int64_t size);
-  void add_lora(std::span<const Segment> segments, size_t layer, Module module, const float* x, int64_t x_stride,
-                float* y, int64_t y_stride);
+  // What adapters make of y = x · weightsᵀ + bias, that `linear` computed.
+  void add_lora(std::span<const Segment> segments, size_t layer, Module module, const Linear& linear, const float* x,
+                int64_t x_stride, float* y, int64_t y_stride);
   void multiply_f32(kernels::MatmulCall call, int64_t columns);
 
   const model::Architecture architecture_;
@@ -103,15 +129,16 @@ class Decoder {
   const kernels::Table& table_;
   int64_t queries_, keys_;  // widths of all query heads, of all key-value heads
 
-  Linear embeddings_;
-  Linear output_;  // empty: tied to the embeddings
-  std::vector<float> final_norm_;
+  Linear embeddings_, positions_embedded_;  // the second of architectures with learned positions
+  Linear output_;                           // empty: tied to the embeddings
+  Norm final_norm_;
   std::vector<Layer> layers_;
-  std::vector<float> cosines_, sines_;  // [max_length, head_dim / 2]
+  Angles angles_, local_angles_;  // the second of layers with a window
 
   // Scratch, row-major, as many rows as the largest batch so far.
   int64_t reserved_rows_ = 0;
   std::vector<float> hidden_, normed_, attention_in_, attention_out_, mlp_, lora_, gathered_;
+  std::vector<float> branch_;  // what attention or MLP add to hidden_, where something stands between
   Pages packed_, packed_inner_;
   std::vector<Pages> strips_;             // per worker: columns of gate and up
   std::vector<Pages> attention_scratch_;  // per worker

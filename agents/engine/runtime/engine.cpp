@@ -4,14 +4,15 @@
 #include <cmath>
 #include <condition_variable>
 #include <future>
-#include <map>
 #include <mutex>
 #include <new>
 #include <thread>
 
 #include "agents/engine/kernels/kernels.h"
-#include "agents/engine/model/weights.h"
+#include "agents/engine/model/decoder_tensors.h"
+#include "agents/engine/runtime/adapter_store.h"
 #include "agents/engine/runtime/decoder.h"
+#include "agents/engine/runtime/model_runner.h"
 #include "agents/engine/runtime/sampler.h"
 #include "agents/engine/runtime/scheduler.h"
 #include "agents/engine/runtime/thread_pool.h"
@@ -23,7 +24,7 @@ namespace {
 constexpr int64_t kDefaultMaxLength = 8192;
 constexpr int64_t kDefaultTokensPerSequence = 1024;
 constexpr int64_t kMostCacheTokens = int64_t{1} << 30U;
-constexpr int64_t kLogitRows = 32;  // rows whose logits are computed and used at once
+constexpr int64_t kPromptTokensAlone = 256;  // in one step, while nobody waits for a next token
 constexpr char kInvalidRequest[] = "INVALID_REQUEST";
 
 int64_t checked_max_length(const EngineOptions& options, const model::Architecture& architecture) {
@@ -65,7 +66,24 @@ EngineOptions checked(EngineOptions options) {
     throw base::Error(base::kInvalidSpec, "kv_cache_tokens is " + std::to_string(options.kv_cache_tokens),
                       "give up to " + std::to_string(kMostCacheTokens) + ", or 0 for what max_num_seqs suggests");
   }
+  const auto check = [](const char* name, int64_t value, int64_t least, int64_t most) {
+    if (value >= least && value <= most) return;
+    throw base::Error(base::kInvalidSpec, std::string(name) + " is " + std::to_string(value),
+                      "give " + std::to_string(least) + " to " + std::to_string(most));
+  };
+  check("prompt_tokens_beside", options.prompt_tokens_beside, 1, 1 << 20);
+  check("speculative_tokens", options.speculative_tokens, 0, 64);
+  check("adapters_in_memory", options.adapters_in_memory, 1, 1 << 20);
   return options;
+}
+
+SchedulerOptions scheduler_options(const EngineOptions& options) {
+  SchedulerOptions result;
+  result.max_num_seqs = options.max_num_seqs;
+  result.prompt_tokens_alone = std::max(kPromptTokensAlone, options.prompt_tokens_beside);
+  result.prompt_tokens_beside = options.prompt_tokens_beside;
+  result.speculative_tokens = options.speculative_tokens;
+  return result;
 }
 
 }  // namespace
@@ -81,7 +99,10 @@ class Engine::Impl {
         decoder_(model, architecture_, format_of(options_.weight_type), max_length_, pool_, table_),
         cache_(architecture_.num_hidden_layers, architecture_.num_key_value_heads, architecture_.head_dim,
                cache_pages(options_, max_length_), decoder_.cache_format()),
-        scheduler_(cache_, options_.max_num_seqs),
+        pages_(cache_, options_.prefix_caching),
+        adapters_(architecture_, options_.adapters_in_memory, [this] { wake(); }),
+        scheduler_(pages_, adapters_, scheduler_options(options_)),
+        runner_(architecture_, decoder_, cache_, pool_, table_),
         thread_([this] { loop(); }) {}
 
   ~Impl() {
@@ -96,33 +117,20 @@ class Engine::Impl {
   const model::Architecture& architecture() const { return architecture_; }
   int64_t max_length() const { return max_length_; }
 
-  void load_adapter(const std::string& name, const std::filesystem::path& folder) {
-    auto lora = load_lora(folder, architecture_);
-    const std::lock_guard lock(mutex_);
-    adapters_[name] = std::move(lora);
-  }
-
-  void unload_adapter(const std::string& name) {
-    const std::lock_guard lock(mutex_);
-    adapters_.erase(name);
-  }
-
-  std::vector<std::string> adapters() const {
-    const std::lock_guard lock(mutex_);
-    std::vector<std::string> names;
-    for (const auto& [name, lora] : adapters_) names.push_back(name);
-    return names;
-  }
+  AdapterStore& adapters() { return adapters_; }
 
   uint64_t submit(GenerationRequest request) {
     check_tokens(request.prompt, max_length_ - 1);
     check_options(request.sampling);
+    for (const auto& [id, bias] : request.sampling.logit_bias) check_token(id, "logit_bias");
     if (request.max_tokens < 0 || request.min_tokens < 0) {
       throw base::Error(kInvalidRequest, "max_tokens or min_tokens is negative", "give 0 or more");
     }
-    auto sequence = std::make_unique<Sequence>();
-    sequence->tokens = request.prompt;
-    sequence->prompt_tokens = static_cast<int64_t>(request.prompt.size());
+    if (request.prompt_logprobs < -1 || request.prompt_logprobs > 20) {
+      throw base::Error(kInvalidRequest, "prompt_logprobs is out of range", "give 0 to 20, or -1 for none");
+    }
+    auto sequence = new_sequence(request.prompt, request.adapter);
+    if (request.prompt_logprobs >= 0) sequence->prompt_results.resize(request.prompt.size());
     const int64_t room = max_length_ - sequence->prompt_tokens;
     sequence->max_length =
         sequence->prompt_tokens + (request.max_tokens > 0 ? std::min(request.max_tokens, room) : room);
@@ -133,8 +141,21 @@ class Engine::Impl {
     }
     std::sort(sequence->end_tokens.begin(), sequence->end_tokens.end());
     std::erase_if(sequence->end_tokens, [&](int32_t id) { return id < 0 || id >= architecture_.vocab_size; });
-    sequence->lora = find_adapter(request.adapter);
     sequence->request = std::move(request);
+    return enqueue(std::move(sequence));
+  }
+
+  uint64_t submit(EmbeddingRequest request) {
+    check_tokens(request.prompt, max_length_);
+    auto sequence = new_sequence(request.prompt, request.adapter);
+    sequence->max_length = sequence->prompt_tokens;
+    auto state = std::make_shared<std::vector<float>>();
+    sequence->on_state = [state](std::vector<float> given) { *state = std::move(given); };
+    sequence->request.priority = request.priority;
+    sequence->request.on_finish = [state, finish = std::move(request.on_finish)](FinishReason reason,
+                                                                                 const std::string& message) {
+      finish(reason, message, std::move(*state));
+    };
     return enqueue(std::move(sequence));
   }
 
@@ -148,6 +169,8 @@ class Engine::Impl {
     const std::lock_guard lock(mutex_);
     EngineStats stats = stats_;
     stats.waiting += static_cast<int64_t>(incoming_.size());
+    stats.adapters = static_cast<int64_t>(adapters_.names().size());
+    stats.adapters_in_memory = adapters_.in_memory();
     return stats;
   }
 
@@ -155,12 +178,10 @@ class Engine::Impl {
   void evaluate(const std::vector<int32_t>& tokens, const std::string& adapter, int64_t first_wanted,
                 std::function<void(int64_t, const float*)> on_logits) {
     check_tokens(tokens, max_length_);
-    auto sequence = std::make_unique<Sequence>();
-    sequence->tokens = tokens;
-    sequence->prompt_tokens = sequence->max_length = static_cast<int64_t>(tokens.size());
+    auto sequence = new_sequence(tokens, adapter);
+    sequence->max_length = sequence->prompt_tokens;
     sequence->first_wanted = first_wanted;
     sequence->on_logits = std::move(on_logits);
-    sequence->lora = find_adapter(adapter);
     std::promise<void> done;
     sequence->request.on_finish = [&done](FinishReason reason, const std::string& message) {
       if (reason == FinishReason::kStop) {
@@ -185,25 +206,29 @@ class Engine::Impl {
                             std::to_string(most) + " of its " + std::to_string(max_length_),
                         "shorten the prompt, or start the server with a larger max_model_len");
     }
-    for (const int32_t id : tokens) {
-      if (id < 0 || id >= architecture_.vocab_size) {
-        throw base::Error(kInvalidRequest,
-                          "the prompt holds token " + std::to_string(id) + ", the vocabulary has " +
-                              std::to_string(architecture_.vocab_size),
-                          "use the tokenizer that came with the model");
-      }
-    }
+    for (const int32_t id : tokens) check_token(id, "the prompt");
   }
 
-  std::shared_ptr<const Lora> find_adapter(const std::string& name) const {
-    if (name.empty()) return nullptr;
+  void check_token(int32_t id, const std::string& where) const {
+    if (id >= 0 && id < architecture_.vocab_size) return;
+    throw base::Error(kInvalidRequest,
+                      where + " holds token " + std::to_string(id) + ", the vocabulary has " +
+                          std::to_string(architecture_.vocab_size),
+                      "use the tokenizer that came with the model");
+  }
+
+  std::unique_ptr<Sequence> new_sequence(const std::vector<int32_t>& tokens, const std::string& adapter) const {
+    auto sequence = std::make_unique<Sequence>();
+    sequence->tokens = tokens;
+    sequence->prompt_tokens = static_cast<int64_t>(tokens.size());
+    if (!adapter.empty()) sequence->adapter = adapters_.find(adapter);
+    return sequence;
+  }
+
+  void wake() {
     const std::lock_guard lock(mutex_);
-    const auto found = adapters_.find(name);
-    if (found == adapters_.end()) {
-      throw base::Error(base::kNotFound, "the adapter '" + name + "' is not loaded",
-                        "load it first, or use the base model");
-    }
-    return found->second;
+    adapter_came_ = true;
+    wake_.notify_one();
   }
 
   uint64_t enqueue(std::unique_ptr<Sequence> sequence) {
@@ -239,8 +264,10 @@ class Engine::Impl {
     {
       std::unique_lock lock(mutex_);
       wake_.wait(lock, [&] {
-        return stop_ || !incoming_.empty() || !cancelled_.empty() || scheduler_.running() + scheduler_.waiting() > 0;
+        const bool idle = scheduler_.running() == 0 && (scheduler_.waiting() == 0 || stalled_);
+        return stop_ || !incoming_.empty() || !cancelled_.empty() || adapter_came_ || !idle;
       });
+      adapter_came_ = false;
       incoming.swap(incoming_);
       cancelled.swap(cancelled_);
       stop = stop_;
@@ -252,11 +279,17 @@ class Engine::Impl {
 
   void publish() {
     const std::lock_guard lock(mutex_);
+    const SchedulerCounts& counts = scheduler_.counts();
     stats_.running = scheduler_.running();
     stats_.waiting = scheduler_.waiting();
     stats_.prompt_tokens = prompt_tokens_;
     stats_.generated_tokens = generated_tokens_;
-    stats_.kv_cache_usage = 1.0 - static_cast<double>(cache_.free_pages()) / static_cast<double>(cache_.pages());
+    stats_.kv_cache_usage = static_cast<double>(scheduler_.used_pages()) / static_cast<double>(cache_.pages());
+    stats_.prefix_queries = counts.prefix_queries;
+    stats_.prefix_hits = counts.prefix_hits;
+    stats_.preemptions = counts.preemptions;
+    stats_.draft_tokens = counts.draft_tokens;
+    stats_.accepted_draft_tokens = counts.accepted_draft_tokens;
   }
 
   void finish(uint64_t id, FinishReason reason, const std::string& message) {
@@ -275,104 +308,68 @@ class Engine::Impl {
     for (const uint64_t id : scheduler_.ids()) finish(id, FinishReason::kError, message);
   }
 
-  // One row of the batch whose logits somebody wants.
-  struct Wanted {
-    Sequence* sequence;
-    int64_t row;
-    int64_t position;
-  };
-
   void step() {
     const std::vector<Work> plan = scheduler_.plan();
+    for (const auto& [id, reason] : scheduler_.take_broken()) finish(id, FinishReason::kError, reason);
+    stalled_ = plan.empty();  // what waits, waits for an adapter
     if (plan.empty()) return;
-    std::vector<int32_t> tokens;
-    std::vector<Segment> segments;
-    std::vector<Wanted> wanted;
-    for (const auto& [sequence, count] : plan) {
-      Segment segment;
-      segment.row = static_cast<int64_t>(tokens.size());
-      segment.rows = count;
-      segment.position = sequence->computed;
-      segment.pages = sequence->pages.data();
-      segment.lora = sequence->lora.get();
-      segments.push_back(segment);
-      const auto begin = sequence->tokens.begin() + sequence->computed;
-      tokens.insert(tokens.end(), begin, begin + count);
-      const auto length = static_cast<int64_t>(sequence->tokens.size());
-      const int64_t first = sequence->on_logits ? sequence->first_wanted : length - 1;
-      for (int64_t position = std::max(first, sequence->computed); position < sequence->computed + count; ++position) {
-        wanted.push_back({sequence, segment.row + position - sequence->computed, position});
-      }
-    }
-    decoder_.forward(tokens, segments, cache_);
-    std::vector<Sequence*> scored;
-    for (const auto& [sequence, count] : plan) {
-      prompt_tokens_ +=
-          std::max<int64_t>(0, std::min(sequence->prompt_tokens, sequence->computed + count) - sequence->computed);
-      sequence->computed += count;
-      if (sequence->on_logits && sequence->computed == sequence->prompt_tokens) scored.push_back(sequence);
-    }
-    for (size_t begin = 0; begin < wanted.size(); begin += kLogitRows) {
-      use_logits(std::span(wanted).subspan(begin, std::min<size_t>(kLogitRows, wanted.size() - begin)));
-    }
-    for (const Sequence* sequence : scored) {
-      const std::string failure = sequence->failure;
-      finish(sequence->id, failure.empty() ? FinishReason::kStop : FinishReason::kError, failure);
-    }
+    for (StepResult& result : runner_.run(plan)) use(result);
   }
 
-  void use_logits(std::span<const Wanted> wanted) {
-    const auto vocabulary = static_cast<size_t>(architecture_.vocab_size);
-    std::vector<int64_t> rows;
-    for (const Wanted& want : wanted) rows.push_back(want.row);
-    logits_.resize(std::max(logits_.size(), rows.size() * vocabulary));
-    decoder_.logits(rows, logits_.data());
-
-    std::vector<GeneratedToken> chosen(wanted.size());
-    std::vector<std::string> failures(wanted.size());
-    pool_.run(static_cast<int64_t>(wanted.size()), [&](int64_t index, int) {
-      const auto i = static_cast<size_t>(index);
-      const std::span<float> logits(logits_.data() + i * vocabulary, vocabulary);
-      try {
-        use_row(wanted[i], logits, chosen[i], failures[i]);
-      } catch (const std::exception& error) {
-        failures[i] = error.what();
+  void use(StepResult& result) {
+    Sequence& sequence = *result.sequence;
+    prompt_tokens_ += std::clamp<int64_t>(sequence.prompt_tokens - sequence.computed, 0, result.computed);
+    scheduler_.advance(sequence, result.computed);
+    if (!result.failure.empty()) {
+      if (!sequence.on_logits) {
+        finish(sequence.id, FinishReason::kError, result.failure);
+        return;
       }
-    });
-    for (size_t i = 0; i < wanted.size(); ++i) {
-      Sequence& sequence = *wanted[i].sequence;
-      if (sequence.on_logits) {
-        if (!failures[i].empty()) sequence.failure = failures[i];  // it ends with its last position
-      } else if (!failures[i].empty()) {
-        finish(sequence.id, FinishReason::kError, failures[i]);
-      } else {
-        deliver(sequence, chosen[i]);
-      }
+      sequence.failure = result.failure;  // it ends with its last position
     }
-  }
-
-  // Any worker.
-  void use_row(const Wanted& want, std::span<float> logits, GeneratedToken& chosen, std::string& failure) const {
-    const Sequence& sequence = *want.sequence;
-    const float total = table_.sum_exp(logits.data(), table_.maximum(logits.data(), architecture_.vocab_size),
-                                       architecture_.vocab_size);
-    if (!std::isfinite(total)) {
-      failure = "the model's output is not a number; its weights or the adapter's may be damaged";
-    } else if (sequence.on_logits) {
-      sequence.on_logits(want.position, logits.data());
-    } else {
-      SamplingState state{sequence.tokens, sequence.prompt_tokens, {}};
-      const int64_t generated = static_cast<int64_t>(sequence.tokens.size()) - sequence.prompt_tokens;
-      if (generated < sequence.request.min_tokens) state.banned = sequence.end_tokens;
-      chosen = sample(logits, sequence.request.sampling, state, table_);
-    }
-  }
-
-  void deliver(Sequence& sequence, const GeneratedToken& token) {
-    ++generated_tokens_;
-    if (std::binary_search(sequence.end_tokens.begin(), sequence.end_tokens.end(), token.id)) {
-      finish(sequence.id, FinishReason::kStop, "");
+    if (!sequence.generates()) {
+      if (sequence.outstanding() > 0) return;
+      const std::string failure = sequence.failure;
+      finish(sequence.id, failure.empty() ? FinishReason::kStop : FinishReason::kError, failure);
       return;
+    }
+    if (result.tokens.empty()) return;
+    if (!sequence.prompt_results.empty() && !give_prompt(sequence)) return;
+    int64_t right = 0;
+    for (size_t i = 0; i < result.tokens.size(); ++i) {
+      if (!deliver(sequence, result.tokens[i])) return;
+      if (i >= sequence.draft.size() || sequence.draft[i] != result.tokens[i].id) break;
+      scheduler_.advance(sequence, 1);
+      ++right;
+    }
+    if (!sequence.draft.empty()) scheduler_.settle_draft(sequence, right);
+  }
+
+  // False: the request has ended.
+  bool give_prompt(Sequence& sequence) {
+    sequence.prompt_results[0].id = sequence.tokens[0];
+    const auto results = std::exchange(sequence.prompt_results, {});
+    try {
+      if (sequence.request.on_prompt) sequence.request.on_prompt(results);
+    } catch (const std::exception& error) {
+      finish(sequence.id, FinishReason::kError, error.what());
+      return false;
+    }
+    return true;
+  }
+
+  // False: the request has ended.
+  bool deliver(Sequence& sequence, const GeneratedToken& token) {
+    ++generated_tokens_;
+    TokenConstraint* constraint = sequence.request.constraint.get();
+    if (constraint != nullptr && !constraint->accept(token.id)) {
+      finish(sequence.id, FinishReason::kError, "the grammar refused the token that its own mask allowed");
+      return false;
+    }
+    const bool end = std::binary_search(sequence.end_tokens.begin(), sequence.end_tokens.end(), token.id);
+    if (end || (constraint != nullptr && constraint->complete())) {
+      finish(sequence.id, FinishReason::kStop, "");
+      return false;
     }
     sequence.tokens.push_back(token.id);
     bool more = true;
@@ -380,13 +377,17 @@ class Engine::Impl {
       if (sequence.request.on_token) more = sequence.request.on_token(token);
     } catch (const std::exception& error) {
       finish(sequence.id, FinishReason::kError, error.what());
-      return;
+      return false;
     }
     if (!more) {
       finish(sequence.id, FinishReason::kStop, "");
-    } else if (static_cast<int64_t>(sequence.tokens.size()) >= sequence.max_length) {
-      finish(sequence.id, FinishReason::kLength, "");
+      return false;
     }
+    if (static_cast<int64_t>(sequence.tokens.size()) >= sequence.max_length) {
+      finish(sequence.id, FinishReason::kLength, "");
+      return false;
+    }
+    return true;
   }
 
   const EngineOptions options_;
@@ -396,19 +397,21 @@ class Engine::Impl {
   ThreadPool pool_;
   Decoder decoder_;
   KvCache cache_;
-  Scheduler scheduler_;
-  std::vector<float> logits_;
+  PagePool pages_;
   int64_t prompt_tokens_ = 0, generated_tokens_ = 0;
+  bool stalled_ = false;  // the last plan was empty
 
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable wake_;
-  bool stop_ = false;
+  bool stop_ = false, adapter_came_ = false;
   uint64_t last_id_ = 0;
   std::vector<std::unique_ptr<Sequence>> incoming_;
   std::vector<uint64_t> cancelled_;
-  std::map<std::string, std::shared_ptr<const Lora>> adapters_;
   EngineStats stats_;
 
+  AdapterStore adapters_;  // its thread wakes this one
+  Scheduler scheduler_;
+  ModelRunner runner_;
   std::thread thread_;  // last: it uses all of the above
 };
 
@@ -434,7 +437,7 @@ WeightType choose_weight_type(const std::string& dtype, const std::filesystem::p
     throw base::Error(base::kUnsupported, "dtype " + dtype + " is not known", "known: auto, f32, bf16, int8, int4");
   }
   constexpr char kSample[] = "model.layers.0.mlp.down_proj.weight";
-  const auto weights = model::open_weights(model);
+  const auto weights = model::open_decoder_weights(model, model::load_architecture(model));
   const bool bf16 = weights->contains(kSample) && weights->get(kSample).dtype == model::DType::kBF16;
   return bf16 ? WeightType::kBF16 : WeightType::kF32;
 }
@@ -448,12 +451,13 @@ const model::Architecture& Engine::architecture() const { return impl_->architec
 int64_t Engine::max_model_len() const { return impl_->max_length(); }
 
 void Engine::load_adapter(const std::string& name, const std::filesystem::path& folder) {
-  impl_->load_adapter(name, folder);
+  impl_->adapters().add(name, folder);
 }
-void Engine::unload_adapter(const std::string& name) { impl_->unload_adapter(name); }
-std::vector<std::string> Engine::adapters() const { return impl_->adapters(); }
+void Engine::unload_adapter(const std::string& name) { impl_->adapters().remove(name); }
+std::vector<std::string> Engine::adapters() const { return impl_->adapters().names(); }
 
 uint64_t Engine::submit(GenerationRequest request) { return impl_->submit(std::move(request)); }
+uint64_t Engine::submit(EmbeddingRequest request) { return impl_->submit(std::move(request)); }
 void Engine::cancel(uint64_t id) { impl_->cancel(id); }
 EngineStats Engine::stats() const { return impl_->stats(); }
 

@@ -8,9 +8,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "agents/engine/model/architecture.h"
+#include "agents/engine/runtime/constraint.h"
 
 namespace slipway::runtime {
 
@@ -30,6 +32,11 @@ struct EngineOptions {
   int64_t max_model_len = 0;  // 0: the model's own limit, at most 8,192
   int64_t max_num_seqs = 64;
   int64_t kv_cache_tokens = 0;  // 0: enough for max_num_seqs × 1,024, at least one full sequence
+  bool prefix_caching = true;   // requests with the same beginning share its keys and values
+  // Most prompt tokens in a step in which some stream waits for its next token: what a prompt may delay streams by.
+  int64_t prompt_tokens_beside = 64;
+  int64_t speculative_tokens = 0;  // most tokens guessed from the sequence itself per step; the output is the same
+  int64_t adapters_in_memory = 32;
 };
 
 struct SamplingOptions {
@@ -41,7 +48,8 @@ struct SamplingOptions {
   double presence_penalty = 0.0;
   double frequency_penalty = 0.0;
   uint64_t seed = 0;
-  int top_logprobs = -1;  // -1: none; 0 to 20
+  int top_logprobs = -1;                              // -1: none; 0 to 20
+  std::vector<std::pair<int32_t, float>> logit_bias;  // token, what is added to its logit: -100 to 100
 };
 
 struct TokenLogprob {
@@ -64,19 +72,39 @@ struct GenerationRequest {
   int64_t max_tokens = 0;  // 0: up to the model's length
   int64_t min_tokens = 0;
   bool ignore_eos = false;
-  std::vector<int32_t> stop_token_ids;  // beside the model's own end tokens
+  std::vector<int32_t> stop_token_ids;          // beside the model's own end tokens
+  int64_t priority = 0;                         // the lowest goes first
+  std::shared_ptr<TokenConstraint> constraint;  // null: free
+  int prompt_logprobs = -1;                     // as top_logprobs, for the prompt's own tokens
 
   // Both are called on the engine's thread and must not block; they may call submit() and cancel(). An end token is not
   // given to on_token: it finishes the request with kStop. A false return ends the request with kStop too (a stop
   // string, or the client left). on_finish comes exactly once, last.
   std::function<bool(const GeneratedToken&)> on_token;
+  // Before the first token, when prompt_logprobs asks for it: one entry per token of the prompt, the first without a
+  // probability. Then the prompt is computed in full, whatever the cache holds.
+  std::function<void(const std::vector<GeneratedToken>&)> on_prompt;
   std::function<void(FinishReason, const std::string& message)> on_finish;
+};
+
+// The final hidden state of the prompt's last token, after the last norm.
+struct EmbeddingRequest {
+  std::vector<int32_t> prompt;
+  std::string adapter;
+  int64_t priority = 0;
+  // On the engine's thread, once: the state (hidden_size values) with kStop, else an empty one and why.
+  std::function<void(FinishReason, const std::string& message, std::vector<float> state)> on_finish;
 };
 
 struct EngineStats {
   int64_t running = 0, waiting = 0;
-  int64_t prompt_tokens = 0, generated_tokens = 0;  // running totals
-  double kv_cache_usage = 0;                        // 0 to 1
+  double kv_cache_usage = 0;  // of running sequences: 0 to 1
+  int64_t adapters = 0, adapters_in_memory = 0;
+  // Running totals.
+  int64_t prompt_tokens = 0, generated_tokens = 0;
+  int64_t prefix_queries = 0, prefix_hits = 0;  // prompt tokens looked for, and found, in the prefix cache
+  int64_t preemptions = 0;
+  int64_t draft_tokens = 0, accepted_draft_tokens = 0;
 };
 
 class Engine {
@@ -88,7 +116,8 @@ class Engine {
   const model::Architecture& architecture() const;
   int64_t max_model_len() const;
 
-  // Any thread. Throws base::Error NOT_FOUND, INVALID_MODEL (shapes that do not fit the base).
+  // Any thread. Throws base::Error NOT_FOUND, INVALID_MODEL (shapes that do not fit the base). Any number may be
+  // loaded: adapters_in_memory of them are, the others are read again from their folders when a request needs them.
   void load_adapter(const std::string& name, const std::filesystem::path& folder);
   void unload_adapter(const std::string& name);
   std::vector<std::string> adapters() const;
@@ -97,6 +126,7 @@ class Engine {
   // long, or holds ids outside the vocabulary, and for sampling options out of range; NOT_FOUND for an adapter that is
   // not loaded. Its output depends on the request alone, not on what else runs beside it.
   uint64_t submit(GenerationRequest request);
+  uint64_t submit(EmbeddingRequest request);
   void cancel(uint64_t id);
   EngineStats stats() const;
 

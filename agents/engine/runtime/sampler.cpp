@@ -40,8 +40,10 @@ double uniform(uint64_t seed, uint64_t step) {
 }
 
 void apply_penalties(std::span<float> logits, const SamplingOptions& options, const SamplingState& state) {
+  for (const auto& [id, bias] : options.logit_bias) logits[static_cast<size_t>(id)] += bias;
   if (options.repetition_penalty != 1.0) {
     std::vector<int32_t> seen(state.tokens.begin(), state.tokens.end());
+    seen.insert(seen.end(), state.guesses.begin(), state.guesses.end());
     std::sort(seen.begin(), seen.end());
     seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
     const auto penalty = static_cast<float>(options.repetition_penalty);
@@ -53,12 +55,29 @@ void apply_penalties(std::span<float> logits, const SamplingOptions& options, co
   if (options.presence_penalty != 0 || options.frequency_penalty != 0) {
     std::unordered_map<int32_t, int> counts;
     for (const int32_t id : state.tokens.subspan(static_cast<size_t>(state.prompt_tokens))) ++counts[id];
+    for (const int32_t id : state.guesses) ++counts[id];
     for (const auto& [id, count] : counts) {
       logits[static_cast<size_t>(id)] -=
           static_cast<float>(options.presence_penalty + options.frequency_penalty * count);
     }
   }
-  for (const int32_t id : state.banned) logits[static_cast<size_t>(id)] = kMinusInfinity;
+}
+
+// Takes away what may not come: what the mask does not allow, and the banned tokens, unless nothing else is left.
+void apply_limits(std::span<float> logits, const SamplingState& state) {
+  for (size_t id = 0; !state.mask.empty() && id < logits.size(); ++id) {
+    const auto word = static_cast<uint32_t>(state.mask[id / 32]);
+    if ((word >> (id % 32) & 1U) == 0) logits[id] = kMinusInfinity;
+  }
+  if (state.banned.empty()) return;
+  std::vector<float> kept;
+  for (const int32_t id : state.banned) {
+    kept.push_back(logits[static_cast<size_t>(id)]);
+    logits[static_cast<size_t>(id)] = kMinusInfinity;
+  }
+  const auto possible = [](float logit) { return logit > kMinusInfinity; };
+  if (std::any_of(logits.begin(), logits.end(), possible)) return;
+  for (size_t i = 0; i < kept.size(); ++i) logits[static_cast<size_t>(state.banned[i])] = kept[i];
 }
 
 int32_t greedy(std::span<const float> logits) {
@@ -70,6 +89,7 @@ int32_t greedy(std::span<const float> logits) {
 int32_t draw(std::span<const float> logits, const SamplingOptions& options, double point, const kernels::Table& table) {
   const double inverse = 1.0 / options.temperature;
   const double best = table.maximum(logits.data(), static_cast<int64_t>(logits.size()));
+  if (!std::isfinite(best)) return 0;
   const auto weight = [&](float logit) { return std::exp((static_cast<double>(logit) - best) * inverse); };
   const bool truncated = options.top_k > 0 || options.top_p < 1 || options.min_p > 0;
   std::vector<double> weights;
@@ -129,42 +149,50 @@ void check_options(const SamplingOptions& options) {
   check("presence_penalty", options.presence_penalty, -1e3, 1e3);
   check("frequency_penalty", options.frequency_penalty, -1e3, 1e3);
   check("top_logprobs", options.top_logprobs, -1, 20);
+  for (const auto& [id, bias] : options.logit_bias) check("logit_bias", bias, -100, 100);
+}
+
+LogTotal log_total(std::span<const float> logits, const kernels::Table& table) {
+  const auto size = static_cast<int64_t>(logits.size());
+  const float best = table.maximum(logits.data(), size);
+  const float sum = table.sum_exp(logits.data(), best, size);
+  return {best + std::log(sum), sum};
 }
 
 float log_probability(std::span<const float> logits, int32_t token, const kernels::Table& table) {
-  const auto size = static_cast<int64_t>(logits.size());
-  const float best = table.maximum(logits.data(), size);
-  return logits[static_cast<size_t>(token)] - best - std::log(table.sum_exp(logits.data(), best, size));
+  return logits[static_cast<size_t>(token)] - log_total(logits, table).value;
 }
 
-GeneratedToken sample(std::span<float> logits, const SamplingOptions& options, const SamplingState& state,
-                      const kernels::Table& table) {
-  const auto size = static_cast<int64_t>(logits.size());
-  const float best = table.maximum(logits.data(), size);
-  const float log_total = best + std::log(table.sum_exp(logits.data(), best, size));
-  GeneratedToken token;
-  if (options.top_logprobs > 0) {
-    for (const Candidate& candidate : best_candidates(logits, static_cast<size_t>(options.top_logprobs))) {
-      token.top_logprobs.push_back({candidate.id, candidate.logit - log_total});
-    }
+GeneratedToken describe(std::span<const float> logits, int32_t token, int top, float total) {
+  GeneratedToken result;
+  result.id = token;
+  result.logprob = logits[static_cast<size_t>(token)] - total;
+  if (top <= 0) return result;
+  for (const Candidate& candidate : best_candidates(logits, static_cast<size_t>(top))) {
+    result.top_logprobs.push_back({candidate.id, candidate.logit - total});
   }
-  const auto adjusted = [&] {
-    apply_penalties(logits, options, state);
+  return result;
+}
+
+GeneratedToken sample(std::span<float> logits, const SamplingOptions& options, const SamplingState& state, float total,
+                      const kernels::Table& table) {
+  const auto choose = [&] {
     if (options.temperature < 1e-5) return greedy(logits);
-    const auto step = state.tokens.size() - static_cast<size_t>(state.prompt_tokens);
+    const auto step = state.tokens.size() + state.guesses.size() - static_cast<size_t>(state.prompt_tokens);
     return draw(logits, options, uniform(options.seed, step), table);
   };
   const bool changes = options.repetition_penalty != 1.0 || options.presence_penalty != 0 ||
-                       options.frequency_penalty != 0 || !state.banned.empty();
-  if (!changes) {
-    token.id = adjusted();
-    token.logprob = logits[static_cast<size_t>(token.id)] - log_total;
-  } else {
-    const std::vector<float> original(logits.begin(), logits.end());
-    token.id = adjusted();
-    token.logprob = original[static_cast<size_t>(token.id)] - log_total;
+                       options.frequency_penalty != 0 || !options.logit_bias.empty() || !state.banned.empty() ||
+                       !state.mask.empty();
+  if (!changes) return describe(logits, choose(), options.top_logprobs, total);
+  const std::vector<float> original(logits.begin(), logits.end());
+  apply_penalties(logits, options, state);
+  apply_limits(logits, state);
+  const int32_t id = choose();
+  if (logits[static_cast<size_t>(id)] == kMinusInfinity) {
+    throw base::Error("INVALID_REQUEST", "no token may come next: the grammar and logit_bias together forbid all", "");
   }
-  return token;
+  return describe(original, id, options.top_logprobs, total);
 }
 
 }  // namespace slipway::runtime

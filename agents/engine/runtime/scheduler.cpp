@@ -1,116 +1,285 @@
 #include "agents/engine/runtime/scheduler.h"
 
 #include <algorithm>
+#include <set>
+#include <utility>
+
+#include "agents/engine/runtime/prompt_lookup.h"
+#include "backend/base/error.h"
 
 namespace slipway::runtime {
 namespace {
 
-// Prompt tokens in one step: many when nobody waits for the next token, few when somebody does.
-constexpr int64_t kPromptTokensAlone = 256;
-constexpr int64_t kPromptTokensBesideDecoding = 64;
+constexpr int64_t kPage = kernels::kPageTokens;
+// Guessing pays while a step costs about the same for a few rows more.
+constexpr int64_t kMostRowsWithDrafts = 16;
 
-int64_t outstanding(const Sequence& sequence) {
-  return static_cast<int64_t>(sequence.tokens.size()) - sequence.computed;
+// A sequence that still computes its prompt, or what it had when it was evicted, rather than its next token.
+bool in_prompt(const Sequence& sequence) { return sequence.outstanding() > 1 || sequence.computed == 0; }
+
+std::span<const int32_t> page_tokens(const Sequence& sequence, int64_t page) {
+  return std::span(sequence.tokens).subspan(static_cast<size_t>(page * kPage), static_cast<size_t>(kPage));
+}
+
+// How many full pages at its beginning a sequence may take from others.
+int64_t shareable_pages(const Sequence& sequence) { return sequence.first_needed() / kPage; }
+
+// One sequence's part in the planning of a step.
+struct Candidate {
+  Sequence* sequence;
+  int64_t tokens;
+};
+
+// Shares the budget out: three quarters by rank, the rest to those with the least left, so that a short prompt does not
+// wait for the whole of a long one.
+void share_budget(std::vector<Candidate>& candidates, int64_t budget) {
+  std::vector<int64_t> wanted;
+  for (Candidate& candidate : candidates) wanted.push_back(std::exchange(candidate.tokens, 0));
+  std::vector<size_t> order(candidates.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  int64_t left = budget;
+  const auto give = [&](int64_t limit) {
+    for (const size_t i : order) {
+      const int64_t more = std::min({wanted[i] - candidates[i].tokens, limit, left});
+      candidates[i].tokens += more;
+      limit -= more;
+      left -= more;
+    }
+  };
+  give(budget - budget / 4);
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return candidates[a].sequence->outstanding() < candidates[b].sequence->outstanding();
+  });
+  give(left);
 }
 
 }  // namespace
 
-Scheduler::Scheduler(KvCache& cache, int64_t max_num_seqs) : cache_(cache), max_num_seqs_(max_num_seqs) {}
+Scheduler::Scheduler(PagePool& pool, AdapterStore& adapters, const SchedulerOptions& options)
+    : pool_(pool), adapters_(adapters), options_(options) {}
 
-void Scheduler::add(std::unique_ptr<Sequence> sequence) { waiting_.push_back(std::move(sequence)); }
+void Scheduler::add(std::unique_ptr<Sequence> sequence) {
+  sequence->draft_limit = options_.speculative_tokens;
+  const Rank rank = sequence->rank();
+  waiting_.emplace(rank, std::move(sequence));
+}
+
+// Pages that the running ones still need for what they hold already.
+int64_t Scheduler::promised_pages() const {
+  int64_t promised = 0;
+  for (const auto& [rank, sequence] : running_) {
+    const int64_t needed = KvCache::pages_for(static_cast<int64_t>(sequence->tokens.size()) + 1);
+    promised += std::max<int64_t>(0, needed - static_cast<int64_t>(sequence->pages.size()));
+  }
+  return promised;
+}
+
+// Pages a sequence needs beyond those that it would find in use by others.
+int64_t Scheduler::pages_to_find(const Sequence& sequence) const {
+  const auto length = static_cast<int64_t>(sequence.tokens.size());
+  int64_t needed = KvCache::pages_for(std::min(length + 1, sequence.max_length));
+  PrefixNode node = sequence.adapter ? sequence.adapter->root : kBaseRoot;
+  for (int64_t page = 0; page < shareable_pages(sequence); ++page) {
+    const int32_t found = pool_.peek(node, page_tokens(sequence, page));
+    if (found < 0) break;
+    node = pool_.node(found);
+    if (pool_.used(found)) --needed;
+  }
+  return needed;
+}
+
+// Evicts a running sequence of lower priority, if there is one. Age alone evicts nobody: that would only move work.
+bool Scheduler::make_room_for(const Sequence& sequence) {
+  if (running_.empty() || running_.rbegin()->first.first <= sequence.request.priority) return false;
+  evict_last();
+  return true;
+}
+
+// The weights of the sequence's adapter, if it has one, in memory until unpin(): false when they are not there yet.
+bool Scheduler::pin_adapter(Sequence& sequence) {
+  if (!sequence.adapter) return true;
+  try {
+    sequence.lora = adapters_.pin(sequence.adapter);
+  } catch (const base::Error& error) {
+    broken_.emplace_back(sequence.id, error.what());
+  }
+  return sequence.lora != nullptr;
+}
+
+void Scheduler::unpin_adapter(Sequence& sequence) {
+  if (sequence.lora != nullptr) adapters_.unpin(sequence.adapter);
+  sequence.lora = nullptr;
+}
 
 void Scheduler::admit() {
-  // Pages that the admitted ones still need for what they hold already.
-  int64_t promised = 0;
-  for (const auto& sequence : running_) {
-    promised += KvCache::pages_for(static_cast<int64_t>(sequence->tokens.size()) + 1) -
-                static_cast<int64_t>(sequence->pages.size());
-  }
-  while (!waiting_.empty() && running() < max_num_seqs_) {
-    const auto length = static_cast<int64_t>(waiting_.front()->tokens.size());
-    const int64_t needed = KvCache::pages_for(std::min(length + 1, waiting_.front()->max_length));
-    if (!running_.empty() && needed > cache_.free_pages() - promised) return;
-    promised += needed;
-    running_.push_back(std::move(waiting_.front()));
-    waiting_.pop_front();
+  for (auto next = waiting_.begin(); next != waiting_.end();) {
+    Sequence& sequence = *next->second;
+    if (!pin_adapter(sequence)) {
+      ++next;  // the others need not wait for its weights
+      continue;
+    }
+    const auto fits = [&] {
+      if (running() >= options_.max_num_seqs) return false;
+      return running_.empty() || pages_to_find(sequence) <= pool_.available() - promised_pages();
+    };
+    while (!fits()) {
+      if (make_room_for(sequence)) continue;
+      unpin_adapter(sequence);
+      return;
+    }
+    sequence.node = sequence.adapter ? sequence.adapter->root : kBaseRoot;
+    if (!sequence.admitted_before && sequence.generates()) {
+      counts_.prefix_queries += static_cast<int64_t>(sequence.tokens.size());
+    }
+    running_.insert(waiting_.extract(next++));
   }
 }
 
-void Scheduler::free_pages(Sequence& sequence) {
-  for (auto page = sequence.pages.rbegin(); page != sequence.pages.rend(); ++page) cache_.release(*page);
+void Scheduler::give_back(Sequence& sequence) {
+  // The last first: what begins a chain is the last to be put out.
+  for (auto page = sequence.pages.rbegin(); page != sequence.pages.rend(); ++page) pool_.release(*page);
   sequence.pages.clear();
+  sequence.computed = sequence.entered_pages = 0;
+  sequence.draft.clear();
+  unpin_adapter(sequence);
 }
 
-void Scheduler::evict_youngest() {
-  // It starts again from its first token later; what it computes then is the same to the bit.
-  std::unique_ptr<Sequence> victim = std::move(running_.back());
-  running_.pop_back();
-  free_pages(*victim);
-  victim->computed = 0;
-  waiting_.push_front(std::move(victim));
+void Scheduler::evict_last() {
+  // It starts again later, from the pages that are still there; what it computes then is the same to the bit.
+  auto node = running_.extract(std::prev(running_.end()));
+  give_back(*node.mapped());
+  node.mapped()->admitted_before = true;
+  ++counts_.preemptions;
+  waiting_.insert(std::move(node));
 }
 
 bool Scheduler::give_pages(Sequence& sequence, int64_t tokens) {
   const auto needed = static_cast<size_t>(KvCache::pages_for(sequence.computed + tokens));
   while (sequence.pages.size() < needed) {
-    const int32_t page = cache_.allocate();
+    const int32_t page = pool_.allocate();
     if (page >= 0) {
       sequence.pages.push_back(page);
       continue;
     }
-    const bool itself = running_.back().get() == &sequence;
-    evict_youngest();
+    const bool itself = running_.rbegin()->second.get() == &sequence;
+    evict_last();
     if (itself) return false;
   }
   return true;
 }
 
+// Takes the pages that others have computed already for what comes next.
+void Scheduler::attach(Sequence& sequence) {
+  while (sequence.computed % kPage == 0 && sequence.computed / kPage < shareable_pages(sequence)) {
+    const int32_t page = pool_.find(sequence.node, page_tokens(sequence, sequence.computed / kPage));
+    if (page < 0) return;
+    sequence.pages.push_back(page);
+    sequence.node = pool_.node(page);
+    sequence.computed += kPage;
+    ++sequence.entered_pages;
+    if (!sequence.admitted_before && sequence.generates()) counts_.prefix_hits += kPage;
+  }
+}
+
+void Scheduler::draft(Sequence& sequence, int64_t rows) {
+  const auto length = static_cast<int64_t>(sequence.tokens.size());
+  // A grammar's mask is known for the next token alone.
+  if (sequence.draft_limit == 0 || !sequence.generates() || sequence.request.constraint) return;
+  const int64_t most = std::min({sequence.draft_limit, rows, sequence.max_length - length - 1});
+  sequence.draft = look_up_continuation(sequence.tokens, most);
+  counts_.draft_tokens += static_cast<int64_t>(sequence.draft.size());
+}
+
 std::vector<Work> Scheduler::plan() {
   admit();
-  const bool decoding = std::any_of(running_.begin(), running_.end(), [](const auto& sequence) {
-    return outstanding(*sequence) == 1 && sequence->computed > 0;
-  });
-  int64_t budget = decoding ? kPromptTokensBesideDecoding : kPromptTokensAlone;
-  std::vector<Work> work;
-  // From the oldest on, and only the youngest are evicted: a sequence with work keeps it.
-  for (size_t i = 0; i < running_.size(); ++i) {
-    Sequence& sequence = *running_[i];
-    int64_t tokens = outstanding(sequence);
-    if (tokens > 1 || sequence.computed == 0) {
-      tokens = std::min(tokens, budget);
-      if (tokens == 0) continue;
+  std::vector<Candidate> prompts;
+  std::vector<Sequence*> decoding;
+  std::set<std::pair<PrefixNode, std::vector<int32_t>>> claimed;
+  for (const auto& [rank, sequence] : running_) {
+    if (in_prompt(*sequence)) attach(*sequence);
+    if (!in_prompt(*sequence)) {
+      decoding.push_back(sequence.get());
+      continue;
     }
-    if (!give_pages(sequence, tokens)) break;
-    if (tokens > 1 || sequence.computed == 0) budget -= tokens;
-    work.push_back({&sequence, tokens});
+    // Who computes the same page first leads; the others wait and take it from the cache.
+    const int64_t page = sequence->computed / kPage;
+    if (pool_.sharing() && page < shareable_pages(*sequence)) {
+      const auto tokens = page_tokens(*sequence, page);
+      if (!claimed.emplace(sequence->node, std::vector<int32_t>(tokens.begin(), tokens.end())).second) continue;
+    }
+    prompts.push_back({sequence.get(), sequence->outstanding()});
   }
-  std::stable_sort(work.begin(), work.end(), [](const Work& a, const Work& b) {
-    return std::less<>()(a.sequence->lora.get(), b.sequence->lora.get());
-  });
+  share_budget(prompts, decoding.empty() ? options_.prompt_tokens_alone : options_.prompt_tokens_beside);
+
+  std::map<Rank, int64_t> chosen;
+  for (const Candidate& prompt : prompts) {
+    if (prompt.tokens > 0) chosen[prompt.sequence->rank()] = prompt.tokens;
+  }
+  int64_t rows = kMostRowsWithDrafts - static_cast<int64_t>(decoding.size());
+  for (Sequence* sequence : decoding) {
+    if (rows > 0 && prompts.empty()) draft(*sequence, rows);
+    const auto guesses = static_cast<int64_t>(sequence->draft.size());
+    rows -= guesses;
+    chosen[sequence->rank()] = 1 + guesses;
+  }
+
+  // From the first in rank on, and only the last are evicted: a sequence with work keeps it.
+  std::vector<Work> work;
+  for (auto next = running_.begin(); next != running_.end();) {
+    Sequence& sequence = *next->second;
+    const auto tokens = chosen.find(next->first);
+    if (tokens != chosen.end()) {
+      if (!give_pages(sequence, tokens->second)) break;
+      work.push_back({&sequence, tokens->second});
+    }
+    ++next;
+  }
+  std::stable_sort(work.begin(), work.end(),
+                   [](const Work& a, const Work& b) { return std::less<>()(a.sequence->lora, b.sequence->lora); });
   return work;
 }
 
-std::unique_ptr<Sequence> Scheduler::remove(uint64_t id) {
-  const auto matches = [&](const auto& sequence) { return sequence->id == id; };
-  std::unique_ptr<Sequence> found;
-  const auto running = std::find_if(running_.begin(), running_.end(), matches);
-  if (running != running_.end()) {
-    found = std::move(*running);
-    running_.erase(running);
-  } else {
-    const auto waiting = std::find_if(waiting_.begin(), waiting_.end(), matches);
-    if (waiting == waiting_.end()) return nullptr;
-    found = std::move(*waiting);
-    waiting_.erase(waiting);
+void Scheduler::advance(Sequence& sequence, int64_t tokens) {
+  sequence.computed += tokens;
+  while ((sequence.entered_pages + 1) * kPage <= sequence.computed) {
+    int32_t& page = sequence.pages[static_cast<size_t>(sequence.entered_pages)];
+    page = pool_.enter(page, sequence.node, page_tokens(sequence, sequence.entered_pages));
+    sequence.node = pool_.node(page);
+    ++sequence.entered_pages;
   }
-  free_pages(*found);
-  return found;
+}
+
+void Scheduler::settle_draft(Sequence& sequence, int64_t accepted) {
+  const auto guesses = static_cast<int64_t>(sequence.draft.size());
+  counts_.accepted_draft_tokens += accepted;
+  sequence.draft.clear();
+  sequence.draft_limit = accepted == guesses ? std::min(options_.speculative_tokens, 2 * sequence.draft_limit)
+                                             : std::max<int64_t>(1, std::max(accepted, sequence.draft_limit / 2));
+  const auto needed = static_cast<size_t>(KvCache::pages_for(sequence.computed));
+  while (sequence.pages.size() > needed) {
+    pool_.release(sequence.pages.back());
+    sequence.pages.pop_back();
+  }
+}
+
+std::unique_ptr<Sequence> Scheduler::remove(uint64_t id) {
+  for (Queue* queue : {&running_, &waiting_}) {
+    const auto found =
+        std::find_if(queue->begin(), queue->end(), [&](const auto& entry) { return entry.first.second == id; });
+    if (found == queue->end()) continue;
+    std::unique_ptr<Sequence> sequence = std::move(found->second);
+    queue->erase(found);
+    give_back(*sequence);
+    return sequence;
+  }
+  return nullptr;
 }
 
 std::vector<uint64_t> Scheduler::ids() const {
   std::vector<uint64_t> ids;
-  for (const auto& sequence : running_) ids.push_back(sequence->id);
-  for (const auto& sequence : waiting_) ids.push_back(sequence->id);
+  for (const Queue* queue : {&running_, &waiting_}) {
+    for (const auto& [rank, sequence] : *queue) ids.push_back(rank.second);
+  }
   return ids;
 }
 

@@ -1,70 +1,89 @@
-// Which tokens of which sequences the next step computes: first come first served admission, pages of the KV cache,
-// prompts in chunks, eviction when pages run out. No model in here. Called by the engine's thread alone.
+// Which tokens of which sequences the next step computes: admission by priority and age, pages of the KV cache, prompts
+// in chunks within a budget, shared beginnings computed once, eviction when pages run out. No model in here. Called by
+// the engine's thread alone.
 #pragma once
 
 #include <cstdint>
-#include <deque>
-#include <functional>
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "agents/engine/runtime/engine.h"
-#include "agents/engine/runtime/kv_cache.h"
-#include "agents/engine/runtime/lora.h"
+#include "agents/engine/runtime/adapter_store.h"
+#include "agents/engine/runtime/page_pool.h"
+#include "agents/engine/runtime/sequence.h"
 
 namespace slipway::runtime {
 
-// One request on its way through the engine.
-struct Sequence {
-  uint64_t id = 0;
-  GenerationRequest request;
-  std::shared_ptr<const Lora> lora;  // null: the base model
-  std::vector<int32_t> tokens;       // prompt and generated
-  int64_t prompt_tokens = 0;
-  int64_t max_length = 0;           // of tokens
-  std::vector<int32_t> end_tokens;  // sorted
-
-  // For scoring instead of generating: gets the logits of each position from first_wanted on, on any worker thread.
-  std::function<void(int64_t position, const float* logits)> on_logits;
-  int64_t first_wanted = 0;
-  std::string failure;  // what went wrong at one of these positions
-
-  int64_t computed = 0;  // tokens whose keys and values are in the cache
-  std::vector<int32_t> pages;
+struct SchedulerOptions {
+  int64_t max_num_seqs = 64;
+  // Prompt tokens in one step: while nobody waits for a next token, and while somebody does.
+  int64_t prompt_tokens_alone = 256;
+  int64_t prompt_tokens_beside = 64;
+  int64_t speculative_tokens = 0;  // most guesses for one sequence in one step
 };
 
-// Tokens [sequence->computed, sequence->computed + tokens) are to be computed.
+// The tokens [sequence->computed, sequence->computed + tokens), guesses included, are to be computed.
 struct Work {
   Sequence* sequence = nullptr;
   int64_t tokens = 0;
 };
 
+// Running totals.
+struct SchedulerCounts {
+  int64_t prefix_queries = 0, prefix_hits = 0;  // prompt tokens looked for, and found, in the cache
+  int64_t preemptions = 0;
+  int64_t draft_tokens = 0, accepted_draft_tokens = 0;
+};
+
 class Scheduler {
  public:
-  Scheduler(KvCache& cache, int64_t max_num_seqs);
+  Scheduler(PagePool& pool, AdapterStore& adapters, const SchedulerOptions& options);
 
   void add(std::unique_ptr<Sequence> sequence);
+
   // Chooses the next step's work and gives it its pages; sorted so that one adapter's sequences are neighbours. Empty
-  // only when there are no sequences.
+  // when there are no sequences, or when all that could run wait for their adapters.
   std::vector<Work> plan();
-  // Takes a sequence out, wherever it is, and frees its pages; null when it is not there.
+
+  // `tokens` more of the sequence are computed: full pages can be found by others from now on.
+  void advance(Sequence& sequence, int64_t tokens);
+  // How many of the sequence's guesses were right; they are forgotten, and so are their pages.
+  void settle_draft(Sequence& sequence, int64_t accepted);
+
+  // Takes a sequence out, wherever it is, and gives its pages back; null when it is not there.
   std::unique_ptr<Sequence> remove(uint64_t id);
 
   int64_t running() const { return static_cast<int64_t>(running_.size()); }
   int64_t waiting() const { return static_cast<int64_t>(waiting_.size()); }
   std::vector<uint64_t> ids() const;
+  // Sequences that cannot go on, each with the reason: for the engine to end.
+  std::vector<std::pair<uint64_t, std::string>> take_broken() { return std::exchange(broken_, {}); }
+  const SchedulerCounts& counts() const { return counts_; }
+  int64_t used_pages() const { return pool_.pages() - pool_.available(); }
 
  private:
-  void admit();
-  bool give_pages(Sequence& sequence, int64_t tokens);
-  void free_pages(Sequence& sequence);
-  void evict_youngest();
+  using Queue = std::map<Rank, std::unique_ptr<Sequence>>;
 
-  KvCache& cache_;
-  int64_t max_num_seqs_;
-  std::deque<std::unique_ptr<Sequence>> waiting_;
-  std::vector<std::unique_ptr<Sequence>> running_;  // in the order of admission
+  void admit();
+  int64_t promised_pages() const;
+  int64_t pages_to_find(const Sequence& sequence) const;
+  bool pin_adapter(Sequence& sequence);
+  void unpin_adapter(Sequence& sequence);
+  bool make_room_for(const Sequence& sequence);
+  void attach(Sequence& sequence);
+  void draft(Sequence& sequence, int64_t rows);
+  bool give_pages(Sequence& sequence, int64_t tokens);
+  void give_back(Sequence& sequence);
+  void evict_last();
+
+  PagePool& pool_;
+  AdapterStore& adapters_;
+  const SchedulerOptions options_;
+  Queue waiting_, running_;
+  std::vector<std::pair<uint64_t, std::string>> broken_;
+  SchedulerCounts counts_;
 };
 
 }  // namespace slipway::runtime

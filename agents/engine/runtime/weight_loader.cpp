@@ -14,8 +14,9 @@ constexpr int64_t kPanelsAtOnce = 16;  // one task: some hundred kilobytes
 
 }  // namespace
 
-WeightLoader::WeightLoader(const std::filesystem::path& path, const kernels::Table& table)
-    : path_(path.string()), weights_(model::open_weights(path)), table_(table) {}
+WeightLoader::WeightLoader(const std::filesystem::path& path, const model::Architecture& architecture,
+                           const kernels::Table& table)
+    : path_(path.string()), weights_(model::open_decoder_weights(path, architecture)), table_(table) {}
 
 std::vector<float> WeightLoader::vector(const std::string& name, int64_t size) const {
   check(name, {size});

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "agents/engine/kernels/kernels.h"
-#include "agents/engine/model/weights.h"
+#include "agents/engine/model/decoder_tensors.h"
 #include "agents/engine/runtime/matrix.h"
 #include "agents/engine/runtime/thread_pool.h"
 
@@ -17,10 +17,9 @@ namespace slipway::runtime {
 // load().
 class WeightLoader {
  public:
-  // Throws base::Error, as open_weights.
-  WeightLoader(const std::filesystem::path& path, const kernels::Table& table);
+  // Throws base::Error, as open_decoder_weights.
+  WeightLoader(const std::filesystem::path& path, const model::Architecture& architecture, const kernels::Table& table);
 
-  bool contains(const std::string& name) const { return weights_->contains(name); }
   // A tensor of one dimension. Throws base::Error INVALID_MODEL when it is missing or of another size.
   std::vector<float> vector(const std::string& name, int64_t size) const;
   // Sets `matrix`, which must stay where it is until load() has returned. Throws likewise.

@@ -6,9 +6,10 @@
 #include <nlohmann/json.hpp>
 
 #include "agents/engine/serve/api_error.h"
+#include "agents/engine/serve/embeddings.h"
 #include "agents/engine/serve/generation.h"
+#include "agents/engine/serve/routes.h"
 #include "agents/engine/spec/engine_main.h"
-#include "agents/engine/text/chat_template.h"
 #include "agents/engine/text/tokenizer.h"
 #include "backend/base/error.h"
 #include "backend/base/ids.h"
@@ -21,24 +22,6 @@ using nlohmann::ordered_json;
 constexpr int64_t kDefaultTextTokens = 16;  // OpenAI's default of max_tokens for /v1/completions
 
 constexpr int64_t kMostBytesPerToken = 256;  // no vocabulary in use has longer tokens in any number
-
-struct Route {
-  const char* method;
-  const char* path;
-};
-constexpr Route kRoutes[] = {
-    {"GET", "/health"},
-    {"GET", "/version"},
-    {"GET", "/metrics"},
-    {"GET", "/v1/models"},
-    {"POST", "/v1/completions"},
-    {"POST", "/v1/chat/completions"},
-    {"POST", "/tokenize"},
-    {"POST", "/detokenize"},
-    {"POST", "/v1/load_lora_adapter"},
-    {"POST", "/v1/unload_lora_adapter"},
-};
-constexpr char kModelPrefix[] = "/v1/models/";
 
 HttpResponse json_response(const ordered_json& body) {
   HttpResponse response;
@@ -66,54 +49,6 @@ ApiError api_error(const base::Error& error, const std::string& param) {
   return {400, status_name(error), param, "invalid_value"};
 }
 
-// Finds the route or says why there is none.
-std::string check_route(const HttpRequest& request) {
-  std::string allowed;
-  for (const Route& route : kRoutes) {
-    if (request.path != route.path) continue;
-    if (request.method == route.method || (request.method == "HEAD" && std::string(route.method) == "GET")) return "";
-    allowed = route.method;
-  }
-  if (request.path.starts_with(kModelPrefix)) allowed = request.method == "GET" ? "" : "GET";
-  if (request.path.starts_with(kModelPrefix) && allowed.empty()) return "";
-  if (allowed.empty())
-    throw ApiError(404, "there is nothing at " + request.method.substr(0, 20) + " " + request.path.substr(0, 200), "",
-                   "not_found");
-  return allowed;
-}
-
-// A page of a foreign site can send forms and plain text without asking; JSON it cannot.
-void check_content_type(const HttpRequest& request) {
-  if (request.method != "POST") return;
-  std::string type = request.header("content-type");
-  type = type.substr(0, type.find(';'));
-  while (!type.empty() && type.back() == ' ') type.pop_back();
-  std::transform(type.begin(), type.end(), type.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  if (type.empty() || type == "application/json") return;
-  throw ApiError(415, "the body must be application/json, not " + type.substr(0, 100) +
-                          "; with curl: -H 'Content-Type: application/json'");
-}
-
-std::string decode_percent(const std::string& text) {
-  const auto digit = [](char c) {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-  };
-  std::string result;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '%' && i + 2 < text.size() && digit(text[i + 1]) >= 0 && digit(text[i + 2]) >= 0) {
-      result += static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2]));
-      i += 2;
-    } else {
-      result += text[i];
-    }
-  }
-  return result;
-}
-
 ordered_json model_json(const ModelList::Entry& entry, const std::string& base_name, int64_t max_model_len) {
   return {{"id", entry.name},
           {"object", "model"},
@@ -134,9 +69,8 @@ Api::Api(ApiOptions options, ModelList& models, Generator& generator, const text
       tokenizer_(tokenizer),
       metrics_(metrics),
       clock_(clock),
-      in_flight_(std::make_shared<std::atomic<int64_t>>(0)) {
-  if (!tokenizer_.chat_template().empty()) template_ = std::make_unique<text::ChatTemplate>(tokenizer_.chat_template());
-}
+      chat_prompt_(tokenizer),
+      in_flight_(std::make_shared<std::atomic<int64_t>>(0)) {}
 
 Api::~Api() = default;
 
@@ -155,6 +89,8 @@ void Api::handle(const std::shared_ptr<Exchange>& exchange) {
       chat(exchange);
     } else if (request.path == "/v1/completions") {
       text(exchange);
+    } else if (request.path == "/v1/embeddings") {
+      embeddings(exchange);
     } else {
       exchange->respond(answer(request));
     }
@@ -171,7 +107,8 @@ void Api::handle(const std::shared_ptr<Exchange>& exchange) {
 }
 
 void Api::check_key(const HttpRequest& request) const {
-  const bool open = request.path == "/health" || request.path == "/version" || request.path == "/metrics";
+  const bool open =
+      request.path == "/health" || request.path == "/ping" || request.path == "/version" || request.path == "/metrics";
   if (options_.api_key.empty() || open) return;
   const std::string given = request.header("authorization");
   if (given.size() > 7 && (given.starts_with("Bearer ") || given.starts_with("bearer ")) &&
@@ -183,7 +120,7 @@ void Api::check_key(const HttpRequest& request) const {
 }
 
 HttpResponse Api::answer(const HttpRequest& request) {
-  if (request.path == "/health") return {200, "text/plain", ""};
+  if (request.path == "/health" || request.path == "/ping") return {200, "text/plain", ""};
   if (request.path == "/version") return json_response({{"version", spec::version()}});
   if (request.path == "/metrics")
     return {200, "text/plain; version=0.0.4; charset=utf-8", metrics_.text(generator_.stats())};
@@ -237,36 +174,12 @@ HttpResponse Api::unload_adapter(const HttpRequest& request) {
   return {200, "text/plain; charset=utf-8", "Success: LoRA adapter '" + wanted.name + "' removed successfully."};
 }
 
-std::string Api::render(const ChatRequest& request) const {
-  if (!template_) {
-    throw ApiError(
-        400,
-        "this model has no chat template; use /v1/completions, or put a chat_template.jinja into the model's folder",
-        "messages");
-  }
-  ordered_json variables = request.template_arguments.is_object() ? request.template_arguments : ordered_json::object();
-  variables["messages"] = request.messages;
-  variables["tools"] = request.tools;
-  variables["add_generation_prompt"] = request.add_generation_prompt;
-  const auto special = [&](const char* name, const std::optional<text::TokenId>& id) {
-    if (id) variables[name] = tokenizer_.id_to_token(*id);
-  };
-  special("bos_token", tokenizer_.bos_id());
-  special("eos_token", tokenizer_.eos_id());
-  special("pad_token", tokenizer_.pad_id());
-  try {
-    return template_->render(variables);
-  } catch (const base::Error& error) {
-    throw ApiError(400, std::string("the chat template refused these messages: ") + error.what(), "messages",
-                   "invalid_value");
-  }
-}
-
 HttpResponse Api::tokenize(const HttpRequest& request) const {
   const TokenizeRequest wanted = parse_tokenize_request(request.body);
   models_.adapter_of(wanted.model);
   const bool chat = std::holds_alternative<ChatRequest>(wanted.prompt);
-  const std::string text = chat ? render(std::get<ChatRequest>(wanted.prompt)) : std::get<std::string>(wanted.prompt);
+  const std::string text =
+      chat ? chat_prompt_.render(std::get<ChatRequest>(wanted.prompt)) : std::get<std::string>(wanted.prompt);
   const std::vector<int32_t> tokens = tokenizer_.encode(text, wanted.add_special_tokens);
   ordered_json body = {{"count", tokens.size()}, {"max_model_len", generator_.max_model_len()}, {"tokens", tokens}};
   if (wanted.return_token_strs) {
@@ -306,43 +219,100 @@ void Api::chat(const std::shared_ptr<Exchange>& exchange) {
   const ChatRequest request = parse_chat_request(exchange->request().body);
   models_.adapter_of(request.options.model);  // an unknown model is said before anything else is looked at
   // The template writes the special tokens itself.
-  std::vector<std::vector<int32_t>> prompts = {encode(render(request), false, "messages")};
-  generate(exchange, ResponseKind::kChat, request.options, std::move(prompts), {}, "messages");
+  GenerationPlan plan;
+  plan.prompts = {encode(chat_prompt_.render(request), false, "messages")};
+  CompletionOptions options = request.options;
+  if (request.tools.active()) {
+    plan.tool_format = chat_prompt_.tool_format();
+    plan.named_tool = request.tools.choice == ToolChoice::kNamed;
+    options.output_format = tool_grammar(request.tools, *plan.tool_format, options.output_format);
+  }
+  generate(exchange, ResponseKind::kChat, options, std::move(plan), "messages");
 }
 
 void Api::text(const std::shared_ptr<Exchange>& exchange) {
   const TextRequest request = parse_text_request(exchange->request().body);
   models_.adapter_of(request.options.model);
-  std::vector<std::vector<int32_t>> prompts;
-  std::vector<std::string> echo;
+  GenerationPlan plan;
   for (const Prompt& prompt : request.prompts) {
-    if (std::holds_alternative<std::string>(prompt)) {
-      const std::string& text = std::get<std::string>(prompt);
-      prompts.push_back(encode(text, request.add_special_tokens, "prompt"));
-      if (request.echo) echo.push_back(text);
-      continue;
-    }
-    const auto& ids = std::get<std::vector<int32_t>>(prompt);
-    const int64_t limit = std::min<int64_t>(tokenizer_.vocab_size(), generator_.vocab_size());
-    for (const int32_t id : ids) {
-      if (id >= limit)
-        throw ApiError(
-            400, "prompt holds token " + std::to_string(id) + "; the vocabulary ends at " + std::to_string(limit - 1),
-            "prompt", "invalid_value");
-    }
-    prompts.push_back(ids);
-    if (request.echo) echo.push_back(tokenizer_.decode(ids, true));
+    plan.prompts.push_back(prompt_tokens(prompt, request.add_special_tokens, "prompt"));
+    if (!request.echo) continue;
+    const auto* text = std::get_if<std::string>(&prompt);
+    plan.echo.push_back(text != nullptr ? *text : tokenizer_.decode(plan.prompts.back(), true));
   }
-  generate(exchange, ResponseKind::kText, request.options, std::move(prompts), std::move(echo), "prompt");
+  generate(exchange, ResponseKind::kText, request.options, std::move(plan), "prompt");
+}
+
+void Api::constrain(GenerationPlan& plan, const OutputFormat& format, int64_t choices) const {
+  try {
+    for (int64_t i = 0; i < choices; ++i) plan.constraints.push_back(generator_.constrain(format.kind, format.text));
+  } catch (const base::Error& error) {
+    const bool missing = error.code() == base::kUnsupported;
+    throw ApiError(400, missing ? error.what() : "this grammar cannot be used: " + std::string(error.what()),
+                   format.field, missing ? "unsupported_parameter" : "invalid_value");
+  }
+}
+
+std::vector<int32_t> Api::prompt_tokens(const Prompt& prompt, bool add_special, const std::string& field) const {
+  if (const auto* text = std::get_if<std::string>(&prompt)) return encode(*text, add_special, field);
+  const auto& ids = std::get<std::vector<int32_t>>(prompt);
+  const int64_t limit = std::min<int64_t>(tokenizer_.vocab_size(), generator_.vocab_size());
+  for (const int32_t id : ids) {
+    if (id < limit) continue;
+    throw ApiError(
+        400, field + " holds token " + std::to_string(id) + "; the vocabulary ends at " + std::to_string(limit - 1),
+        field, "invalid_value");
+  }
+  return ids;
+}
+
+void Api::embeddings(const std::shared_ptr<Exchange>& exchange) {
+  const EmbeddingsRequest request = parse_embeddings_request(exchange->request().body);
+  EmbeddingsPlan plan;
+  plan.adapter = models_.adapter_of(request.model);
+  plan.model = request.model.empty() ? models_.base_name() : request.model;
+  if (request.dimensions && *request.dimensions != generator_.hidden_size()) {
+    throw ApiError(400,
+                   "dimensions is " + std::to_string(*request.dimensions) + "; this model's embeddings have " +
+                       std::to_string(generator_.hidden_size()) + " and cannot be cut",
+                   "dimensions", "invalid_value");
+  }
+  const int64_t limit = generator_.max_model_len();
+  for (const Prompt& input : request.inputs) {
+    plan.inputs.push_back(prompt_tokens(input, true, "input"));
+    const auto length = static_cast<int64_t>(plan.inputs.back().size());
+    if (length == 0) throw ApiError(400, "input holds an empty text", "input", "invalid_value");
+    if (length > limit) {
+      throw ApiError(400,
+                     "this model's context holds " + std::to_string(limit) + " tokens; an input has " +
+                         std::to_string(length) + "; shorten it",
+                     "input", "context_length_exceeded");
+    }
+  }
+  plan.priority = request.priority;
+  plan.base64 = request.base64;
+  const int64_t now_ms = clock_.now_ms();
+  plan.id = base::new_id("embd", now_ms);
+  plan.created = now_ms / 1000;
+  auto release = take_places(static_cast<int64_t>(plan.inputs.size()));
+  std::make_shared<Embeddings>(std::move(plan), exchange, generator_, std::move(release))->start();
+}
+
+std::function<void()> Api::take_places(int64_t choices) {
+  if (in_flight_->fetch_add(choices) + choices > options_.max_in_flight) {
+    *in_flight_ -= choices;
+    throw ApiError(429,
+                   "the queue is full (" + std::to_string(options_.max_in_flight) + " requests); try again in a moment",
+                   "", "queue_full");
+  }
+  return [in_flight = in_flight_, choices] { *in_flight -= choices; };
 }
 
 void Api::generate(const std::shared_ptr<Exchange>& exchange, ResponseKind kind, const CompletionOptions& options,
-                   std::vector<std::vector<int32_t>> prompts, std::vector<std::string> echo,
-                   const std::string& prompt_field) {
-  GenerationPlan plan;
+                   GenerationPlan plan, const std::string& prompt_field) {
   plan.adapter = models_.adapter_of(options.model);
   const int64_t limit = generator_.max_model_len();
-  for (const auto& prompt : prompts) {
+  for (const auto& prompt : plan.prompts) {
     const auto length = static_cast<int64_t>(prompt.size());
     if (length == 0)
       throw ApiError(400, prompt_field + " is empty: there is nothing to go on from", prompt_field, "invalid_value");
@@ -358,24 +328,21 @@ void Api::generate(const std::shared_ptr<Exchange>& exchange, ResponseKind kind,
     const int64_t usual = kind == ResponseKind::kText ? kDefaultTextTokens : limit;
     plan.max_tokens.push_back(options.max_tokens.value_or(std::min(usual, limit - length)));
   }
+  for (const auto& [id, bias] : options.sampling.logit_bias) {
+    if (id >= generator_.vocab_size())
+      throw ApiError(400, "logit_bias holds " + std::to_string(id) + ", which is outside the vocabulary", "logit_bias",
+                     "invalid_value");
+  }
   for (const int32_t id : options.stop_token_ids) {
     if (id >= generator_.vocab_size())
       throw ApiError(400, "stop_token_ids holds " + std::to_string(id) + ", which is outside the vocabulary",
                      "stop_token_ids", "invalid_value");
   }
 
-  const int64_t choices = options.n * static_cast<int64_t>(prompts.size());
-  if (in_flight_->fetch_add(choices) + choices > options_.max_in_flight) {
-    *in_flight_ -= choices;
-    throw ApiError(429,
-                   "the queue is full (" + std::to_string(options_.max_in_flight) + " requests); try again in a moment",
-                   "", "queue_full");
-  }
-  auto release = [in_flight = in_flight_, choices] { *in_flight -= choices; };
-
+  const int64_t choices = options.n * static_cast<int64_t>(plan.prompts.size());
+  if (options.output_format) constrain(plan, *options.output_format, choices);
+  const auto release = take_places(choices);
   plan.options = options;
-  plan.prompts = std::move(prompts);
-  plan.echo = std::move(echo);
   const int64_t now_ms = clock_.now_ms();
   plan.head = {kind, base::new_id(kind == ResponseKind::kChat ? "chatcmpl" : "cmpl", now_ms), now_ms / 1000,
                options.model.empty() ? models_.base_name() : options.model, options.include_usage};

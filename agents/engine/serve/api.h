@@ -6,6 +6,8 @@
 #include <memory>
 #include <string>
 
+#include "agents/engine/serve/chat_prompt.h"
+#include "agents/engine/serve/generation.h"
 #include "agents/engine/serve/generator.h"
 #include "agents/engine/serve/http.h"
 #include "agents/engine/serve/metrics.h"
@@ -14,9 +16,8 @@
 #include "agents/engine/serve/openai_response.h"
 
 namespace slipway::text {
-class ChatTemplate;
 class Tokenizer;
-}  // namespace slipway::text
+}
 
 namespace slipway::serve {
 
@@ -45,9 +46,11 @@ class Api {
 
   void chat(const std::shared_ptr<Exchange>& exchange);
   void text(const std::shared_ptr<Exchange>& exchange);
+  void embeddings(const std::shared_ptr<Exchange>& exchange);
+  // `plan`: with prompts, echo and tools; the rest is filled in.
   void generate(const std::shared_ptr<Exchange>& exchange, ResponseKind kind, const CompletionOptions& options,
-                std::vector<std::vector<int32_t>> prompts, std::vector<std::string> echo,
-                const std::string& prompt_field);
+                GenerationPlan plan, const std::string& prompt_field);
+  void constrain(GenerationPlan& plan, const OutputFormat& format, int64_t choices) const;
 
   HttpResponse list_models() const;
   HttpResponse show_model(const std::string& name) const;
@@ -56,7 +59,9 @@ class Api {
   HttpResponse tokenize(const HttpRequest& request) const;
   HttpResponse detokenize(const HttpRequest& request) const;
 
-  std::string render(const ChatRequest& request) const;
+  // Counts `choices` among those in flight; the result gives them back. Throws ApiError 429 when the queue is full.
+  std::function<void()> take_places(int64_t choices);
+  std::vector<int32_t> prompt_tokens(const Prompt& prompt, bool add_special, const std::string& field) const;
   std::vector<int32_t> encode(const std::string& text, bool add_special, const std::string& field) const;
 
   const ApiOptions options_;
@@ -65,7 +70,7 @@ class Api {
   const text::Tokenizer& tokenizer_;
   Metrics& metrics_;
   const base::Clock& clock_;
-  std::unique_ptr<const text::ChatTemplate> template_;  // null: the model has none
+  const ChatPrompt chat_prompt_;
   const std::shared_ptr<std::atomic<int64_t>> in_flight_;
 };
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "agents/engine/serve/stop_matcher.h"
+#include "agents/engine/serve/tool_parser.h"
 #include "agents/engine/text/tokenizer.h"
 #include "backend/base/error.h"
 
@@ -47,11 +48,13 @@ struct Generation::Choice {
   size_t index;
   text::StreamDecoder decoder;
   StopMatcher matcher;
+  std::optional<ToolParser> parser;
   uint64_t engine_id = 0;
   bool queued = false;
   bool finished = false;
   bool role_sent = false;
   int64_t tokens = 0;
+  double first_token_seconds = -1;
   int64_t decoded_characters = 0;  // of all tokens so far, for text_offset
   ChoiceResult result;             // what is not sent yet: all of it when not streaming
   SteadyClock::time_point last_token;
@@ -72,9 +75,14 @@ Generation::Generation(GenerationPlan plan, std::shared_ptr<Exchange> exchange, 
     choice->result.index = static_cast<int64_t>(i);
     choice->result.has_logprobs = plan_.options.logprobs;
     if (!plan_.echo.empty()) choice->result.text = plan_.echo[i / n];
+    if (plan_.tool_format) choice->parser.emplace(*plan_.tool_format);
     choices_.push_back(std::move(choice));
   }
   open_choices_ = choices_.size();
+  if (!plan_.tool_format) return;
+  for (const std::string& marker : tool_markers(*plan_.tool_format)) {
+    if (const auto id = tokenizer_.token_to_id(marker)) markers_[*id] = marker;
+  }
 }
 
 Generation::~Generation() = default;
@@ -97,6 +105,15 @@ void Generation::start() {
     request.on_finish = [self = shared_from_this(), i](runtime::FinishReason reason, const std::string& message) {
       self->take_end(i, reason, message);
     };
+    request.priority = plan_.options.priority;
+    if (!plan_.constraints.empty()) request.constraint = plan_.constraints[i];
+    if (!plan_.echo.empty() && plan_.options.logprobs) {
+      request.prompt_logprobs = std::max(0, plan_.options.sampling.top_logprobs);
+      request.on_prompt = [self = shared_from_this(), i](const std::vector<runtime::GeneratedToken>& tokens) {
+        const std::lock_guard lock(self->mutex_);
+        self->begin_with_prompt(*self->choices_[i], tokens);
+      };
+    }
     std::optional<uint64_t> late;
     try {
       // Without the lock: the engine may call back from its own thread before it returns.
@@ -130,14 +147,17 @@ bool Generation::take_token(size_t index, const runtime::GeneratedToken& token) 
   if (ended_ || choice.finished) return false;
   const auto now = SteadyClock::now();
   if (choice.tokens == 0) {
-    metrics_.first_token(seconds_since(begin_));
+    choice.first_token_seconds = seconds_since(begin_);
+    metrics_.first_token(choice.first_token_seconds);
   } else {
     metrics_.next_token(std::chrono::duration<double>(now - choice.last_token).count());
   }
   choice.last_token = now;
   ++choice.tokens;
   if (plan_.options.logprobs) choice.result.logprobs.push_back(describe(choice, token));
-  const std::string text = choice.decoder.push(token.id);
+  const auto marker = markers_.find(token.id);
+  const std::string text =
+      marker == markers_.end() ? choice.decoder.push(token.id) : choice.decoder.flush() + marker->second;
   choice.decoded_characters += count_characters(text);
   const bool look = choice.tokens > plan_.options.min_tokens;
   emit(choice, look ? choice.matcher.push(text) : choice.matcher.pass(text), false);
@@ -177,7 +197,7 @@ void Generation::cancel() {
     if (!ended_) {
       ended_ = true;
       metrics_.finished({"abort", 0, 0, seconds_since(begin_)});
-      exchange_->annotate(" finish=abort");
+      note("abort");
       done_();
     }
   }
@@ -185,9 +205,13 @@ void Generation::cancel() {
 }
 
 void Generation::emit(Choice& choice, std::string text, bool last) {
-  choice.result.text += text;
+  if (choice.parser) {
+    choice.parser->push(text, choice.result.text, choice.result.calls);
+  } else {
+    choice.result.text += text;
+  }
   if (!plan_.options.stream) return;
-  if (choice.result.text.empty() && !last) return;
+  if (choice.result.text.empty() && choice.result.calls.empty() && !last) return;
   begin_stream();
   if (plan_.head.kind == ResponseKind::kChat && !choice.role_sent) {
     ChoiceResult role;
@@ -197,16 +221,21 @@ void Generation::emit(Choice& choice, std::string text, bool last) {
   }
   exchange_->write(stream_chunk(plan_.head, choice.result, false));
   choice.result.text.clear();
+  choice.result.calls.clear();
   choice.result.logprobs.clear();
 }
 
 void Generation::finish_choice(Choice& choice, const std::string& reason) {
   choice.finished = true;
   choice.result.finish_reason = reason;
+  if (choice.parser) {
+    choice.parser->finish(choice.result.text, choice.result.calls);
+    if (reason == "stop" && choice.parser->calls() > 0 && !plan_.named_tool) choice.result.finish_reason = "tool_calls";
+  }
   if (plan_.options.stream) emit(choice, "", true);
   const auto n = static_cast<size_t>(plan_.options.n);
-  metrics_.finished(
-      {reason, static_cast<int64_t>(plan_.prompts[choice.index / n].size()), choice.tokens, seconds_since(begin_)});
+  metrics_.finished({reason, static_cast<int64_t>(plan_.prompts[choice.index / n].size()), choice.tokens,
+                     seconds_since(begin_), choice.first_token_seconds});
   if (--open_choices_ == 0) finish_all();
 }
 
@@ -220,8 +249,7 @@ void Generation::finish_all() {
     if (results.size() < 4) reasons += (reasons.empty() ? "" : ",") + choice->result.finish_reason;
     results.push_back(std::move(choice->result));
   }
-  exchange_->annotate(" model=" + plan_.head.model + " prompt_tokens=" + std::to_string(usage.prompt_tokens) +
-                      " completion_tokens=" + std::to_string(usage.completion_tokens) + " finish=" + reasons);
+  note(reasons);
   ended_ = true;
   if (plan_.options.stream) {
     begin_stream();
@@ -240,7 +268,7 @@ void Generation::fail(const ApiError& error) {
   if (ended_) return;
   ended_ = true;
   metrics_.finished({"error", 0, 0, seconds_since(begin_)});
-  exchange_->annotate(" finish=error");
+  note("error");
   if (streaming_) {
     exchange_->write(stream_error(error));
     exchange_->write(kStreamDone);
@@ -249,6 +277,32 @@ void Generation::fail(const ApiError& error) {
     exchange_->respond(error_response(error));
   }
   done_();
+}
+
+void Generation::note(const std::string& finish) {
+  AccessNotes notes;
+  notes.model = plan_.head.model;
+  notes.prompt_tokens = notes.completion_tokens = 0;
+  for (const auto& prompt : plan_.prompts) notes.prompt_tokens += static_cast<int64_t>(prompt.size());
+  for (const auto& choice : choices_) notes.completion_tokens += choice->tokens;
+  for (const auto& choice : choices_) {
+    const double seconds = choice->first_token_seconds;
+    if (seconds >= 0 && (notes.first_token_seconds < 0 || seconds < notes.first_token_seconds)) {
+      notes.first_token_seconds = seconds;
+    }
+  }
+  notes.finish = finish;
+  exchange_->note(std::move(notes));
+}
+
+// The prompt that was asked for again, with the log-probabilities of its tokens. With mutex_ held.
+void Generation::begin_with_prompt(Choice& choice, const std::vector<runtime::GeneratedToken>& tokens) {
+  text::StreamDecoder decoder(tokenizer_, plan_.options.skip_special_tokens);
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    choice.result.logprobs.push_back(describe(choice, tokens[i]));
+    choice.result.logprobs.back().known = i > 0;
+    choice.decoded_characters += count_characters(decoder.push(tokens[i].id));
+  }
 }
 
 void Generation::begin_stream() {

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <chrono>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +14,7 @@
 #include "agents/engine/serve/metrics.h"
 #include "agents/engine/serve/openai_request.h"
 #include "agents/engine/serve/openai_response.h"
+#include "agents/engine/serve/tools.h"
 
 namespace slipway::serve {
 
@@ -24,6 +27,9 @@ struct GenerationPlan {
   std::vector<std::string> echo;              // text before each answer, as prompts; or empty
   std::vector<int64_t> max_tokens;            // as prompts
   uint64_t seed = 0;
+  std::vector<std::shared_ptr<runtime::TokenConstraint>> constraints;  // one per choice, or none
+  std::optional<ToolFormat> tool_format;                               // of the calls to look for; none: no tools
+  bool named_tool = false;  // the request names the function: its call ends an answer as any other text does
 };
 
 // Lives until its last choice has finished: the engine's callbacks hold it. Tokens come on the engine's thread; the
@@ -51,6 +57,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void finish_all();
   void fail(const ApiError& error);
   void begin_stream();
+  void begin_with_prompt(Choice& choice, const std::vector<runtime::GeneratedToken>& tokens);
+  void note(const std::string& finish);
   TokenLogprobs describe(const Choice& choice, const runtime::GeneratedToken& token) const;
 
   GenerationPlan plan_;
@@ -62,6 +70,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   const std::chrono::steady_clock::time_point begin_;
 
   std::mutex mutex_;
+  std::map<int32_t, std::string> markers_;  // special tokens that belong to tool calls, with their texts
   std::vector<std::unique_ptr<Choice>> choices_;
   size_t open_choices_ = 0;
   bool streaming_ = false;  // the stream's head is out

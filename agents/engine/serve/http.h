@@ -16,11 +16,20 @@ struct HttpRequest {
   std::map<std::string, std::string> headers;  // names in lower case
   std::string body;
   std::string client;  // address:port
+  std::string id;      // x-request-id as the client gave it, or a new one
 
   std::string header(const std::string& lower_case_name) const {
     const auto found = headers.find(lower_case_name);
     return found == headers.end() ? "" : found->second;
   }
+};
+
+// What the access log says about a request beside HTTP: never a prompt or an answer.
+struct AccessNotes {
+  std::string model;
+  int64_t prompt_tokens = -1, completion_tokens = -1;  // -1: not known
+  double first_token_seconds = -1;                     // from the request on; -1: there was none
+  std::string finish;                                  // stop, length, abort, error
 };
 
 using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
@@ -49,8 +58,8 @@ class Exchange {
   // has left already.
   virtual void on_disconnect(std::function<void()> callback) = 0;
 
-  // Adds " key=value" pairs to the line of the access log.
-  virtual void annotate(const std::string& pairs) = 0;
+  // For the line of the access log; the last call counts.
+  virtual void note(AccessNotes notes) = 0;
 };
 
 using HttpHandler = std::function<void(std::shared_ptr<Exchange>)>;

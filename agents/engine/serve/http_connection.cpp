@@ -10,6 +10,9 @@
 #include <boost/beast/http/string_body.hpp>
 #include <mutex>
 
+#include "backend/base/clock.h"
+#include "backend/base/ids.h"
+
 namespace slipway::serve {
 
 namespace asio = boost::asio;
@@ -22,11 +25,32 @@ namespace {
 constexpr size_t kMaxUnsentBytes = size_t{32} << 20U;  // a client that reads this much slower than we write is cut off
 constexpr int kBodyTimeFactor = 10;
 constexpr auto kLingerTime = std::chrono::seconds(2);
+constexpr size_t kMaxRequestIdBytes = 128;
 constexpr size_t kLingerBytes = size_t{64} << 20U;
 
 std::string status_line(int status) {
   return "HTTP/1.1 " + std::to_string(status) + " " +
          std::string(http::obsolete_reason(static_cast<http::status>(status))) + "\r\n";
+}
+
+// The client's own, when it can stand in a header and a log line; else a new one.
+std::string request_id(const std::string& given) {
+  const auto good = [](unsigned char c) { return c > 0x20 && c < 0x7F; };
+  if (!given.empty() && given.size() <= kMaxRequestIdBytes && std::all_of(given.begin(), given.end(), good))
+    return given;
+  return base::new_id("req", base::SystemClock().now_ms());
+}
+
+// version-trace-parent-flags in lower-case hexadecimal digits, as W3C's Trace Context has it; else empty.
+std::string traceparent(const HttpRequest& request) {
+  const std::string given = request.header("traceparent");
+  if (given.size() != 55) return "";
+  for (size_t i = 0; i < given.size(); ++i) {
+    const bool dash = i == 2 || i == 35 || i == 52;
+    const char c = given[i];
+    if (dash ? c != '-' : !((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'))) return "";
+  }
+  return given;
 }
 
 }  // namespace
@@ -92,9 +116,9 @@ class ConnectionExchange : public Exchange, public std::enable_shared_from_this<
     callback();
   }
 
-  void annotate(const std::string& pairs) override {
+  void note(AccessNotes notes) override {
     const std::lock_guard lock(mutex_);
-    annotations_ += pairs;
+    notes_ = std::move(notes);
   }
 
   // On the I/O thread: the answer is out, or the client has gone.
@@ -107,12 +131,14 @@ class ConnectionExchange : public Exchange, public std::enable_shared_from_this<
       left_ = client_left;
       callback = std::move(callback_);
       callback_ = nullptr;
-      record.annotations = annotations_;
+      record.notes = notes_;
     }
     if (client_left && callback) callback();
     record.method = request_.method;
     record.path = request_.path;
     record.client = request_.client;
+    record.request_id = request_.id;
+    record.trace = traceparent(request_);
     record.status = status_;
     record.bytes_sent = bytes_;
     record.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
@@ -123,7 +149,7 @@ class ConnectionExchange : public Exchange, public std::enable_shared_from_this<
  private:
   std::string common_headers() const {
     return std::string("X-Content-Type-Options: nosniff\r\nConnection: ") + (keep_alive_ ? "keep-alive" : "close") +
-           "\r\n";
+           "\r\nX-Request-Id: " + request_.id + "\r\n";
   }
 
   void post(std::string data, bool last, int status) {
@@ -147,7 +173,7 @@ class ConnectionExchange : public Exchange, public std::enable_shared_from_this<
 
   std::mutex mutex_;  // for what follows; complete_ and left_ are written on the I/O thread alone
   std::function<void()> callback_;
-  std::string annotations_;
+  AccessNotes notes_;
   bool complete_ = false, left_ = false;
 };
 
@@ -277,6 +303,7 @@ void Connection::take_request() {
   }
   request.body = std::move(message.body());
   request.client = client_;
+  request.id = request_id(request.header("x-request-id"));
   stream_.expires_never();
   exchange_ = std::make_shared<ConnectionExchange>(std::move(request), weak_from_this(), stream_.get_executor(),
                                                    owner_.self(), keep_alive_, message.version() >= 11);
@@ -292,6 +319,7 @@ void Connection::refuse(int status, const std::string& message) {
   request.method = "-";
   request.path = "-";
   request.client = client_;
+  request.id = request_id("");
   exchange_ = std::make_shared<ConnectionExchange>(std::move(request), weak_from_this(), stream_.get_executor(),
                                                    owner_.self(), false, true);
   owner_.began();

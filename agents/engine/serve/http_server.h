@@ -26,7 +26,9 @@ using HttpRefusal = std::function<HttpResponse(int status, const std::string& me
 
 // One line of the access log: no query, no body.
 struct AccessRecord {
-  std::string method, path, client, annotations;
+  std::string method, path, client, request_id;
+  std::string trace;  // the W3C traceparent that came with it
+  AccessNotes notes;
   int status = 0;
   int64_t bytes_sent = 0;
   double seconds = 0;

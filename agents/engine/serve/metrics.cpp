@@ -57,6 +57,7 @@ Metrics::Metrics(std::string model_name)
       first_token_(
           {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160}),
       next_token_({0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80}),
+      per_token_({0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80}),
       latency_({0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680}),
       prompt_tokens_(token_bounds()),
       generated_tokens_(token_bounds()) {
@@ -77,6 +78,10 @@ void Metrics::finished(const Finished& request) {
   const std::lock_guard lock(mutex_);
   ++finished_[request.reason];
   latency_.observe(request.seconds);
+  if (request.generated_tokens > 1 && request.first_token_seconds >= 0) {
+    per_token_.observe((request.seconds - request.first_token_seconds) /
+                       static_cast<double>(request.generated_tokens - 1));
+  }
   prompt_tokens_.observe(static_cast<double>(request.prompt_tokens));
   generated_tokens_.observe(static_cast<double>(request.generated_tokens));
 }
@@ -96,6 +101,19 @@ std::string Metrics::text(const runtime::EngineStats& stats) const {
   single("vllm:num_requests_running", "gauge", "Requests in the running batch.", std::to_string(stats.running));
   single("vllm:num_requests_waiting", "gauge", "Requests waiting to be processed.", std::to_string(stats.waiting));
   single("vllm:kv_cache_usage_perc", "gauge", "Share of the KV cache in use, 1 is all.", number(stats.kv_cache_usage));
+  single("vllm:prefix_cache_queries_total", "counter", "Prompt tokens looked for in the prefix cache.",
+         std::to_string(stats.prefix_queries));
+  single("vllm:prefix_cache_hits_total", "counter", "Prompt tokens found in the prefix cache.",
+         std::to_string(stats.prefix_hits));
+  single("vllm:num_preemptions_total", "counter", "Requests that had to start again to make room.",
+         std::to_string(stats.preemptions));
+  single("vllm:spec_decode_num_draft_tokens_total", "counter", "Tokens guessed by speculative decoding.",
+         std::to_string(stats.draft_tokens));
+  single("vllm:spec_decode_num_accepted_tokens_total", "counter", "Guessed tokens that were right.",
+         std::to_string(stats.accepted_draft_tokens));
+  single("slipway:adapters", "gauge", "Adapters that are loaded.", std::to_string(stats.adapters));
+  single("slipway:adapters_in_memory", "gauge", "Adapters whose weights are in memory.",
+         std::to_string(stats.adapters_in_memory));
   single("vllm:prompt_tokens_total", "counter", "Prompt tokens processed.", std::to_string(stats.prompt_tokens));
   single("vllm:generation_tokens_total", "counter", "Tokens generated.", std::to_string(stats.generated_tokens));
   head(out, "vllm:request_success_total", "counter", "Finished requests by reason.");
@@ -109,6 +127,8 @@ std::string Metrics::text(const runtime::EngineStats& stats) const {
   };
   histogram("vllm:time_to_first_token_seconds", "Time from the request to its first token.", first_token_);
   histogram("vllm:inter_token_latency_seconds", "Time between two tokens of one answer.", next_token_);
+  histogram("vllm:request_time_per_output_token_seconds", "Mean time per token of an answer after its first.",
+            per_token_);
   histogram("vllm:e2e_request_latency_seconds", "Time from the request to the end of its answer.", latency_);
   histogram("vllm:request_prompt_tokens", "Prompt tokens of a request.", prompt_tokens_);
   histogram("vllm:request_generation_tokens", "Generated tokens of a request.", generated_tokens_);

@@ -36,6 +36,7 @@ class Metrics {
     std::string reason;  // stop, length, abort, error
     int64_t prompt_tokens = 0, generated_tokens = 0;
     double seconds = 0;
+    double first_token_seconds = -1;  // -1: there was none
   };
   void finished(const Finished& request);
   void http(const std::string& path, const std::string& method, int status);
@@ -45,7 +46,7 @@ class Metrics {
  private:
   std::string labels_;
   mutable std::mutex mutex_;
-  Histogram first_token_, next_token_, latency_, prompt_tokens_, generated_tokens_;
+  Histogram first_token_, next_token_, per_token_, latency_, prompt_tokens_, generated_tokens_;
   std::map<std::string, int64_t> finished_;
   std::map<std::array<std::string, 3>, int64_t> http_;
 };

@@ -1,82 +1,16 @@
 #include "agents/engine/serve/openai_request.h"
 
-#include <algorithm>
-#include <limits>
-
 #include "agents/engine/serve/api_error.h"
 #include "agents/engine/serve/json_fields.h"
+#include "agents/engine/spec/json_bounds.h"
 
 namespace slipway::serve {
 namespace {
 
 using nlohmann::ordered_json;
 
-constexpr int64_t kMaxTokens = 1 << 24;
-constexpr int64_t kMaxChoices = 128;
-constexpr size_t kMaxStops = 64;
-constexpr size_t kMaxStopBytes = 1024;
 constexpr size_t kMaxMessages = 10'000;
-constexpr size_t kMaxPrompts = 1024;
-constexpr int64_t kMaxTopLogprobs = 20;
-
-// What the API knows but this server cannot do is refused rather than ignored: the answer would be wrong.
-[[noreturn]] void refuse_unsupported(const std::string& name, const std::string& why) {
-  throw ApiError(400, name + " is not supported" + (why.empty() ? "" : ": " + why), name, "unsupported_parameter");
-}
-
-CompletionOptions parse_options(const JsonFields& fields) {
-  CompletionOptions options;
-  options.model = fields.text("model").value_or("");
-  options.n = fields.integer("n", 1, kMaxChoices).value_or(1);
-  const int64_t best_of = fields.integer("best_of", 1, kMaxChoices).value_or(options.n);
-  if (best_of != options.n) refuse_unsupported("best_of", "it must equal n");
-  options.max_tokens = fields.integer("max_tokens", 1, kMaxTokens);
-  if (const auto seed =
-          fields.integer("seed", std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max())) {
-    options.seed = static_cast<uint64_t>(*seed);
-  }
-  options.stop = fields.texts("stop", kMaxStops);
-  for (const std::string& stop : options.stop) {
-    if (stop.empty() || stop.size() > kMaxStopBytes) {
-      throw ApiError(400, "stop must hold texts of 1 to " + std::to_string(kMaxStopBytes) + " bytes", "stop",
-                     "invalid_value");
-    }
-  }
-  options.stop_token_ids = fields.token_ids("stop_token_ids", kMaxStops);
-  options.min_tokens = fields.integer("min_tokens", 0, kMaxTokens).value_or(0);
-  if (options.max_tokens && options.min_tokens > *options.max_tokens) {
-    throw ApiError(400, "min_tokens must be at most max_tokens", "min_tokens", "invalid_value");
-  }
-  options.ignore_eos = fields.boolean("ignore_eos").value_or(false);
-  options.skip_special_tokens = fields.boolean("skip_special_tokens").value_or(true);
-  options.include_stop_str_in_output = fields.boolean("include_stop_str_in_output").value_or(false);
-  options.stream = fields.boolean("stream").value_or(false);
-  if (const ordered_json* stream_options = fields.find("stream_options")) {
-    if (!options.stream)
-      throw ApiError(400, "stream_options needs stream to be true", "stream_options", "invalid_value");
-    if (!stream_options->is_object()) fields.fail("stream_options", "an object");
-    options.include_usage = JsonFields(*stream_options, "stream_options.").boolean("include_usage").value_or(false);
-  }
-  runtime::SamplingOptions& sampling = options.sampling;
-  sampling.temperature = fields.number("temperature", 0.0, 2.0).value_or(1.0);
-  sampling.top_p = fields.number("top_p", 0.0, 1.0).value_or(1.0);
-  sampling.top_k = std::max<int64_t>(0, fields.integer("top_k", -1, kMaxTokens).value_or(0));
-  sampling.min_p = fields.number("min_p", 0.0, 1.0).value_or(0.0);
-  sampling.repetition_penalty = fields.number("repetition_penalty", 0.01, 10.0).value_or(1.0);
-  sampling.presence_penalty = fields.number("presence_penalty", -2.0, 2.0).value_or(0.0);
-  sampling.frequency_penalty = fields.number("frequency_penalty", -2.0, 2.0).value_or(0.0);
-  if (const ordered_json* bias = fields.find("logit_bias"); bias != nullptr && !bias->empty())
-    refuse_unsupported("logit_bias", "");
-  for (const char* guide : {"guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs"}) {
-    if (fields.find(guide) != nullptr) refuse_unsupported(guide, "constrained output is not built in yet");
-  }
-  if (const ordered_json* format = fields.find("response_format")) {
-    if (!format->is_object() || format->value("type", ordered_json()) != "text") {
-      refuse_unsupported("response_format", "only {\"type\": \"text\"} is; constrained output is not built in yet");
-    }
-  }
-  return options;
-}
+constexpr size_t kMaxPrompts = 2048;
 
 // Content as one text: templates of text models take no parts.
 std::string content_text(const ordered_json& content, const std::string& where) {
@@ -93,6 +27,52 @@ std::string content_text(const ordered_json& content, const std::string& where) 
     text += part["text"].get<std::string>();
   }
   return text;
+}
+
+std::vector<Prompt> parse_prompts(const JsonFields& fields, const std::string& name) {
+  const ordered_json* given = fields.find(name);
+  const std::string expected = "a text, a list of texts, a list of token ids, or a list of such lists";
+  if (given == nullptr) fields.fail(name, expected);
+  std::vector<Prompt> prompts;
+  if (given->is_string()) {
+    prompts.emplace_back(given->get<std::string>());
+  } else if (given->is_array() && !given->empty() && (*given)[0].is_number()) {
+    prompts.emplace_back(token_id_list(*given, name, static_cast<size_t>(kMaxTokens)));
+  } else if (given->is_array() && !given->empty() && given->size() <= kMaxPrompts) {
+    for (const ordered_json& item : *given) {
+      if (item.is_string()) {
+        prompts.emplace_back(item.get<std::string>());
+      } else if (item.is_array()) {
+        prompts.emplace_back(token_id_list(item, name, static_cast<size_t>(kMaxTokens)));
+      } else {
+        fields.fail(name, expected);
+      }
+    }
+  } else {
+    fields.fail(name, expected + " (at most " + std::to_string(kMaxPrompts) + ")");
+  }
+  return prompts;
+}
+
+// Clients send a call's arguments as a text that holds JSON; templates want the JSON itself.
+void open_arguments(ordered_json& message, const std::string& where) {
+  const auto calls = message.find("tool_calls");
+  if (calls == message.end() || calls->is_null()) return;
+  const auto fail = [&](const std::string& expected) {
+    throw ApiError(400, where + ".tool_calls must be " + expected, where + ".tool_calls", "invalid_value");
+  };
+  if (!calls->is_array()) fail("a list of calls");
+  for (ordered_json& call : *calls) {
+    if (!call.is_object() || !call.contains("function") || !call["function"].is_object()) {
+      fail("a list of {\"id\", \"type\": \"function\", \"function\": {\"name\", \"arguments\"}}");
+    }
+    const auto arguments = call["function"].find("arguments");
+    if (arguments == call["function"].end() || !arguments->is_string()) continue;
+    const std::string text = arguments->get<std::string>();
+    ordered_json parsed = text.empty() ? ordered_json::object() : ordered_json::parse(text, nullptr, false);
+    if (parsed.is_discarded() || !spec::excess_of_json(text).empty()) fail("calls whose arguments are JSON");
+    *arguments = std::move(parsed);
+  }
 }
 
 ordered_json parse_messages(const JsonFields& fields) {
@@ -116,6 +96,7 @@ ordered_json parse_messages(const JsonFields& fields) {
     }
     ordered_json message = item;
     message["content"] = item.contains("content") ? content_text(item["content"], where + ".content") : "";
+    open_arguments(message, where);
     messages.push_back(std::move(message));
   }
   return messages;
@@ -133,19 +114,11 @@ ChatRequest chat_request(const ordered_json& body, bool for_generation) {
       throw ApiError(400, "top_logprobs needs logprobs to be true", "top_logprobs", "invalid_value");
     }
     if (request.options.logprobs) request.options.sampling.top_logprobs = static_cast<int>(top.value_or(0));
-    if (const ordered_json* choice = fields.find("tool_choice");
-        choice != nullptr && *choice != "auto" && *choice != "none") {
-      refuse_unsupported("tool_choice", "only auto and none are");
-    }
   } else {
     request.options.model = fields.text("model").value_or("");
   }
   request.messages = parse_messages(fields);
-  if (const ordered_json* tools = fields.find("tools")) {
-    if (!tools->is_array()) fields.fail("tools", "a list");
-    const ordered_json* choice = fields.find("tool_choice");
-    if (!tools->empty() && (choice == nullptr || *choice != "none")) request.tools = *tools;
-  }
+  request.tools = parse_tools(fields);
   if (const ordered_json* arguments = fields.find("chat_template_kwargs")) {
     if (!arguments->is_object()) fields.fail("chat_template_kwargs", "an object");
     request.template_arguments = *arguments;
@@ -170,30 +143,26 @@ TextRequest parse_text_request(std::string_view text) {
     request.options.sampling.top_logprobs = static_cast<int>(*logprobs);
   }
   request.echo = fields.boolean("echo").value_or(false);
-  if (request.echo && request.options.logprobs) refuse_unsupported("echo", "together with logprobs");
-  if (const auto suffix = fields.text("suffix"); suffix && !suffix->empty()) refuse_unsupported("suffix", "");
+  if (const auto suffix = fields.text("suffix"); suffix && !suffix->empty()) {
+    refuse_unsupported("suffix", "this server's models write on from the prompt, they do not fill in");
+  }
   request.add_special_tokens = fields.boolean("add_special_tokens").value_or(true);
 
-  const ordered_json* prompt = fields.find("prompt");
-  const std::string expected = "a text, a list of texts, a list of token ids, or a list of such lists";
-  if (prompt == nullptr) fields.fail("prompt", expected);
-  if (prompt->is_string()) {
-    request.prompts.emplace_back(prompt->get<std::string>());
-  } else if (prompt->is_array() && !prompt->empty() && (*prompt)[0].is_number()) {
-    request.prompts.emplace_back(token_id_list(*prompt, "prompt", static_cast<size_t>(kMaxTokens)));
-  } else if (prompt->is_array() && !prompt->empty() && prompt->size() <= kMaxPrompts) {
-    for (const ordered_json& item : *prompt) {
-      if (item.is_string()) {
-        request.prompts.emplace_back(item.get<std::string>());
-      } else if (item.is_array()) {
-        request.prompts.emplace_back(token_id_list(item, "prompt", static_cast<size_t>(kMaxTokens)));
-      } else {
-        fields.fail("prompt", expected);
-      }
-    }
-  } else {
-    fields.fail("prompt", expected + " (at most " + std::to_string(kMaxPrompts) + ")");
-  }
+  request.prompts = parse_prompts(fields, "prompt");
+  return request;
+}
+
+EmbeddingsRequest parse_embeddings_request(std::string_view text) {
+  const ordered_json body = parse_body(text);
+  const JsonFields fields(body);
+  EmbeddingsRequest request;
+  request.model = fields.text("model").value_or("");
+  request.inputs = parse_prompts(fields, "input");
+  request.priority = fields.integer("priority", -kMaxPriority, kMaxPriority).value_or(0);
+  request.dimensions = fields.integer("dimensions", 1, kMaxTokens);
+  const std::string format = fields.text("encoding_format").value_or("float");
+  if (format != "float" && format != "base64") fields.fail("encoding_format", "float or base64");
+  request.base64 = format == "base64";
   return request;
 }
 

@@ -9,32 +9,15 @@
 #include <variant>
 #include <vector>
 
-#include "agents/engine/runtime/engine.h"
+#include "agents/engine/serve/completion_options.h"
+#include "agents/engine/serve/tools.h"
 
 namespace slipway::serve {
-
-// What chat and text completions share.
-struct CompletionOptions {
-  std::string model;  // empty: the base model
-  int64_t n = 1;
-  std::optional<int64_t> max_tokens;
-  std::optional<uint64_t> seed;
-  std::vector<std::string> stop;
-  std::vector<int32_t> stop_token_ids;
-  int64_t min_tokens = 0;
-  bool ignore_eos = false;
-  bool skip_special_tokens = true;
-  bool include_stop_str_in_output = false;
-  bool stream = false;
-  bool include_usage = false;
-  bool logprobs = false;
-  runtime::SamplingOptions sampling;
-};
 
 struct ChatRequest {
   CompletionOptions options;
   nlohmann::ordered_json messages;
-  nlohmann::ordered_json tools;               // null: none
+  Tools tools;
   nlohmann::ordered_json template_arguments;  // chat_template_kwargs
   bool add_generation_prompt = true;
 };
@@ -46,6 +29,14 @@ struct TextRequest {
   std::vector<Prompt> prompts;
   bool echo = false;
   bool add_special_tokens = true;
+};
+
+struct EmbeddingsRequest {
+  std::string model;  // empty: the base model
+  std::vector<Prompt> inputs;
+  bool base64 = false;  // each vector as text: its little-endian 32-bit floats in base 64
+  int64_t priority = 0;
+  std::optional<int64_t> dimensions;
 };
 
 struct TokenizeRequest {
@@ -68,6 +59,7 @@ struct AdapterRequest {
 // Each throws ApiError 400 that names the field, what was expected, and what came.
 ChatRequest parse_chat_request(std::string_view body);
 TextRequest parse_text_request(std::string_view body);
+EmbeddingsRequest parse_embeddings_request(std::string_view body);
 TokenizeRequest parse_tokenize_request(std::string_view body);
 DetokenizeRequest parse_detokenize_request(std::string_view body);
 AdapterRequest parse_load_adapter_request(std::string_view body);

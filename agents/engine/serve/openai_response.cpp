@@ -38,13 +38,46 @@ ordered_json text_logprobs(const std::vector<TokenLogprobs>& tokens) {
                offsets = ordered_json::array();
   for (const TokenLogprobs& token : tokens) {
     names.push_back(token.chosen.token);
-    values.push_back(finite(token.chosen.logprob));
+    values.push_back(token.known ? ordered_json(finite(token.chosen.logprob)) : ordered_json());
     ordered_json top = ordered_json::object();
     for (const LogprobEntry& other : token.top) top[other.token] = finite(other.logprob);
-    tops.push_back(token.top.empty() ? ordered_json() : top);
+    // The chosen token belongs to them, as in OpenAI's answers, also where it is not among the best.
+    if (token.known && !token.top.empty() && !top.contains(token.chosen.token)) {
+      top[token.chosen.token] = finite(token.chosen.logprob);
+    }
+    tops.push_back(token.top.empty() || !token.known ? ordered_json() : top);
     offsets.push_back(token.text_offset);
   }
   return {{"tokens", names}, {"token_logprobs", values}, {"top_logprobs", tops}, {"text_offset", offsets}};
+}
+
+ordered_json call_json(const ToolCallDelta& call) {
+  ordered_json json = {{"index", call.index}};
+  if (!call.id.empty()) {
+    json["id"] = call.id;
+    json["type"] = "function";
+    json["function"]["name"] = call.name;
+  }
+  json["function"]["arguments"] = call.arguments;
+  return json;
+}
+
+// Pieces put together.
+ordered_json whole_calls(const std::vector<ToolCallDelta>& pieces) {
+  std::vector<ToolCallDelta> calls;
+  for (const ToolCallDelta& piece : pieces) {
+    if (!piece.id.empty()) {
+      calls.push_back(piece);
+    } else if (!calls.empty()) {
+      calls.back().arguments += piece.arguments;
+    }
+  }
+  ordered_json json = ordered_json::array();
+  for (const ToolCallDelta& call : calls) {
+    json.push_back(
+        {{"id", call.id}, {"type", "function"}, {"function", {{"name", call.name}, {"arguments", call.arguments}}}});
+  }
+  return json;
 }
 
 ordered_json logprobs_json(const ResponseHead& head, const ChoiceResult& choice) {
@@ -92,6 +125,10 @@ std::string whole_body(const ResponseHead& head, const std::vector<ChoiceResult>
     ordered_json entry = {{"index", choice.index}};
     if (head.kind == ResponseKind::kChat) {
       entry["message"] = {{"role", "assistant"}, {"content", choice.text}, {"refusal", nullptr}};
+      if (!choice.calls.empty()) {
+        entry["message"]["tool_calls"] = whole_calls(choice.calls);
+        if (choice.text.empty()) entry["message"]["content"] = nullptr;
+      }
     } else {
       entry["text"] = choice.text;
     }
@@ -110,6 +147,7 @@ std::string stream_chunk(const ResponseHead& head, const ChoiceResult& piece, bo
     ordered_json delta = ordered_json::object();
     if (first) delta["role"] = "assistant";
     if (first || !piece.text.empty()) delta["content"] = piece.text;
+    for (const ToolCallDelta& call : piece.calls) delta["tool_calls"].push_back(call_json(call));
     entry["delta"] = delta;
   } else {
     entry["text"] = piece.text;

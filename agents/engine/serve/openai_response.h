@@ -8,6 +8,7 @@
 
 #include "agents/engine/serve/api_error.h"
 #include "agents/engine/serve/http.h"
+#include "agents/engine/serve/tool_parser.h"
 
 namespace slipway::text {
 class Tokenizer;
@@ -34,6 +35,7 @@ struct LogprobEntry {
 
 struct TokenLogprobs {
   LogprobEntry chosen;
+  bool known = true;  // false: the first token of a prompt, which has no probability
   std::vector<LogprobEntry> top;
   int64_t text_offset = 0;  // characters of the answer before this token
 };
@@ -41,7 +43,8 @@ struct TokenLogprobs {
 struct ChoiceResult {
   int64_t index = 0;
   std::string text;
-  std::string finish_reason;  // stop, length; empty: not finished
+  std::vector<ToolCallDelta> calls;  // pieces of tool calls, in order
+  std::string finish_reason;         // stop, length, tool_calls; empty: not finished
   bool has_logprobs = false;
   std::vector<TokenLogprobs> logprobs;
 };

@@ -1,10 +1,12 @@
 #include "agents/engine/serve/serve.h"
 
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <thread>
 
+#include "agents/engine/serve/access_log.h"
 #include "agents/engine/serve/api.h"
 #include "agents/engine/serve/generator.h"
 #include "agents/engine/serve/http_server.h"
@@ -31,15 +33,6 @@ void check_fingerprint(const ServeSettings& settings, const text::Tokenizer& tok
                     "serve the model version that was registered, or take model.fingerprint out of the spec");
 }
 
-// Control characters of a path must not write lines of their own into the log.
-std::string one_line(std::string text) {
-  if (text.size() > 200) text.resize(200);
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = '?';
-  }
-  return text;
-}
-
 bool is_loopback(const std::string& url) { return url.starts_with("http://127.") || url.starts_with("http://[::1]"); }
 
 }  // namespace
@@ -58,22 +51,25 @@ void run_server(const ServeSettings& settings, const std::atomic<bool>& stop,
   options.max_model_len = settings.max_model_len;
   options.max_num_seqs = settings.max_num_seqs;
   options.kv_cache_tokens = settings.kv_cache_tokens;
+  options.prefix_caching = settings.prefix_caching;
+  options.prompt_tokens_beside = settings.prompt_tokens_beside;
+  options.speculative_tokens = settings.speculative_tokens;
+  options.adapters_in_memory = settings.adapters_in_memory;
   Metrics metrics(settings.served_model_name);
-  auto generator = make_engine_generator(settings.model, options);
+  auto generator = make_engine_generator(settings.model, options, *tokenizer);
   ModelList models(settings.served_model_name, tokenizer->fingerprint(), *generator, clock);
   for (const auto& [name, folder] : settings.adapters) models.load(name, folder);
   Api api({settings.api_key, settings.max_num_seqs + settings.queue, settings.runtime_adapters, settings.base_folder},
           models, *generator, *tokenizer, metrics, clock);
 
-  const auto log = [&metrics](const AccessRecord& record) {
+  AccessLog lines(STDOUT_FILENO);
+  const auto log = [&](const AccessRecord& record) {
     // Only known paths become labels: a scanner must not fill the memory with them.
     metrics.http(record.status == 404 || record.status == 405 ? "none"
                  : record.path.starts_with("/v1/models/")     ? "/v1/models/{model}"
                                                               : record.path,
                  record.method.size() <= 7 ? record.method : "other", record.status);
-    spdlog::info("request client={} method={} path={} status={} bytes={} ms={:.1f}{}{}", record.client,
-                 record.method.substr(0, 16), one_line(record.path), record.status, record.bytes_sent,
-                 record.seconds * 1000.0, record.client_left ? " client_left=true" : "", one_line(record.annotations));
+    lines.write(access_line(record, clock.now_ms()));
   };
   const auto refusal = [](int status, const std::string& message) { return error_response(ApiError(status, message)); };
   {
@@ -107,6 +103,8 @@ void run_server(const ServeSettings& settings, const std::atomic<bool>& stop,
   const auto deadline = SteadyClock::now() + kCancelTime;
   while (api.in_flight() > 0 && SteadyClock::now() < deadline) std::this_thread::sleep_for(kPoll);
   generator.reset();  // joins the engine's thread; its callbacks still reach tokenizer and metrics
+  if (lines.lost() > 0)
+    spdlog::warn("lines of the access log were lost, stdout did not take them count={}", lines.lost());
   spdlog::info("stopped");
 }
 

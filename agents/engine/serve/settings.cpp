@@ -29,6 +29,11 @@ constexpr char kUsage[] =
     "  --max-num-seqs N          sequences that run at once; default 64\n"
     "  --queue N                 requests that may wait; more get 429; default 256\n"
     "  --kv-cache-tokens N       size of the KV cache\n"
+    "  --no-prefix-caching       requests with the same beginning do not share its keys and values\n"
+    "  --prompt-tokens-beside N  prompt tokens per step while streams run: what a prompt may delay them by; default "
+    "64\n"
+    "  --speculative-tokens N    tokens guessed from the text itself per step; the output stays the same; default 0\n"
+    "  --adapters-in-memory N    adapters whose weights are in memory at once; default 32\n"
     "  --max-body-bytes N        default 16777216\n"
     "  --drain-timeout SECONDS   how long running answers may go on after SIGTERM; default 30\n"
     "  --api-key-file FILE       its first line must be sent by clients as bearer token\n"
@@ -53,6 +58,9 @@ constexpr Flag kFlags[] = {
     {"--max-num-seqs", "/limits/max_num_seqs", Kind::kInteger},
     {"--queue", "/limits/queue", Kind::kInteger},
     {"--kv-cache-tokens", "/limits/kv_cache_tokens", Kind::kInteger},
+    {"--prompt-tokens-beside", "/limits/prompt_tokens_beside", Kind::kInteger},
+    {"--speculative-tokens", "/speculative_tokens", Kind::kInteger},
+    {"--adapters-in-memory", "/limits/adapters_in_memory", Kind::kInteger},
     {"--max-body-bytes", "/limits/max_body_bytes", Kind::kInteger},
     {"--drain-timeout", "/limits/drain_timeout_s", Kind::kNumber},
     {"--api-key-file", "/api_key_file", Kind::kText},
@@ -89,8 +97,9 @@ std::chrono::milliseconds milliseconds(const json& seconds) {
 
 std::optional<nlohmann::json> spec_from_flags(int argc, char** argv, int& status) {
   json spec = {{"version", 1}, {"kind", "serve"}};
-  std::vector<std::string> names = {"--adapter", "--api-key", "--no-runtime-adapters", "--spec", "--workdir",
-                                    "--help",    "--version"};
+  std::vector<std::string> names = {
+      "--adapter", "--api-key", "--no-runtime-adapters", "--no-prefix-caching", "--spec", "--workdir",
+      "--help",    "--version"};
   for (const Flag& flag : kFlags) names.emplace_back(flag.name);
   status = spec::kExitWrongSpec;
   for (int i = 1; i < argc; ++i) {
@@ -107,6 +116,10 @@ std::optional<nlohmann::json> spec_from_flags(int argc, char** argv, int& status
     }
     if (name == "--no-runtime-adapters") {
       spec["runtime_adapters"] = false;
+      continue;
+    }
+    if (name == "--no-prefix-caching") {
+      spec["prefix_caching"] = false;
       continue;
     }
     std::optional<std::string> value;
@@ -168,6 +181,10 @@ ServeSettings settings_from_spec(const nlohmann::json& spec, const std::filesyst
   settings.max_num_seqs = limits["max_num_seqs"].get<int64_t>();
   settings.queue = limits["queue"].get<int64_t>();
   settings.kv_cache_tokens = limits["kv_cache_tokens"].get<int64_t>();
+  settings.prefix_caching = spec["prefix_caching"].get<bool>();
+  settings.prompt_tokens_beside = limits["prompt_tokens_beside"].get<int64_t>();
+  settings.speculative_tokens = spec["speculative_tokens"].get<int64_t>();
+  settings.adapters_in_memory = limits["adapters_in_memory"].get<int64_t>();
   settings.threads = spec["threads"].get<int>();
   settings.http.max_connections = limits["max_connections"].get<int64_t>();
   settings.http.max_body_bytes = limits["max_body_bytes"].get<int64_t>();

@@ -23,6 +23,10 @@ struct ServeSettings {
   int64_t max_num_seqs = 64;
   int64_t queue = 256;
   int64_t kv_cache_tokens = 0;
+  bool prefix_caching = true;
+  int64_t prompt_tokens_beside = 64;
+  int64_t speculative_tokens = 0;
+  int64_t adapters_in_memory = 32;
   int threads = 0;
   HttpLimits http;
   double drain_timeout_s = 30;

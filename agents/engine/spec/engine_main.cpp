@@ -216,7 +216,7 @@ int run_engine(int argc, char** argv, const std::string& kind, const std::functi
     if (failure) throw base::system_error("cannot make the workdir " + workdir.string(), failure.value());
     const WorkdirLock lock(workdir);
     const base::SystemClock clock;
-    EventWriter events(workdir, clock);
+    EventWriter events(workdir, clock, stdout);
     if (events.already_succeeded()) {
       say(engine, workdir.string() + " has finished already; nothing to do");
       return kExitSucceeded;

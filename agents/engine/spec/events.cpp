@@ -79,7 +79,8 @@ void drop_non_numbers(ordered_json& values) {
 
 }  // namespace
 
-EventWriter::EventWriter(const std::filesystem::path& workdir, const base::Clock& clock) : clock_(clock) {
+EventWriter::EventWriter(const std::filesystem::path& workdir, const base::Clock& clock, std::FILE* log)
+    : clock_(clock), log_(log) {
   const std::string name = (workdir / "events.jsonl").string();
   fd_ = open(name.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (fd_ < 0) throw base::system_error("cannot open " + name, errno);
@@ -102,7 +103,8 @@ void EventWriter::append(const std::string& type, nlohmann::ordered_json fields)
   const std::lock_guard lock(mutex_);
   ordered_json event;
   event["seq"] = last_seq_ + 1;
-  event["time"] = base::format_rfc3339(clock_.now_ms());
+  const int64_t now_ms = clock_.now_ms();
+  event["time"] = base::format_rfc3339(now_ms);
   event["type"] = type;
   for (auto& [name, value] : fields.items()) event[name] = std::move(value);
   const std::string line = event.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
@@ -123,6 +125,11 @@ void EventWriter::append(const std::string& type, nlohmann::ordered_json fields)
   ++last_seq_;
   // What others act on must survive a power cut.
   if (type == "checkpoint" || type == "artifact" || type == "finished") fdatasync(fd_);
+  if (log_ == nullptr) return;
+  if (const std::string text = log_lines_.line_of(event, now_ms); !text.empty()) {
+    std::fprintf(log_, "%s\n", text.c_str());
+    std::fflush(log_);
+  }
 }
 
 void EventWriter::started(const std::string& engine) {

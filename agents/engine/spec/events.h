@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 #include <filesystem>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -9,15 +10,18 @@
 #include <utility>
 #include <vector>
 
+#include "agents/engine/spec/log_lines.h"
 #include "backend/base/clock.h"
 
 namespace slipway::spec {
 
-// Appends events. Any thread. Each event is one write(2) of one whole line, so a crash can cut at most the last line;
-// opening the file again drops such a cut line and goes on counting `seq` where the file ends. Throws base::Error.
+// Appends events, and puts a readable line for each into the log. Any thread. Each event is one write(2) of one whole
+// line, so a crash can cut at most the last line; opening the file again drops such a cut line and goes on counting
+// `seq` where the file ends. Throws base::Error.
 class EventWriter {
  public:
-  EventWriter(const std::filesystem::path& workdir, const base::Clock& clock);
+  // `log`: the stream for the readable lines, the engine's stdout; null: none. What cannot be written there is lost.
+  EventWriter(const std::filesystem::path& workdir, const base::Clock& clock, std::FILE* log = nullptr);
   ~EventWriter();
   EventWriter(const EventWriter&) = delete;
   EventWriter& operator=(const EventWriter&) = delete;
@@ -42,6 +46,8 @@ class EventWriter {
 
   const base::Clock& clock_;
   std::mutex mutex_;
+  std::FILE* const log_;
+  LogLines log_lines_;
   int fd_ = -1;
   int64_t last_seq_ = 0;
   bool already_succeeded_ = false;

@@ -16,6 +16,7 @@ int32_t AddedTokenMatcher::child(int32_t node, unsigned char byte) const {
 
 void AddedTokenMatcher::add(const std::string& content, const AddedToken* token) {
   if (content.empty()) return;
+  first_bytes_[static_cast<unsigned char>(content[0])] = true;
   int32_t node = 0;
   for (const char c : content) {
     const auto byte = static_cast<unsigned char>(c);
@@ -52,6 +53,10 @@ std::vector<AddedTokenMatcher::Stretch> AddedTokenMatcher::cut(std::string_view 
   size_t position = 0;
   if (nodes_.size() > 1) {
     while (position < text.size()) {
+      if (!first_bytes_[static_cast<unsigned char>(text[position])]) {
+        ++position;
+        continue;
+      }
       size_t end = 0;
       const AddedToken* token = longest_at(text, position, end);
       if (token == nullptr) {

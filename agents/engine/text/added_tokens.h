@@ -1,6 +1,7 @@
 // Finds added tokens (<|im_start|> and the like) in text, as Hugging Face's AddedVocabulary. Used by pipeline.cpp.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -34,6 +35,7 @@ class AddedTokenMatcher {
   const AddedToken* longest_at(std::string_view text, size_t position, size_t& end) const;
 
   std::vector<Node> nodes_ = {Node{}};
+  std::array<bool, 256> first_bytes_{};  // with which a token begins
 };
 
 }  // namespace slipway::text

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <mutex>
 #include <queue>
 
+#include "agents/engine/text/sentence_piece.h"
 #include "agents/engine/text/unicode.h"
 #include "backend/base/error.h"
 
@@ -14,7 +14,7 @@ namespace slipway::text {
 namespace {
 
 constexpr uint64_t kEmpty = ~uint64_t{0};
-constexpr size_t kShortWord = 24;  // below this, looking at every pair beats a heap
+constexpr size_t kShortWord = 32;  // up to this, looking at every pair beats a heap
 
 uint64_t pair_key(TokenId left, TokenId right) {
   return (static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32U) | static_cast<uint32_t>(right);
@@ -28,45 +28,9 @@ uint64_t mix(uint64_t key) {  // the finalizer of MurmurHash3
   return key ^ (key >> 33U);
 }
 
-struct ViewHash {
-  using is_transparent = void;
-  size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
-};
-
 }  // namespace
 
-// Ids of words seen before. Sharded so that threads seldom wait for each other; a full shard starts anew.
-struct Bpe::Cache {
-  static constexpr size_t kShards = 16;
-  static constexpr size_t kWordsPerShard = 4096;
-  static constexpr size_t kMaxWordBytes = 48;
-  struct Shard {
-    std::mutex mutex;
-    std::unordered_map<std::string, std::vector<TokenId>, ViewHash, std::equal_to<>> words;
-  };
-  std::array<Shard, kShards> shards;
-
-  Shard& shard_of(std::string_view word) { return shards[(ViewHash{}(word) >> 7U) % kShards]; }
-
-  bool get(std::string_view word, std::vector<TokenId>& out) {
-    Shard& shard = shard_of(word);
-    const std::lock_guard lock(shard.mutex);
-    const auto found = shard.words.find(word);
-    if (found == shard.words.end()) return false;
-    out.insert(out.end(), found->second.begin(), found->second.end());
-    return true;
-  }
-
-  void put(std::string_view word, const std::vector<TokenId>& ids) {
-    Shard& shard = shard_of(word);
-    const std::lock_guard lock(shard.mutex);
-    if (shard.words.size() >= kWordsPerShard) shard.words.clear();
-    shard.words.emplace(word, ids);
-  }
-};
-
-Bpe::Bpe(const TokenizerDefinition& definition, Alphabet alphabet)
-    : alphabet_(alphabet), options_(definition.bpe), cache_(std::make_unique<Cache>()) {
+Bpe::Bpe(const TokenizerDefinition& definition, Alphabet alphabet) : alphabet_(alphabet), options_(definition.bpe) {
   byte_ids_.fill(-1);
   const auto& tokens = definition.tokens;
   std::unordered_map<std::string_view, TokenId> ids;
@@ -94,6 +58,7 @@ Bpe::Bpe(const TokenizerDefinition& definition, Alphabet alphabet)
       if (found != ids.end()) byte_ids_[byte] = found->second;
     }
   }
+  spaces_begin_tokens_ = alphabet_ == Alphabet::kCharacters && spaces_begin_all(tokens) && ids.contains(kSpaceMark);
   if (options_.unk_token) {
     const auto found = ids.find(*options_.unk_token);
     if (found == ids.end()) {
@@ -128,8 +93,6 @@ Bpe::Bpe(const TokenizerDefinition& definition, Alphabet alphabet)
   }
 }
 
-Bpe::~Bpe() = default;
-
 void Bpe::insert_merge(TokenId left, TokenId right, int32_t rank, TokenId result) {
   const uint64_t key = pair_key(left, right);
   const size_t mask = merges_.size() - 1;
@@ -149,11 +112,12 @@ const Bpe::Merge* Bpe::find_merge(TokenId left, TokenId right) const {
   }
 }
 
-void Bpe::initial_symbols(std::string_view piece, std::vector<TokenId>& symbols) const {
-  symbols.reserve(piece.size());
+// Gives the ids of single characters or bytes to `push`.
+template <typename Push>
+void Bpe::initial_symbols(std::string_view piece, const Push& push) const {
   bool pending_unk = false;
   const auto flush_unk = [&] {
-    if (pending_unk) symbols.push_back(unk_);
+    if (pending_unk) push(unk_);
     pending_unk = false;
   };
   const auto unknown = [&] {
@@ -168,7 +132,7 @@ void Bpe::initial_symbols(std::string_view piece, std::vector<TokenId>& symbols)
         unknown();
       } else {
         flush_unk();
-        symbols.push_back(id);
+        push(id);
       }
     }
     flush_unk();
@@ -179,14 +143,14 @@ void Bpe::initial_symbols(std::string_view piece, std::vector<TokenId>& symbols)
     const auto found = character_ids_.find(next_code_point(piece, position));
     if (found != character_ids_.end()) {
       flush_unk();
-      symbols.push_back(found->second);
+      push(found->second);
       continue;
     }
     const std::string_view bytes = piece.substr(begin, position - begin);
     const auto fallback = [&](char byte) { return byte_ids_[static_cast<unsigned char>(byte)]; };
     if (options_.byte_fallback && std::all_of(bytes.begin(), bytes.end(), [&](char b) { return fallback(b) >= 0; })) {
       flush_unk();
-      for (const char byte : bytes) symbols.push_back(fallback(byte));
+      for (const char byte : bytes) push(fallback(byte));
     } else {
       unknown();
     }
@@ -194,21 +158,32 @@ void Bpe::initial_symbols(std::string_view piece, std::vector<TokenId>& symbols)
   flush_unk();
 }
 
-void Bpe::merge_short(std::vector<TokenId>& symbols) const {
-  while (symbols.size() > 1) {
-    const Merge* best = nullptr;
-    size_t best_index = 0;
-    for (size_t index = 0; index + 1 < symbols.size(); ++index) {
-      const Merge* merge = find_merge(symbols[index], symbols[index + 1]);
-      if (merge != nullptr && (best == nullptr || merge->rank < best->rank)) {
-        best = merge;
-        best_index = index;
+// Merges in place and returns how many symbols remain. Keeps the merge of each neighbouring pair, so that after one
+// merge only two are looked up.
+size_t Bpe::merge_short(std::span<TokenId> symbols) const {
+  std::array<const Merge*, kShortWord> merges{};
+  size_t count = symbols.size();
+  for (size_t index = 0; index + 1 < count; ++index) merges[index] = find_merge(symbols[index], symbols[index + 1]);
+  while (count > 1) {
+    size_t best = count;
+    int32_t best_rank = INT32_MAX;
+    for (size_t index = 0; index + 1 < count; ++index) {
+      if (merges[index] != nullptr && merges[index]->rank < best_rank) {
+        best_rank = merges[index]->rank;
+        best = index;
       }
     }
-    if (best == nullptr) return;
-    symbols[best_index] = best->result;
-    symbols.erase(symbols.begin() + static_cast<std::ptrdiff_t>(best_index) + 1);
+    if (best == count) break;
+    symbols[best] = merges[best]->result;
+    for (size_t index = best + 1; index + 1 < count; ++index) {
+      symbols[index] = symbols[index + 1];
+      merges[index] = merges[index + 1];
+    }
+    --count;
+    merges[best] = best + 1 < count ? find_merge(symbols[best], symbols[best + 1]) : nullptr;
+    if (best > 0) merges[best - 1] = find_merge(symbols[best - 1], symbols[best]);
   }
+  return count;
 }
 
 void Bpe::merge_long(std::vector<TokenId>& symbols) const {
@@ -268,22 +243,28 @@ void Bpe::merge_long(std::vector<TokenId>& symbols) const {
 void Bpe::encode(std::string_view piece, std::vector<TokenId>& out) const {
   if (piece.empty()) return;
   if (options_.ignore_merges) {
-    const auto found = whole_pieces_.find(std::string(piece));
+    const auto found = whole_pieces_.find(piece);
     if (found != whole_pieces_.end()) {
       out.push_back(found->second);
       return;
     }
   }
-  const bool cached = piece.size() <= Cache::kMaxWordBytes;
-  if (cached && cache_->get(piece, out)) return;
+  if (piece.size() <= kShortWord / 2) {  // a character without a token of its own has one per byte, or one for all
+    std::array<TokenId, kShortWord> symbols;
+    size_t count = 0;
+    initial_symbols(piece, [&](TokenId id) { symbols[count++] = id; });
+    count = merge_short({symbols.data(), count});
+    out.insert(out.end(), symbols.begin(), symbols.begin() + static_cast<std::ptrdiff_t>(count));
+    return;
+  }
   std::vector<TokenId> symbols;
-  initial_symbols(piece, symbols);
+  symbols.reserve(piece.size());
+  initial_symbols(piece, [&](TokenId id) { symbols.push_back(id); });
   if (symbols.size() <= kShortWord) {
-    merge_short(symbols);
+    symbols.resize(merge_short(symbols));
   } else {
     merge_long(symbols);
   }
-  if (cached) cache_->put(piece, symbols);
   out.insert(out.end(), symbols.begin(), symbols.end());
 }
 

@@ -3,28 +3,24 @@
 
 #include <array>
 #include <cstdint>
-#include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "agents/engine/text/definition.h"
+#include "agents/engine/text/word_model.h"
 
 namespace slipway::text {
 
-// How the pieces that are given to the model spell text.
-enum class Alphabet { kCharacters, kBytes };
-
-// Immutable but for a bounded cache of words. Any thread.
-class Bpe {
+class Bpe final : public WordModel {
  public:
   // Keeps references to nothing. Throws base::Error INVALID_MODEL when a merge leads out of the vocabulary.
   Bpe(const TokenizerDefinition& definition, Alphabet alphabet);
-  ~Bpe();
 
-  // Appends the ids of one pre-tokenized piece. With Alphabet::kBytes, `piece` is plain bytes.
-  void encode(std::string_view piece, std::vector<TokenId>& out) const;
+  void encode(std::string_view piece, std::vector<TokenId>& out) const override;
+  bool spaces_begin_tokens() const override { return spaces_begin_tokens_; }
 
  private:
   struct Merge {
@@ -32,22 +28,26 @@ class Bpe {
     int32_t rank;
     TokenId result;
   };
-  struct Cache;
+  struct ViewHash {
+    using is_transparent = void;
+    size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+  };
 
   const Merge* find_merge(TokenId left, TokenId right) const;
   void insert_merge(TokenId left, TokenId right, int32_t rank, TokenId result);
-  void initial_symbols(std::string_view piece, std::vector<TokenId>& symbols) const;
-  void merge_short(std::vector<TokenId>& symbols) const;
+  template <typename Push>
+  void initial_symbols(std::string_view piece, const Push& push) const;
+  size_t merge_short(std::span<TokenId> symbols) const;
   void merge_long(std::vector<TokenId>& symbols) const;
 
   Alphabet alphabet_;
   BpeOptions options_;
   TokenId unk_ = -1;
+  bool spaces_begin_tokens_ = false;
   std::array<TokenId, 256> byte_ids_{};  // of single bytes: by alphabet, or of <0xNN> for the fallback; -1 if none
   std::unordered_map<char32_t, TokenId> character_ids_;
-  std::unordered_map<std::string, TokenId> whole_pieces_;  // only with ignore_merges
-  std::vector<Merge> merges_;                              // open addressing, a power of two long
-  std::unique_ptr<Cache> cache_;
+  std::unordered_map<std::string, TokenId, ViewHash, std::equal_to<>> whole_pieces_;  // only with ignore_merges
+  std::vector<Merge> merges_;  // open addressing, a power of two long
 };
 
 }  // namespace slipway::text

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -25,7 +26,9 @@ struct AddedToken {
   bool special = false;
 };
 
-// The options of Hugging Face's BPE model.
+enum class ModelType { kBpe, kUnigram };
+
+// The options of Hugging Face's BPE model; of these, the unigram model has byte_fallback.
 struct BpeOptions {
   std::optional<std::string> unk_token;
   bool fuse_unk = false;
@@ -38,7 +41,10 @@ struct TokenizerDefinition {
 
   // tokenizer.json's sections, null where there is none.
   nlohmann::json normalizer, pre_tokenizer, post_processor, decoder;
+  ModelType model = ModelType::kBpe;
   BpeOptions bpe;
+  std::vector<double> scores;                       // unigram: log-probabilities by id
+  std::optional<TokenId> unk_id;                    // unigram
   std::vector<std::string> tokens;                  // the model's vocabulary by id; empty where an id is not in use
   std::vector<std::pair<TokenId, TokenId>> merges;  // by rank
   std::vector<AddedToken> added_tokens;             // by id
@@ -59,6 +65,13 @@ TokenizerDefinition parse_tokenizer_json(const std::string& content, const std::
 
 // From a .gguf's metadata.
 TokenizerDefinition read_gguf_tokenizer(const std::filesystem::path& path);
+
+// From a SentencePiece .model, and what lies beside it; or from memory.
+TokenizerDefinition read_sentence_piece(const std::filesystem::path& path);
+TokenizerDefinition parse_sentence_piece(std::string_view content, const std::string& origin);
+
+// Adds what tokenizer_config.json and the other files of a folder say of special tokens and the chat template.
+void read_config_files(const std::filesystem::path& folder, TokenizerDefinition& definition);
 
 // Compiles a definition. Throws base::Error.
 std::unique_ptr<const Tokenizer> make_tokenizer(TokenizerDefinition definition);

@@ -5,16 +5,14 @@
 #include <array>
 #include <vector>
 
+#include "agents/engine/text/split_patterns.h"
+
 namespace slipway::text {
 
 namespace {
 
 using json = nlohmann::json;
 
-constexpr char kLlama3[] =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr char kQwen2[] =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr char kQwen35[] =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr char kGpt4o[] =
@@ -62,11 +60,11 @@ struct Entry {
 
 NamedPreTokenizer gpt2() { return {nullptr, byte_level(true)}; }
 NamedPreTokenizer with_digits() { return {nullptr, sequence({digits(true), byte_level(true)})}; }
-NamedPreTokenizer llama3() { return {nullptr, split_then_bytes(kLlama3), true, true}; }
-NamedPreTokenizer llama3_with_merges() { return {nullptr, split_then_bytes(kLlama3)}; }
-NamedPreTokenizer qwen2() { return {{{"type", "NFC"}}, split_then_bytes(kQwen2)}; }
+NamedPreTokenizer llama3() { return {nullptr, split_then_bytes(kLlama3Pattern), true, true}; }
+NamedPreTokenizer llama3_with_merges() { return {nullptr, split_then_bytes(kLlama3Pattern)}; }
+NamedPreTokenizer qwen2() { return {{{"type", "NFC"}}, split_then_bytes(kQwen2Pattern)}; }
 NamedPreTokenizer qwen35() { return {nullptr, split_then_bytes(kQwen35)}; }
-NamedPreTokenizer stablelm2() { return {nullptr, split_then_bytes(kQwen2)}; }
+NamedPreTokenizer stablelm2() { return {nullptr, split_then_bytes(kQwen2Pattern)}; }
 NamedPreTokenizer command_r() { return {{{"type", "NFC"}}, sequence({digits(true), byte_level(true)})}; }
 NamedPreTokenizer gpt4o() { return {nullptr, split_then_bytes(kGpt4o)}; }
 NamedPreTokenizer tekken() { return {nullptr, split_then_bytes(kTekken), true, true}; }

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "agents/engine/text/json_fields.h"
+#include "agents/engine/text/precompiled.h"
 #include "agents/engine/text/regex.h"
 #include "agents/engine/text/unicode.h"
 
@@ -16,15 +17,16 @@ namespace slipway::text {
 
 namespace {
 
-constexpr char kKnown[] = "Sequence, NFC, NFD, NFKC, NFKD, Lowercase, Prepend, Replace, Strip, StripAccents, Nmt";
+constexpr char kKnown[] =
+    "Sequence, NFC, NFD, NFKC, NFKD, Lowercase, Prepend, Replace, Strip, StripAccents, Nmt, Precompiled";
 
 using Instance = const icu::Normalizer2* (*)(UErrorCode&);
 
 std::string normalize_with(const icu::Normalizer2& normalizer, const std::string& text) {
-  bool ascii = true;
-  for (const char c : text) ascii = ascii && static_cast<unsigned char>(c) < 0x80;
-  if (ascii) return text;  // every form leaves ASCII as it is
+  if (is_ascii(text)) return text;  // every form leaves ASCII as it is
   UErrorCode status = U_ZERO_ERROR;
+  if (normalizer.isNormalizedUTF8(text, status) != 0 && U_SUCCESS(status)) return text;
+  status = U_ZERO_ERROR;
   const icu::UnicodeString result = normalizer.normalize(icu::UnicodeString::fromUTF8(text), status);
   if (U_FAILURE(status))
     throw base::Error(base::kInvalidData, std::string("text cannot be normalized: ") + u_errorName(status));
@@ -155,6 +157,13 @@ void Normalizer::add(const nlohmann::json& section, const std::string& where, in
         if ((U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_MN_MASK) == 0) append_utf8(out, c);
       });
     });
+  } else if (type == "Precompiled") {
+    const std::string key = where + ".precompiled_charsmap";
+    const auto& value = field(section, "precompiled_charsmap", where);
+    const std::string table =
+        value.is_null() ? "" : from_base64(string_field(section, "precompiled_charsmap", where), key);
+    auto precompiled = std::make_shared<const Precompiled>(table, key);
+    steps_.emplace_back([precompiled](const std::string& text) { return precompiled->apply(text); });
   } else if (type == "Nmt") {
     steps_.emplace_back([](const std::string& text) { return nmt(text); });
   } else {

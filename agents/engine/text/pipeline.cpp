@@ -2,18 +2,36 @@
 #include "agents/engine/text/pipeline.h"
 
 #include <algorithm>
+#include <bit>
+#include <span>
 
+#include "agents/engine/text/bpe.h"
+#include "agents/engine/text/sentence_piece.h"
 #include "agents/engine/text/unicode.h"
+#include "agents/engine/text/unigram.h"
 #include "backend/base/error.h"
 #include "backend/base/sha256.h"
 
 namespace slipway::text {
 
+namespace {
+
+std::unique_ptr<const WordModel> make_model(const TokenizerDefinition& definition, Alphabet alphabet) {
+  if (definition.model == ModelType::kBpe) return std::make_unique<const Bpe>(definition, alphabet);
+  if (alphabet == Alphabet::kBytes) {
+    throw base::Error(base::kUnsupported, definition.origin + ": a unigram model over bytes is not supported",
+                      "known: unigram models over characters, BPE over either");
+  }
+  return std::make_unique<const Unigram>(definition);
+}
+
+}  // namespace
+
 Pipeline::Pipeline(TokenizerDefinition definition)
     : definition_(std::move(definition)),
       normalizer_(definition_.normalizer, definition_.origin),
       pre_tokenizer_(definition_.pre_tokenizer, definition_.origin),
-      bpe_(definition_, pre_tokenizer_.alphabet()),
+      model_(make_model(definition_, pre_tokenizer_.alphabet())),
       post_processor_(parse_post_processor(definition_.post_processor, definition_.origin)),
       decoder_(definition_.decoder, definition_.origin) {
   complete_added_tokens();
@@ -67,12 +85,35 @@ void Pipeline::complete_added_tokens() {
   std::sort(added.begin(), added.end(), [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
 }
 
-void Pipeline::encode_plain(std::string_view text, bool at_start, std::vector<TokenId>& out) const {
+void Pipeline::encode_word(std::string_view word, WordCaches::Lease& cache, std::vector<TokenId>& out) const {
+  if (!cache) {
+    model_->encode(word, out);
+  } else if (!cache->get(word, out)) {
+    const size_t before = out.size();
+    model_->encode(word, out);
+    cache->put(std::span(out).subspan(before));
+  }
+}
+
+void Pipeline::encode_plain(std::string_view text, bool at_start, WordCaches::Lease& cache,
+                            std::vector<TokenId>& out) const {
   Pieces pieces;
   pieces.at_start = at_start;
   pieces.views.push_back(text);
   pre_tokenizer_.split(pieces);
-  for (const std::string_view piece : pieces.views) bpe_.encode(piece, out);
+  const bool cut_at_spaces = model_->spaces_begin_tokens();
+  for (std::string_view piece : pieces.views) {
+    // Before each space mark that follows another character; runs of marks stay together.
+    while (cut_at_spaces) {
+      size_t cut = 0;
+      while (piece.compare(cut, 3, kSpaceMark) == 0) cut += 3;
+      cut = piece.find(kSpaceMark, cut);
+      if (cut == std::string_view::npos) break;
+      encode_word(piece.substr(0, cut), cache, out);
+      piece.remove_prefix(cut);
+    }
+    encode_word(piece, cache, out);
+  }
 }
 
 std::vector<TokenId> Pipeline::encode(std::string_view text, bool add_special, bool parse_special) const {
@@ -83,6 +124,7 @@ std::vector<TokenId> Pipeline::encode(std::string_view text, bool add_special, b
   }
   std::vector<TokenId> out;
   out.reserve(text.size() / 3 + 2);
+  WordCaches::Lease cache = caches_.lend();
   if (add_special) out = post_processor_.prefix;
   for (const auto& stretch : raw_matcher_.cut(text, parse_special)) {
     if (stretch.token != nullptr) {
@@ -100,7 +142,7 @@ std::vector<TokenId> Pipeline::encode(std::string_view text, bool add_special, b
       if (inner.token != nullptr) {
         out.push_back(inner.token->id);
       } else {
-        encode_plain(inner.text, starts_text && inner.text.data() == plain.data(), out);
+        encode_plain(inner.text, starts_text && inner.text.data() == plain.data(), cache, out);
       }
     }
   }
@@ -164,6 +206,7 @@ std::string Pipeline::fingerprint() const {
       number(static_cast<uint64_t>(left));
       number(static_cast<uint64_t>(right));
     }
+    for (const double score : definition_.scores) number(std::bit_cast<uint64_t>(score));
     text(definition_.chat_template);
     fingerprint_ = hash.hex();
   });

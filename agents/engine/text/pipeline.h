@@ -1,5 +1,5 @@
-// The tokenizer behind the Tokenizer interface: normalizer, added tokens, pre-tokenizer, BPE, post-processor, decoder.
-// Made by make_tokenizer(); save_tokenizer.cpp reads its definition back.
+// The tokenizer behind the Tokenizer interface: normalizer, added tokens, pre-tokenizer, model, post-processor,
+// decoder. Made by make_tokenizer(); save_tokenizer.cpp reads its definition back.
 #pragma once
 
 #include <mutex>
@@ -7,13 +7,14 @@
 #include <unordered_set>
 
 #include "agents/engine/text/added_tokens.h"
-#include "agents/engine/text/bpe.h"
 #include "agents/engine/text/decoder.h"
 #include "agents/engine/text/definition.h"
 #include "agents/engine/text/normalizer.h"
 #include "agents/engine/text/post_processor.h"
 #include "agents/engine/text/pre_tokenizer.h"
 #include "agents/engine/text/tokenizer.h"
+#include "agents/engine/text/word_cache.h"
+#include "agents/engine/text/word_model.h"
 
 namespace slipway::text {
 
@@ -41,12 +42,13 @@ class Pipeline final : public Tokenizer {
   const std::string& spelling(TokenId id) const;
   std::optional<TokenId> named_id(const char* key) const;
   void complete_added_tokens();
-  void encode_plain(std::string_view text, bool at_start, std::vector<TokenId>& out) const;
+  void encode_plain(std::string_view text, bool at_start, WordCaches::Lease& cache, std::vector<TokenId>& out) const;
+  void encode_word(std::string_view word, WordCaches::Lease& cache, std::vector<TokenId>& out) const;
 
   TokenizerDefinition definition_;
   Normalizer normalizer_;
   PreTokenizer pre_tokenizer_;
-  Bpe bpe_;
+  std::unique_ptr<const WordModel> model_;
   PostProcessor post_processor_;
   Decoder decoder_;
   AddedTokenMatcher raw_matcher_;         // before normalization
@@ -54,6 +56,7 @@ class Pipeline final : public Tokenizer {
   std::vector<std::string> tokens_;       // by id, added ones included; empty where an id is not in use
   std::unordered_map<std::string_view, TokenId> ids_;
   std::unordered_set<TokenId> special_ids_;
+  mutable WordCaches caches_;
   mutable std::once_flag fingerprint_once_;
   mutable std::string fingerprint_;
 };

@@ -8,6 +8,7 @@
 
 #include "agents/engine/text/json_fields.h"
 #include "agents/engine/text/regex.h"
+#include "agents/engine/text/split_patterns.h"
 #include "agents/engine/text/unicode.h"
 
 namespace slipway::text {
@@ -17,8 +18,6 @@ namespace {
 constexpr char kKnown[] =
     "Sequence, Split, ByteLevel, Digits, Punctuation, Whitespace, WhitespaceSplit, CharDelimiterSplit, Metaspace, "
     "BertPreTokenizer";
-// What GPT-2 splits by; ByteLevel with use_regex means this one.
-constexpr char kGpt2Pattern[] = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 enum class Behavior { kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous };
 
@@ -96,14 +95,28 @@ void apply_behavior(std::vector<Part>& parts, Behavior behavior) {
   parts = std::move(out);
 }
 
-using Finder = std::function<std::vector<ByteRange>(std::string_view)>;
+// Appends the matches of something in valid UTF-8.
+using Finder = std::function<void(std::string_view, std::vector<ByteRange>&)>;
 
 std::function<void(Pieces&)> splitting_step(Finder finder, Behavior behavior, bool invert) {
   return [finder = std::move(finder), behavior, invert](Pieces& pieces) {
     std::vector<std::string_view> out;
+    std::vector<ByteRange> matches;
     out.reserve(pieces.views.size() * 2);
     for (const std::string_view view : pieces.views) {
-      auto parts = parts_of(view.size(), finder(view), invert);
+      matches.clear();
+      finder(view, matches);
+      if (behavior == Behavior::kIsolated) {  // most often: matches and gaps as they are
+        size_t position = 0;
+        for (const auto& [begin, end] : matches) {
+          if (begin > position) out.push_back(view.substr(position, begin - position));
+          out.push_back(view.substr(begin, end - begin));
+          position = end;
+        }
+        if (position < view.size()) out.push_back(view.substr(position));
+        continue;
+      }
+      auto parts = parts_of(view.size(), matches, invert);
       apply_behavior(parts, behavior);
       for (const Part& part : parts) {
         if (part.end > part.begin) out.push_back(view.substr(part.begin, part.end - part.begin));
@@ -114,33 +127,28 @@ std::function<void(Pieces&)> splitting_step(Finder finder, Behavior behavior, bo
 }
 
 Finder characters_that(bool (*predicate)(char32_t)) {
-  return [predicate](std::string_view text) {
-    std::vector<ByteRange> matches;
+  return [predicate](std::string_view text, std::vector<ByteRange>& matches) {
     for (size_t position = 0; position < text.size();) {
       const size_t begin = position;
       if (predicate(next_code_point(text, position))) matches.emplace_back(begin, position);
     }
-    return matches;
   };
 }
 
 Finder literal_finder(std::string literal) {
-  return [literal = std::move(literal)](std::string_view text) {
-    std::vector<ByteRange> matches;
+  return [literal = std::move(literal)](std::string_view text, std::vector<ByteRange>& matches) {
     for (size_t found = text.find(literal); found != std::string_view::npos;
          found = text.find(literal, found + literal.size())) {
       matches.emplace_back(found, found + literal.size());
     }
-    return matches;
   };
 }
 
 Finder regex_finder(const std::string& pattern, const std::string& where) {
+  if (const Scanner scanner = find_scanner(pattern)) return scanner;
   auto regex = std::make_shared<Regex>(pattern, where);
-  return [regex](std::string_view text) { return regex->find_all(text); };
+  return [regex](std::string_view text, std::vector<ByteRange>& matches) { matches = regex->find_all(text); };
 }
-
-bool is_numeric(char32_t c) { return (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_N_MASK) != 0; }
 
 bool is_punctuation(char32_t c) {
   const bool ascii =
@@ -219,8 +227,7 @@ void PreTokenizer::add(const nlohmann::json& section, const std::string& where, 
     }
   } else if (type == "Digits") {
     const bool individual = bool_field(section, "individual_digits", false, where);
-    steps_.push_back(
-        splitting_step(characters_that(&is_numeric), individual ? Behavior::kIsolated : Behavior::kContiguous, false));
+    steps_.push_back(splitting_step(&scan_digits, individual ? Behavior::kIsolated : Behavior::kContiguous, false));
   } else if (type == "Punctuation") {
     const bool given = section.contains("behavior");
     const Behavior behavior =

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "agents/engine/text/bpe.h"
+#include "agents/engine/text/word_model.h"
 
 namespace slipway::text {
 

@@ -6,6 +6,7 @@
 #include "agents/engine/model/gguf.h"
 #include "agents/engine/text/definition.h"
 #include "agents/engine/text/gguf_pre_tokenizers.h"
+#include "agents/engine/text/sentence_piece.h"
 #include "agents/engine/text/unicode.h"
 #include "backend/base/error.h"
 
@@ -15,10 +16,7 @@ namespace {
 
 using json = nlohmann::json;
 
-enum TokenType : int64_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
-
 constexpr char kTokensKey[] = "tokenizer.ggml.tokens";
-constexpr char kSpaceMark[] = "\xE2\x96\x81";  // U+2581, SentencePiece's space
 
 class Reader {
  public:
@@ -30,16 +28,16 @@ class Reader {
                         out_.origin + ": tokenizer.ggml.model is missing: the file holds no vocabulary");
     }
     const auto model = file_.get_string("tokenizer.ggml.model");
-    if (model != "gpt2" && model != "llama" && model != "gemma4") {
+    if (model != "gpt2" && model != "llama" && model != "t5" && model != "gemma4") {
       throw base::Error(base::kUnsupported,
                         out_.origin + ": tokenizer.ggml.model \"" + std::string(model) + "\" is not supported",
-                        "known: gpt2 (byte-level BPE), llama (SentencePiece BPE), gemma4");
+                        "known: gpt2 (byte-level BPE), llama (SentencePiece BPE), t5 (SentencePiece unigram), gemma4");
     }
     read_tokens();
     if (model == "gpt2") {
       read_byte_level();
     } else {
-      read_sentence_piece(model == "gemma4");
+      read_sentence_piece(model);
     }
     read_special_tokens();
     out_.chat_template = file_.find_string("tokenizer.chat_template").value_or("");
@@ -67,15 +65,8 @@ class Reader {
       // Of several tokens with one text only the first can ever be meant.
       const bool is_new = ids_.emplace(tokens[id], static_cast<TokenId>(id)).second;
       out_.tokens.emplace_back(is_new ? tokens[id] : std::string_view{});
-      if (!is_new || tokens[id].empty()) continue;
-      const int64_t type = types_[id];
-      if (type != kControl && type != kUserDefined && type != kUnknown) continue;
-      AddedToken token;
-      token.id = static_cast<TokenId>(id);
-      token.content = tokens[id];
-      token.special = type != kUserDefined;
-      out_.added_tokens.push_back(std::move(token));
     }
+    add_special_pieces(out_, types_);
   }
 
   void read_byte_level() {
@@ -110,65 +101,40 @@ class Reader {
     }
   }
 
-  void read_sentence_piece(bool has_merges) {
-    const bool prefix = file_.find_bool("tokenizer.ggml.add_space_prefix").value_or(!has_merges);
-    const json spaces = {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kSpaceMark}};
-    out_.normalizer = spaces;
-    if (prefix)
-      out_.normalizer = {{"type", "Sequence"},
-                         {"normalizers", json::array({{{"type", "Prepend"}, {"prepend", kSpaceMark}}, spaces})}};
-    json steps = json::array({{{"type", "Replace"}, {"pattern", {{"String", kSpaceMark}}}, {"content", " "}},
-                              {{"type", "ByteFallback"}},
-                              {{"type", "Fuse"}}});
-    if (prefix) steps.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
-    out_.decoder = {{"type", "Sequence"}, {"decoders", steps}};
-    out_.bpe.byte_fallback = true;
-    out_.bpe.fuse_unk = true;
-    const auto unknown = file_.find_int("tokenizer.ggml.unknown_token_id");
-    const auto by_type = std::find(types_.begin(), types_.end(), kUnknown);
-    const int64_t unk = unknown ? *unknown : by_type != types_.end() ? by_type - types_.begin() : -1;
-    if (unk >= 0 && unk < static_cast<int64_t>(out_.tokens.size()) && !out_.tokens[static_cast<size_t>(unk)].empty()) {
-      out_.bpe.unk_token = out_.tokens[static_cast<size_t>(unk)];
+  void read_sentence_piece(std::string_view model) {
+    const bool has_merges = model == "gemma4";
+    SentencePieceOptions options;
+    options.unigram = model == "t5";
+    options.add_dummy_prefix = file_.find_bool("tokenizer.ggml.add_space_prefix").value_or(!has_merges);
+    options.remove_extra_whitespaces =
+        options.unigram && file_.find_bool("tokenizer.ggml.remove_extra_whitespaces").value_or(false);
+    if (options.unigram && file_.contains("tokenizer.ggml.precompiled_charsmap")) {
+      for (const int64_t byte : file_.get_ints("tokenizer.ggml.precompiled_charsmap"))
+        options.charsmap.push_back(static_cast<char>(static_cast<unsigned char>(byte)));
     }
+    // A few converters name the unknown token only by its id.
+    const auto unknown = file_.find_int("tokenizer.ggml.unknown_token_id");
+    if (unknown && *unknown >= 0 && *unknown < static_cast<int64_t>(types_.size()) &&
+        std::find(types_.begin(), types_.end(), kUnknown) == types_.end()) {
+      types_[static_cast<size_t>(*unknown)] = kUnknown;
+    }
+    std::vector<double> scores;
+    if (!has_merges) {
+      scores = file_.get_floats("tokenizer.ggml.scores");
+      if (scores.size() != out_.tokens.size()) {
+        throw base::Error(base::kInvalidModel, out_.origin + ": tokenizer.ggml.scores has not one score per token");
+      }
+    }
+    describe_sentence_piece(out_, types_, scores, options, !has_merges);
     add_bos_by_default_ = true;
+    if (options.unigram) add_eos_by_default_ = true;
     if (has_merges) {
+      out_.bpe.byte_fallback = true;
       // Newlines never join other characters in this vocabulary.
       out_.pre_tokenizer = {
           {"type", "Split"}, {"pattern", {{"Regex", "[^\n]+|[\n]+"}}}, {"behavior", "Isolated"}, {"invert", false}};
       read_merges();
-    } else {
-      merges_from_scores();
     }
-  }
-
-  // SentencePiece joins the neighbours whose joint token has the best score, so every way of cutting a token in two is
-  // a merge of the rank of that score (as Hugging Face's converter of slow tokenizers does).
-  void merges_from_scores() {
-    const auto scores = file_.get_floats("tokenizer.ggml.scores");
-    if (scores.size() != out_.tokens.size()) {
-      throw base::Error(base::kInvalidModel, out_.origin + ": tokenizer.ggml.scores has not one score per token");
-    }
-    struct Candidate {
-      double score;
-      TokenId left;
-      TokenId right;
-    };
-    std::vector<Candidate> candidates;
-    constexpr size_t kMaxTokenBytes = 1024;
-    for (size_t id = 0; id < out_.tokens.size(); ++id) {
-      const std::string& token = out_.tokens[id];
-      if ((types_[id] != kNormal && types_[id] != kUserDefined) || token.size() > kMaxTokenBytes) continue;
-      for (size_t cut = 0; cut < token.size();) {
-        next_code_point(token, cut);
-        if (cut >= token.size()) break;
-        const auto left = ids_.find(std::string_view(token).substr(0, cut));
-        const auto right = ids_.find(std::string_view(token).substr(cut));
-        if (left != ids_.end() && right != ids_.end()) candidates.push_back({scores[id], left->second, right->second});
-      }
-    }
-    std::stable_sort(candidates.begin(), candidates.end(),
-                     [](const Candidate& a, const Candidate& b) { return a.score > b.score; });
-    for (const Candidate& candidate : candidates) out_.merges.emplace_back(candidate.left, candidate.right);
   }
 
   // The token that a key like tokenizer.ggml.bos_token_id names.
@@ -195,35 +161,15 @@ class Reader {
     const auto bos = named_token("tokenizer.ggml.bos_token_id");
     const auto eos = named_token("tokenizer.ggml.eos_token_id");
     const bool add_bos = bos && file_.find_bool("tokenizer.ggml.add_bos_token").value_or(add_bos_by_default_);
-    const bool add_eos = eos && file_.find_bool("tokenizer.ggml.add_eos_token").value_or(false);
-    json single = json::array();
-    json pair = json::array();
-    json special = json::object();
-    const auto put = [&](TokenId id) {
-      const std::string& text = out_.tokens[static_cast<size_t>(id)];
-      single.push_back({{"SpecialToken", {{"id", text}, {"type_id", 0}}}});
-      special[text] = {{"id", text}, {"ids", {id}}, {"tokens", {text}}};
-    };
-    if (add_bos) put(*bos);
-    single.push_back({{"Sequence", {{"id", "A"}, {"type_id", 0}}}});
-    if (add_eos) put(*eos);
-    pair = single;
-    for (const json& item : single) {
-      json second = item;
-      auto& inner = second.begin().value();
-      inner["type_id"] = 1;
-      if (second.contains("Sequence")) inner["id"] = "B";
-      pair.push_back(second);
-    }
-    out_.post_processor = {
-        {"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", special}};
+    const bool add_eos = eos && file_.find_bool("tokenizer.ggml.add_eos_token").value_or(add_eos_by_default_);
+    out_.post_processor = begin_and_end(out_, add_bos ? *bos : -1, add_eos ? *eos : -1);
   }
 
   model::GgufFile file_;
   TokenizerDefinition out_;
   std::vector<int64_t> types_;
   std::unordered_map<std::string_view, TokenId> ids_;  // views into the file
-  bool add_bos_by_default_ = false;
+  bool add_bos_by_default_ = false, add_eos_by_default_ = false;
 };
 
 }  // namespace

@@ -90,13 +90,38 @@ void read_merges(const json& model, TokenizerDefinition& out, const std::string&
   }
 }
 
+// A list of [token, score], by id.
+void read_unigram(const json& model, TokenizerDefinition& out, const std::string& where) {
+  const json& vocabulary = list_field(model, "vocab", where);
+  if (vocabulary.size() > static_cast<size_t>(kMaxTokens)) throw bad_field(where + ".vocab", "fewer tokens");
+  out.model = ModelType::kUnigram;
+  out.bpe.byte_fallback = bool_field(model, "byte_fallback", false, where);
+  for (size_t id = 0; id < vocabulary.size(); ++id) {
+    const json& entry = vocabulary[id];
+    if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_number())
+      throw bad_field(where + ".vocab[" + std::to_string(id) + "]", "a token and its score");
+    const auto& text = entry[0].get_ref<const std::string&>();
+    out.tokens.push_back(text);
+    out.scores.push_back(entry[1].get<double>());
+  }
+  if (model.contains("unk_id") && !model["unk_id"].is_null()) {
+    const TokenId unk = checked_id(model["unk_id"], where + ".unk_id");
+    if (static_cast<size_t>(unk) >= out.tokens.size()) throw bad_field(where + ".unk_id", "an id of model.vocab");
+    out.unk_id = unk;
+  }
+}
+
 void read_model(const json& root, TokenizerDefinition& out) {
   const std::string where = out.origin + ": model";
   const json& model = field(root, "model", out.origin);
   const std::string type = model.is_object() && !model.contains("type") && model.contains("merges")
                                ? "BPE"
                                : string_field(model, "type", where);
-  if (type != "BPE") throw unsupported_type(where, type, "BPE");
+  if (type == "Unigram") {
+    read_unigram(model, out, where);
+    return;
+  }
+  if (type != "BPE") throw unsupported_type(where, type, "BPE, Unigram");
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     const auto found = model.find(key);
     if (found == model.end() || found->is_null()) continue;
@@ -230,6 +255,8 @@ void read_added_tokens_decoder(const json& config, TokenizerDefinition& out) {
   }
 }
 
+}  // namespace
+
 void read_config_files(const std::filesystem::path& folder, TokenizerDefinition& out) {
   const std::string tokenizer_json = out.origin;
   const auto read_if_there = [&](const char* name) -> json {
@@ -258,8 +285,6 @@ void read_config_files(const std::filesystem::path& folder, TokenizerDefinition&
   out.config = std::move(config);
   out.origin = tokenizer_json;
 }
-
-}  // namespace
 
 TokenizerDefinition parse_tokenizer_json(const std::string& content, const std::string& origin) {
   TokenizerDefinition out;

@@ -12,20 +12,8 @@ using json = nlohmann::ordered_json;
 void append_string(std::string& out, const std::string& text) { out += json(text).dump(); }
 
 // The vocabulary and merges are written by hand: as JSON values they would take ten times their size.
-std::string tokenizer_json(const TokenizerDefinition& definition) {
-  const auto section = [](const nlohmann::json& value) { return value.dump(2); };
-  std::string out = "{\n\"version\": \"1.0\",\n\"truncation\": null,\n\"padding\": null,\n\"added_tokens\": [";
-  for (size_t index = 0; index < definition.added_tokens.size(); ++index) {
-    const AddedToken& token = definition.added_tokens[index];
-    const json entry = {{"id", token.id},          {"content", token.content}, {"single_word", token.single_word},
-                        {"lstrip", token.lstrip},  {"rstrip", token.rstrip},   {"normalized", token.normalized},
-                        {"special", token.special}};
-    out += (index == 0 ? "\n" : ",\n") + entry.dump();
-  }
-  out += "\n],\n\"normalizer\": " + section(definition.normalizer) +
-         ",\n\"pre_tokenizer\": " + section(definition.pre_tokenizer) +
-         ",\n\"post_processor\": " + section(definition.post_processor) +
-         ",\n\"decoder\": " + section(definition.decoder);
+std::string bpe_json(const TokenizerDefinition& definition) {
+  std::string out;
   const BpeOptions& options = definition.bpe;
   out += ",\n\"model\": {\n\"type\": \"BPE\",\n\"dropout\": null,\n\"unk_token\": ";
   out += options.unk_token ? json(*options.unk_token).dump() : "null";
@@ -49,7 +37,37 @@ std::string tokenizer_json(const TokenizerDefinition& definition) {
     append_string(out, definition.tokens[static_cast<size_t>(definition.merges[rank].second)]);
     out += "]";
   }
-  return out + "\n]\n}\n}\n";
+  return out + "\n]\n}\n";
+}
+
+std::string unigram_json(const TokenizerDefinition& definition) {
+  std::string out = ",\n\"model\": {\n\"type\": \"Unigram\",\n\"unk_id\": ";
+  out += definition.unk_id ? std::to_string(*definition.unk_id) : "null";
+  out += std::string(",\n\"byte_fallback\": ") + (definition.bpe.byte_fallback ? "true" : "false") + ",\n\"vocab\": [";
+  for (size_t id = 0; id < definition.tokens.size(); ++id) {
+    out += id == 0 ? "\n[" : ",\n[";
+    append_string(out, definition.tokens[id]);
+    out += ", " + json(definition.scores[id]).dump() + "]";
+  }
+  return out + "\n]\n}\n";
+}
+
+std::string tokenizer_json(const TokenizerDefinition& definition) {
+  const auto section = [](const nlohmann::json& value) { return value.dump(2); };
+  std::string out = "{\n\"version\": \"1.0\",\n\"truncation\": null,\n\"padding\": null,\n\"added_tokens\": [";
+  for (size_t index = 0; index < definition.added_tokens.size(); ++index) {
+    const AddedToken& token = definition.added_tokens[index];
+    const json entry = {{"id", token.id},          {"content", token.content}, {"single_word", token.single_word},
+                        {"lstrip", token.lstrip},  {"rstrip", token.rstrip},   {"normalized", token.normalized},
+                        {"special", token.special}};
+    out += (index == 0 ? "\n" : ",\n") + entry.dump();
+  }
+  out += "\n],\n\"normalizer\": " + section(definition.normalizer) +
+         ",\n\"pre_tokenizer\": " + section(definition.pre_tokenizer) +
+         ",\n\"post_processor\": " + section(definition.post_processor) +
+         ",\n\"decoder\": " + section(definition.decoder);
+  out += definition.model == ModelType::kUnigram ? unigram_json(definition) : bpe_json(definition);
+  return out + "}\n";
 }
 
 bool is_named_token(const std::string& key) { return key.find('.') == std::string::npos; }

@@ -4,6 +4,7 @@
 #include <unicode/uchar.h>
 
 #include <algorithm>
+#include <cstring>
 
 namespace slipway::text {
 
@@ -93,8 +94,30 @@ Step utf8_step(std::string_view text, size_t position) {
 
 }  // namespace
 
+namespace {
+
+// Whether eight bytes are all below 0x80.
+bool eight_ascii(const char* bytes) {
+  uint64_t word;
+  std::memcpy(&word, bytes, sizeof(word));
+  return (word & 0x8080808080808080ULL) == 0;
+}
+
+}  // namespace
+
+bool is_ascii(std::string_view text) {
+  size_t position = 0;
+  while (position + 8 <= text.size() && eight_ascii(text.data() + position)) position += 8;
+  return std::all_of(text.begin() + static_cast<std::ptrdiff_t>(position), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+}
+
 bool is_valid_utf8(std::string_view text) {
   for (size_t position = 0; position < text.size();) {
+    if (position + 8 <= text.size() && eight_ascii(text.data() + position)) {
+      position += 8;
+      continue;
+    }
     const Step step = utf8_step(text, position);
     if (!step.valid) return false;
     position += step.length;

@@ -18,6 +18,7 @@ char32_t previous_code_point(std::string_view valid, size_t& position);
 
 void append_utf8(std::string& out, char32_t code_point);
 
+bool is_ascii(std::string_view text);
 bool is_valid_utf8(std::string_view text);
 
 // Each maximal ill-formed piece becomes one U+FFFD (Unicode 15, section 3.9; Python's errors="replace", Rust's lossy).

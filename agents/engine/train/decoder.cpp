@@ -53,6 +53,10 @@ Decoder::Decoder(const model::Architecture& architecture, const model::Weights& 
       full_(method.type == MethodType::kFull),
       inverse_frequencies_(model::rope_inverse_frequencies(architecture)) {
   const model::Architecture& a = architecture_;
+  if (const std::string beyond = model::beyond_llama(a); !beyond.empty()) {
+    throw base::Error(base::kUnsupported, a.family + " models have " + beyond + ", which training does not compute",
+                      "known: models like Llama, SmolLM2 and Mistral without a sliding window");
+  }
   const at::Tensor embedding = read(weights, "model.embed_tokens.weight", {a.vocab_size, a.hidden_size});
   const at::Tensor norm = read(weights, "model.norm.weight", {a.hidden_size});
   at::Tensor output;

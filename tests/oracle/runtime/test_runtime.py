@@ -1,4 +1,5 @@
 """The inference engine against transformers and peft in f32: logits, greedy text, scores, adapters, several at once."""
+import copy
 import glob
 import json
 import os
@@ -161,5 +162,8 @@ def test_real_model_in_bf16(tmp_path, smollm2):
                for name, value in smollm2.named_parameters()}
     with torch.no_grad():
         expected = torch.func.functional_call(smollm2, rounded, (torch.tensor([ids]),)).logits[0].numpy()
-    assert np.abs(result["logits"] - expected).max() < 1e-3
+        # What the same format costs transformers, whose products have rounded inputs as ours, and rounded results too.
+        theirs = copy.deepcopy(smollm2).to(torch.bfloat16)(torch.tensor([ids])).logits[0].float().numpy()
+    ours = np.abs(result["logits"] - expected)
+    assert ours.max() < np.abs(theirs - expected).max() and ours.mean() < np.abs(theirs - expected).mean()
     assert len(text["tokens"]) == 16

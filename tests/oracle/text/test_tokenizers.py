@@ -2,11 +2,12 @@
 import json
 import os
 import shutil
+import unicodedata
 
 import pytest
 from tokenizers import Tokenizer as HuggingFace
 
-from paths import DEEPSEEK, SMOLLM2, VOCABULARIES
+from paths import DEEPSEEK, MISTRAL, SMOLLM2, VOCABULARIES
 from samples import texts
 from tool import Tool, ToolError
 
@@ -44,7 +45,8 @@ def test_deepseek_tokenizer_json(tool):
     assert_same(tool, HuggingFace.from_file(os.path.join(DEEPSEEK, "tokenizer.json")), texts(250))
 
 
-GGUF = ["llama-bpe", "qwen2", "gpt-2", "falcon", "deepseek-llm", "deepseek-coder", "starcoder", "command-r", "llama-spm", "phi-3"]
+GGUF = ["llama-bpe", "qwen2", "gpt-2", "falcon", "deepseek-llm", "deepseek-coder", "starcoder", "command-r", "llama-spm", "phi-3",
+        "gpt-neox", "mpt", "refact", "aquila", "baichuan", "qwen35", "gemma-4", "nomic-bert-moe"]
 
 
 @pytest.mark.parametrize("name", ["smollm2"] + GGUF)
@@ -89,3 +91,66 @@ def test_a_damaged_file_is_refused_with_its_key(tool, tmp_path, path):
     with pytest.raises(ToolError) as caught:
         tool("load", path=str(tmp_path))
     assert caught.value.code == "INVALID_MODEL" and "tokenizer.json" in str(caught.value) and path in str(caught.value)
+
+
+SENTENCE_PIECE = ["tokenizer.model.v1", "mistral_instruct_tokenizer_240216.model.v2", "mistral_instruct_tokenizer_240323.model.v3"]
+
+
+@pytest.mark.parametrize("name", SENTENCE_PIECE)
+def test_sentence_piece_model_files(tool, tmp_path, name):
+    import sentencepiece
+    path = os.path.join(MISTRAL, name)
+    reference = sentencepiece.SentencePieceProcessor(model_file=path)
+    exported(tool, path, tmp_path)
+    for text in texts(250):
+        if "\0" in text:
+            continue  # sentencepiece ends there
+        ids = tool("encode", text=text, parse_special=False)
+        assert ids == reference.encode(text), text
+        assert tool("decode", ids=ids) == reference.decode(ids), text
+    assert_same(tool, HuggingFace.from_file(str(tmp_path / "tokenizer.json")), texts(90))
+
+
+@pytest.mark.parametrize("options", [dict(model_type="unigram"), dict(model_type="unigram", byte_fallback=True),
+                                     dict(model_type="unigram", normalization_rule_name="identity", remove_extra_whitespaces=False),
+                                     dict(model_type="bpe", byte_fallback=True), dict(model_type="bpe", add_dummy_prefix=False)],
+                         ids=lambda options: "-".join(f"{key}={value}" for key, value in options.items()))
+def test_sentence_piece_models_trained_here(tool, tmp_path, options):
+    import sentencepiece
+    lines = [line for text in texts(2000, seed=3) for line in text.split("\n") if "\0" not in text]
+    (tmp_path / "text.txt").write_text("\n".join(lines), encoding="utf-8")
+    sentencepiece.SentencePieceTrainer.train(input=str(tmp_path / "text.txt"), model_prefix=str(tmp_path / "tokenizer"),
+                                             minloglevel=2, vocab_size=3500, character_coverage=0.98,
+                                             hard_vocab_limit=False, **options)
+    reference = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
+    exported(tool, str(tmp_path / "tokenizer.model"), tmp_path / "exported")
+    wrong = []
+    for text in texts(400):
+        # SentencePiece normalizes by its longest match, Hugging Face by graphemes, and we do as the latter.
+        if any(unicodedata.category(c) in ("Cc", "Cf", "Mn", "Me", "Sk", "Co", "Cn") or c == "\u2581" for c in text):
+            continue
+        ids, wanted = tool("encode", text=text, parse_special=False), reference.encode(text)
+        # Of two cuts with the same score either is right: SentencePiece adds up in single precision.
+        score = [sum(map(reference.get_score, cut)) for cut in (ids, wanted)]
+        if ids != wanted and not (options["model_type"] == "unigram" and 0 not in ids and score[0] == pytest.approx(score[1], abs=1e-3)):
+            wrong.append((text, wanted, ids))
+    assert not wrong, (len(wrong), wrong[:3])
+    assert_same(tool, HuggingFace.from_file(str(tmp_path / "exported" / "tokenizer.json")), texts(200))
+
+
+def test_round_trip_is_exact(tool):
+    for name in ["llama-bpe", "gpt-2", "starcoder", "falcon", "llama-spm", "phi-3"]:
+        tool("load", path=os.path.join(VOCABULARIES, f"ggml-vocab-{name}.gguf"))
+        for text in texts(150):
+            if "\u2581" in text and name in ("llama-spm", "phi-3"):
+                continue  # to SentencePiece it is a space
+            ids = tool("encode", text=text, parse_special=False)
+            assert tool("decode", ids=ids) == text, name
+
+
+def test_streaming_never_splits_a_character(tool):
+    for path in [SMOLLM2, os.path.join(VOCABULARIES, "ggml-vocab-llama-spm.gguf"), os.path.join(VOCABULARIES, "ggml-vocab-qwen2.gguf")]:
+        tool("load", path=path)
+        for text in texts(120):
+            for piece in tool("stream", ids=tool("encode", text=text, parse_special=False)):
+                assert "\ufffd" not in piece or "\ufffd" in text, text

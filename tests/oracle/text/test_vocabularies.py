@@ -1,11 +1,11 @@
-"""Every byte-level vocabulary that llama.cpp ships encodes its test strings to the expected ids."""
+"""Every vocabulary that llama.cpp ships (but WordPiece, which is refused) encodes its test strings to the expected ids."""
 import glob
 import os
 
 import pytest
 
 from paths import VOCABULARIES
-from tool import Tool
+from tool import Tool, ToolError
 
 FILES = sorted(path for path in glob.glob(os.path.join(VOCABULARIES, "ggml-vocab-*.gguf")) if os.path.exists(path + ".inp"))
 UNSUPPORTED = {"bert-bge"}
@@ -30,3 +30,11 @@ def test_expected_ids(path):
             wrong.append((text, ids, got))
     tool.close()
     assert len(texts) > 40 and not wrong, f"{len(wrong)} of {len(texts)}: {wrong[:3]}"
+
+
+def test_word_piece_is_refused_with_what_is_known():
+    tool = Tool()
+    with pytest.raises(ToolError) as caught:
+        tool("load", path=os.path.join(VOCABULARIES, "ggml-vocab-bert-bge.gguf"))
+    tool.close()
+    assert caught.value.code == "UNSUPPORTED" and "bert" in str(caught.value)

@@ -1,5 +1,7 @@
 // The text library behind one JSON object per line, for the python oracles: {"op":"load","path":...} and so on. Answers
 // one line each: {"ok":...} or {"error":code,"message":...}.
+#include <algorithm>
+#include <chrono>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -29,6 +31,16 @@ class Tool {
     if (op == "encode") {
       return tokenizer_->encode(request.at("text").get<std::string>(), request.value("add_special", false),
                                 request.value("parse_special", true));
+    }
+    if (op == "measure") {  // seconds of the best of several encodings
+      const std::string text = request.at("text");
+      double best = 1e9;
+      for (int round = 0; round < request.at("rounds").get<int>(); ++round) {
+        const auto begin = std::chrono::steady_clock::now();
+        tokenizer_->encode(text, false);
+        best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+      }
+      return best;
     }
     if (op == "decode")
       return tokenizer_->decode(request.at("ids").get<std::vector<TokenId>>(), request.value("skip_special", false));

@@ -61,6 +61,8 @@ class Cache {
       call.page_bytes = page_bytes_;
       call.format = format_;
       call.scale = 0.3F;
+      call.window = window;
+      call.softcap = static_cast<float>(softcap);
       call.scratch = scratch_.data<void>();
       call.out = out.data() + row * width;
       call.out_stride = width;
@@ -73,10 +75,12 @@ class Cache {
     const float* q = q_.data() + (position * heads_ + head) * head_dim_;
     std::vector<double> sums(static_cast<size_t>(head_dim_));
     double total = 0;
-    for (int64_t t = 0; t <= position; ++t) {
+    for (int64_t t = window > 0 ? std::max<int64_t>(0, position + 1 - window) : 0; t <= position; ++t) {
       double score = 0;
       for (int64_t d = 0; d < head_dim_; ++d) score += q[d] * k_[static_cast<size_t>(t * head_dim_ + d)];
-      const double weight = std::exp(0.3 * score);
+      score *= 0.3;
+      if (softcap > 0) score = softcap * std::tanh(score / softcap);
+      const double weight = std::exp(score);
       total += weight;
       for (int64_t d = 0; d < head_dim_; ++d) {
         sums[static_cast<size_t>(d)] += weight * v_[static_cast<size_t>(t * head_dim_ + d)];
@@ -85,6 +89,9 @@ class Cache {
     for (double& sum : sums) sum /= total;
     return sums;
   }
+
+  int64_t window = 0;  // of both
+  double softcap = 0;
 
  private:
   const Table& table_;
@@ -124,6 +131,26 @@ TEST_P(Kernels, AttentionGivesTheSameBitsHoweverThePromptIsCut) {
     const auto wanted = cache.expected(200, 2);
     for (size_t d = 0; d < 40; ++d) {
       ASSERT_NEAR(whole[(200 * 3 + 2) * 40 + d], wanted[d], format == CacheFormat::kF32 ? 2e-5 : 5e-2);
+    }
+  }
+}
+
+TEST_P(Kernels, AttentionSeesOnlyItsWindowAndCapsItsScores) {
+  for (const auto format : {CacheFormat::kF32, CacheFormat::kBF16}) {
+    for (const int64_t window : {0, 1, 5, 16, 100, 128, 130, 400}) {
+      Cache cache(*table_, format, 24, 300, 2);
+      cache.window = window;
+      cache.softcap = window % 2 == 0 ? 1.5 : 0;
+      const auto whole = cache.run(0, 300, 300);
+      for (const int64_t block : {1, 7, 64}) ASSERT_EQ(cache.run(0, 300, block), whole) << table_->name;
+      for (const int64_t position : {0, 4, 129, 299}) {
+        const auto wanted = cache.expected(position, 1);
+        for (size_t d = 0; d < 24; ++d) {
+          ASSERT_NEAR(whole[(static_cast<size_t>(position) * 2 + 1) * 24 + d], wanted[d],
+                      format == CacheFormat::kF32 ? 2e-5 : 5e-2)
+              << table_->name << " " << window << " " << position;
+        }
+      }
     }
   }
 }

@@ -37,6 +37,19 @@ TEST_P(Kernels, NormScalesToUnitMeanSquare) {
   for (size_t i = 0; i < x.size(); ++i) ASSERT_NEAR(out[i], x[i] / std::sqrt(squares / 101 + 1e-5) * weight[i], 1e-5);
 }
 
+TEST_P(Kernels, LayerNormTakesTheMeanOut) {
+  const auto x = random_values(101, 3, 9);
+  const auto weight = random_values(101, 1, 10), bias = random_values(101, 1, 11);
+  std::vector<float> out(101);
+  table_->layer_norm(x.data(), weight.data(), bias.data(), 1e-5F, 101, out.data());
+  double mean = 0, squares = 0;
+  for (const float value : x) mean += static_cast<double>(value) / 101;
+  for (const float value : x) squares += (value - mean) * (value - mean);
+  for (size_t i = 0; i < x.size(); ++i) {
+    ASSERT_NEAR(out[i], (x[i] - mean) / std::sqrt(squares / 101 + 1e-5) * weight[i] + bias[i], 1e-5);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Levels, Kernels, testing::ValuesIn(kLevels), level_name);
 
 }  // namespace

@@ -58,7 +58,7 @@ TEST(Adapter, RefusesWhatItCannotApply) {
   };
   EXPECT_EQ(with("r", 2), "");
   EXPECT_THAT(with("peft_type", "PROMPT_TUNING"), HasSubstr("UNSUPPORTED"));
-  EXPECT_THAT(with("use_dora", true), HasSubstr("use_dora is set"));
+  EXPECT_THAT(with("use_dora", true), HasSubstr("use_dora is set"));  // unless the caller takes it
   EXPECT_THAT(with("modules_to_save", {"lm_head"}), HasSubstr("modules_to_save is set"));
   EXPECT_THAT(with("bias", "all"), HasSubstr("bias is set"));
   EXPECT_THAT(with("r", 0), HasSubstr("INVALID_MODEL"));

@@ -43,7 +43,7 @@ TEST(Architecture, DefaultsAreThoseOfTransformers) {
   EXPECT_EQ(architecture.num_key_value_heads, 4);
   EXPECT_EQ(architecture.head_dim, 8);
   EXPECT_EQ(architecture.rms_norm_eps, 1e-6);
-  EXPECT_EQ(architecture.rope_theta, 10000.0);
+  EXPECT_EQ(architecture.rope.theta, 10000.0);
   EXPECT_FALSE(architecture.tie_word_embeddings);
   EXPECT_THAT(architecture.eos_token_ids, testing::ElementsAre(2));
 }
@@ -60,7 +60,7 @@ TEST(Architecture, AConfigMeansTheSameAfterWritingItAgain) {
   const auto first = architecture_from_config(config, "config.json");
   const auto written = config_from_architecture(first, "bfloat16");
   const auto second = architecture_from_config(json::parse(written.dump()), "config.json");
-  EXPECT_EQ(config_from_architecture(second, "bfloat16"), written);
+  EXPECT_EQ(json::parse(config_from_architecture(second, "bfloat16").dump()), json::parse(written.dump()));
   EXPECT_EQ(rope_inverse_frequencies(second), rope_inverse_frequencies(first));
 }
 
@@ -85,14 +85,14 @@ TEST(Architecture, NamesTheKeyThatIsMissingOrWrong) {
 TEST(Architecture, SaysWhatIsNotSupportedAndWhatIs) {
   EXPECT_THAT(failure_with("model_type", "mamba"),
               HasSubstr("UNSUPPORTED config.json: model_type is 'mamba' known: llama"));
-  EXPECT_THAT(failure_with("rope_scaling", {{"rope_type", "yarn"}}), HasSubstr("default, linear, llama3"));
+  EXPECT_THAT(failure_with("rope_scaling", {{"rope_type", "spiral"}}), HasSubstr("default, linear"));
   EXPECT_THAT(failure_with("hidden_act", "relu"), HasSubstr("silu"));
   EXPECT_THAT(failure_with("quantization_config", {{"bits", 4}}), HasSubstr("UNSUPPORTED"));
   json mistral = good_config();
   mistral["model_type"] = "mistral";
   EXPECT_EQ(failure(mistral), "");
-  mistral["sliding_window"] = 16;
-  EXPECT_THAT(failure(mistral), HasSubstr("sliding_window"));
+  mistral["sliding_window"] = -16;
+  EXPECT_THAT(failure(mistral), HasSubstr("sliding_window is -16"));
 }
 
 TEST(Architecture, MoreEndTokensComeFromTheGenerationConfig) {

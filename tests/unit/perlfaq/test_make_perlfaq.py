@@ -85,7 +85,10 @@ def test_the_real_perlfaq(tmp_path):
     rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
     assert 290 <= len(rows) <= 340
     assert {row["source"] for row in rows} == {f"perlfaq{n}" for n in range(1, 10)}
-    assert all(set(row) == {"question", "answer", "source"} for row in rows)
+    assert all(set(row) == {"question", "answer", "source", "credit"} for row in rows)
+    credited = [row for row in rows if row["credit"]]
+    assert len(credited) > 70 and all("contributed by" in row["credit"] for row in credited)
+    assert not any(row["answer"].startswith("(contributed") for row in rows)
     assert len({row["question"] for row in rows}) == len(rows)
     by_question = {row["question"]: row["answer"] for row in rows}
     assert "```\nprintf(\"%.3f\", 3.1415926535);" in by_question[

@@ -147,6 +147,212 @@ TEST_F(EngineTest, ALongPromptInChunksGivesTheSameScoresAsAlone) {
   }
 }
 
+// 64 requests: shared beginnings, several adapters, greedy and drawn.
+std::vector<GenerationRequest> crowd() {
+  std::vector<GenerationRequest> requests;
+  const auto shared = request_of(50, 70).prompt;
+  for (int i = 0; i < 64; ++i) {
+    requests.push_back(request_of(i));
+    requests.back().adapter = i % 4 == 1 ? "a" : i % 4 == 2 ? "b" : "";
+    if (i % 2 == 0) requests.back().prompt.insert(requests.back().prompt.begin(), shared.begin(), shared.end());
+    if (i % 5 == 0) requests.back().sampling.frequency_penalty = 0.3;
+  }
+  return requests;
+}
+
+TEST_F(EngineTest, NeitherCacheNorChunksNorGuessesChangeAnAnswer) {
+  const auto requests = crowd();
+  EngineOptions plain;
+  plain.prefix_caching = false;
+  std::vector<Outcome> alone;
+  const auto first = engine(plain);
+  for (const auto& request : requests) alone.push_back(start(*first, request).get());
+  EXPECT_EQ(all_at_once(*first, requests), alone);
+  EXPECT_EQ(first->stats().prefix_hits, 0);
+
+  EngineOptions options;
+  options.speculative_tokens = 6;
+  options.prompt_tokens_beside = 7;
+  options.kv_cache_tokens = 1500;  // some are evicted
+  options.adapters_in_memory = 1;  // and read again and again
+  const auto second = engine(options);
+  EXPECT_EQ(all_at_once(*second, requests), alone);
+  EXPECT_EQ(all_at_once(*second, requests), alone);
+  for (size_t i = 0; i < requests.size(); i += 9) EXPECT_EQ(start(*second, requests[i]).get(), alone[i]);
+  const EngineStats stats = second->stats();
+  EXPECT_GT(stats.prefix_hits, 1000);
+  EXPECT_GT(stats.draft_tokens, 0);
+  EXPECT_EQ(stats.adapters_in_memory, 1);
+  EXPECT_EQ(stats.kv_cache_usage, 0);
+}
+
+TEST_F(EngineTest, ARepeatingAnswerIsGuessedAndTheSame) {
+  auto request = request_of(0);
+  request.max_tokens = 150;
+  request.sampling.logit_bias = {{17, 100.0F}, {18, 99.0F}};
+  request.sampling.frequency_penalty = 1.0;  // one, then the other
+  const auto expected = start(*engine(), request).get();
+  EngineOptions options;
+  options.speculative_tokens = 8;
+  const auto guessing = engine(options);
+  EXPECT_EQ(start(*guessing, request).get(), expected);
+  EXPECT_GT(guessing->stats().accepted_draft_tokens, 50);
+  // The end may come in the middle of what was guessed.
+  int left = 77;
+  request.on_token = [&](const GeneratedToken&) { return --left > 0; };
+  const auto cut = start(*guessing, request).get();
+  EXPECT_EQ(cut.reason, FinishReason::kStop);
+  EXPECT_EQ(cut.tokens, std::vector<int32_t>(expected.tokens.begin(), expected.tokens.begin() + 77));
+  EXPECT_EQ(guessing->stats().kv_cache_usage, 0);
+}
+
+TEST_F(EngineTest, TheSecondTurnOfAConversationFindsTheFirst) {
+  const auto one = engine();
+  auto request = request_of(3, 40);
+  const auto answer = start(*one, request).get();
+  EXPECT_EQ(one->stats().prefix_hits, 0);
+  request.prompt.insert(request.prompt.end(), answer.tokens.begin(), answer.tokens.end());
+  request.prompt.insert(request.prompt.end(), {5, 6, 7});
+  const auto second = start(*one, request).get();
+  EXPECT_GE(one->stats().prefix_hits, 32);
+  EngineOptions plain;
+  plain.prefix_caching = false;
+  EXPECT_EQ(start(*engine(plain), request).get(), second);
+}
+
+TEST_F(EngineTest, AdaptersHaveTheirOwnPrefixes) {
+  const auto one = engine();
+  auto request = request_of(3, 60);
+  start(*one, request).get();
+  request.adapter = "a";
+  const auto adapted = start(*one, request).get();
+  EXPECT_EQ(one->stats().prefix_hits, 0);
+  // Under the same name something else: what was computed with the first must not be found.
+  one->unload_adapter("a");
+  one->load_adapter("a", folder_.path() / "b");
+  const auto other = start(*one, request).get();
+  EXPECT_EQ(one->stats().prefix_hits, 0);
+  EXPECT_NE(other.logprobs, adapted.logprobs);
+}
+
+TEST_F(EngineTest, ManyAdaptersShareAFewPlaces) {
+  EngineOptions options;
+  options.adapters_in_memory = 3;
+  const auto one = engine(options);
+  auto request = request_of(6);
+  std::map<std::string, Outcome> expected;
+  for (const char* name : {"a", "b"}) {
+    request.adapter = name;
+    expected[name] = start(*one, request).get();
+  }
+  for (int i = 0; i < 40; ++i) one->load_adapter("n" + std::to_string(i), folder_.path() / (i % 2 == 0 ? "a" : "b"));
+  std::vector<GenerationRequest> requests;
+  for (int i = 0; i < 40; ++i) {
+    requests.push_back(request);
+    requests.back().adapter = "n" + std::to_string(i);
+  }
+  const auto outcomes = all_at_once(*one, requests);
+  for (size_t i = 0; i < 40; ++i) EXPECT_EQ(outcomes[i], expected[i % 2 == 0 ? "a" : "b"]);
+  EXPECT_EQ(one->stats().adapters, 42);
+  EXPECT_EQ(one->stats().adapters_in_memory, 3);
+}
+
+TEST_F(EngineTest, PromptTokensHaveLogprobsToo) {
+  const auto one = engine();
+  auto request = request_of(4, 60);
+  const auto scores = one->score(request.prompt, "a");
+  std::vector<GeneratedToken> given;
+  request.adapter = "a";
+  request.prompt_logprobs = 2;
+  request.on_prompt = [&](const std::vector<GeneratedToken>& tokens) { given = tokens; };
+  for (int round = 0; round < 2; ++round) {  // the cache holds it the second time
+    start(*one, request).get();
+    ASSERT_EQ(given.size(), 60U);
+    for (size_t i = 1; i < given.size(); ++i) {
+      EXPECT_EQ(given[i].id, request.prompt[i]);
+      EXPECT_EQ(given[i].logprob, scores[i - 1]);
+      ASSERT_EQ(given[i].top_logprobs.size(), 2U);
+      EXPECT_GE(given[i].top_logprobs[0].logprob, given[i].logprob);
+    }
+    given.clear();
+  }
+}
+
+TEST_F(EngineTest, LogitBiasForcesAndForbids) {
+  const auto one = engine();
+  auto request = request_of(3);
+  const auto free = start(*one, request).get().tokens;
+  request.sampling.logit_bias = {{17, 100.0F}};
+  EXPECT_THAT(start(*one, request).get().tokens, testing::Each(17));
+  request.sampling.logit_bias = {{free[0], -100.0F}};
+  EXPECT_NE(start(*one, request).get().tokens[0], free[0]);
+  request.sampling.logit_bias = {{131, 1.0F}};
+  EXPECT_THROW(one->submit(request), base::Error);
+}
+
+TEST_F(EngineTest, AnEmbeddingIsTheSameAloneAndBesideOthers) {
+  const auto one = engine();
+  const auto embed = [&](const std::vector<int32_t>& prompt, const std::string& adapter) {
+    auto done = std::make_shared<std::promise<std::vector<float>>>();
+    EmbeddingRequest request;
+    request.prompt = prompt;
+    request.adapter = adapter;
+    request.on_finish = [done](FinishReason reason, const std::string&, std::vector<float> state) {
+      EXPECT_EQ(reason, FinishReason::kStop);
+      done->set_value(std::move(state));
+    };
+    one->submit(std::move(request));
+    return done->get_future();
+  };
+  const auto prompt = request_of(5, 100).prompt;
+  const auto state = embed(prompt, "a").get();
+  ASSERT_EQ(state.size(), 48U);
+  EXPECT_NE(embed(prompt, "").get(), state);
+  auto running = start(*one, request_of(7, 120));
+  EXPECT_EQ(embed(prompt, "a").get(), state);
+  running.get();
+}
+
+// Lets one token come after another, then the end.
+class Countdown : public TokenConstraint {
+ public:
+  explicit Countdown(std::vector<int32_t> tokens) : tokens_(std::move(tokens)) {}
+  bool fill_mask(std::span<int32_t> mask) noexcept override {
+    std::fill(mask.begin(), mask.end(), 0);
+    const int32_t next = at_ < tokens_.size() ? tokens_[at_] : 2;
+    mask[static_cast<size_t>(next / 32)] = static_cast<int32_t>(1U << (next % 32));
+    return true;
+  }
+  bool accept(int32_t token) noexcept override {
+    const bool good = token == (at_ < tokens_.size() ? tokens_[at_] : 2);
+    ++at_;
+    return good;
+  }
+  bool complete() const noexcept override { return at_ > tokens_.size(); }
+
+ private:
+  std::vector<int32_t> tokens_;
+  size_t at_ = 0;
+};
+
+TEST_F(EngineTest, AConstraintDecidesWhatMayCome) {
+  EngineOptions options;
+  options.speculative_tokens = 4;
+  const auto one = engine(options);
+  std::vector<GenerationRequest> requests;
+  for (int i = 0; i < 12; ++i) {
+    requests.push_back(request_of(i));
+    requests.back().max_tokens = 100;
+    requests.back().min_tokens = i;  // the grammar's end comes first
+    requests.back().ignore_eos = i % 2 == 0;
+    requests.back().constraint = std::make_shared<Countdown>(std::vector<int32_t>{100, 5, 5, 5, 5, 100 + i});
+  }
+  for (size_t i = 0; const Outcome& outcome : all_at_once(*one, requests)) {
+    EXPECT_THAT(outcome.tokens, testing::ElementsAre(100, 5, 5, 5, 5, 100 + static_cast<int32_t>(i++)));
+    EXPECT_EQ(outcome.reason, FinishReason::kStop) << outcome.message;
+  }
+}
+
 TEST_F(EngineTest, EndTokensAndStopTokensFinishWithoutBeingGiven) {
   const auto one = engine();
   auto request = request_of(0);

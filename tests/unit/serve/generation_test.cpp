@@ -5,6 +5,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "agents/engine/serve/embeddings.h"
 #include "agents/engine/text/tokenizer.h"
 #include "backend/base/error.h"
 
@@ -55,6 +56,14 @@ class FakeGenerator : public Generator {
     requests.push_back(std::move(request));
     return requests.size();
   }
+  uint64_t submit(runtime::EmbeddingRequest request) override {
+    embeddings.push_back(std::move(request));
+    return 1000 + embeddings.size();
+  }
+  int64_t hidden_size() const override { return 2; }
+  std::shared_ptr<runtime::TokenConstraint> constrain(runtime::GrammarKind, const std::string&) override {
+    return nullptr;
+  }
   void cancel(uint64_t id) override { cancelled.push_back(id); }
   runtime::EngineStats stats() const override { return {}; }
 
@@ -74,6 +83,7 @@ class FakeGenerator : public Generator {
   }
 
   std::vector<runtime::GenerationRequest> requests;
+  std::vector<runtime::EmbeddingRequest> embeddings;
   std::vector<uint64_t> cancelled;
   bool refuse = false;
 };
@@ -89,7 +99,7 @@ class FakeExchange : public Exchange {
   void write(std::string data) override { stream.push_back(std::move(data)); }
   void end_stream() override { ended = true; }
   void on_disconnect(std::function<void()> callback) override { leave = std::move(callback); }
-  void annotate(const std::string&) override {}
+  void note(AccessNotes notes) override { noted = std::move(notes); }
 
   // The parsed "data:" lines.
   std::vector<json> events() const {
@@ -109,6 +119,7 @@ class FakeExchange : public Exchange {
   }
 
   HttpResponse answer;
+  AccessNotes noted;
   std::vector<std::string> stream;
   std::function<void()> leave;
   int answers = 0;
@@ -147,6 +158,10 @@ TEST_F(GenerationTest, AnswersWholeWithUsage) {
   EXPECT_EQ(answer()["usage"], json::parse(R"({"prompt_tokens":3,"completion_tokens":5,"total_tokens":8})"));
   EXPECT_EQ(answer()["object"], "chat.completion");
   EXPECT_EQ(done_, 1);
+  EXPECT_EQ(exchange_->noted.prompt_tokens, 3);
+  EXPECT_EQ(exchange_->noted.completion_tokens, 5);
+  EXPECT_EQ(exchange_->noted.finish, "length");
+  EXPECT_GE(exchange_->noted.first_token_seconds, 0);
 }
 
 TEST_F(GenerationTest, StreamsRoleTextReasonUsageAndDone) {
@@ -261,6 +276,97 @@ TEST_F(GenerationTest, LogprobsHaveBothShapes) {
   EXPECT_EQ(text["text_offset"], json::parse("[0,1,1,2]"));
   EXPECT_EQ(text["tokens"].size(), 4U);
   EXPECT_EQ(answer()["object"], "text_completion");
+}
+
+TEST_F(GenerationTest, AnEchoCanCarryThePromptsLogprobs) {
+  plan_.head.kind = ResponseKind::kText;
+  plan_.options.logprobs = true;
+  plan_.options.sampling.top_logprobs = 1;
+  plan_.prompts = {{'a', 'b'}};
+  plan_.echo = {"ab"};
+  start();
+  ASSERT_EQ(generator_.requests[0].prompt_logprobs, 1);
+  runtime::GeneratedToken first, second;
+  first.id = 'a';
+  second.id = 'b';
+  second.logprob = -1;
+  second.top_logprobs = {{'c', -0.25F}};
+  generator_.requests[0].on_prompt({first, second});
+  generator_.say(0, "c");
+  generator_.requests[0].on_finish(FinishReason::kLength, "");
+  const json choice = answer()["choices"][0];
+  EXPECT_EQ(choice["text"], "abc");
+  EXPECT_EQ(choice["logprobs"]["tokens"], json::parse(R"(["a","b","c"])"));
+  EXPECT_EQ(choice["logprobs"]["token_logprobs"], json::parse("[null,-1.0,-0.5]"));
+  EXPECT_EQ(choice["logprobs"]["top_logprobs"], json::parse(R"([null,{"c":-0.25,"b":-1.0},{"c":-0.5}])"));
+  EXPECT_EQ(choice["logprobs"]["text_offset"], json::parse("[0,1,2]"));
+}
+
+TEST_F(GenerationTest, CallsOfToolsComeApartFromTheText) {
+  plan_.tool_format = ToolFormat::kHermes;
+  const std::string said = "Wait.\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call>";
+  start();
+  generator_.say(0, said);
+  generator_.requests[0].on_finish(FinishReason::kStop, "");
+  const json message = answer()["choices"][0]["message"];
+  EXPECT_EQ(message["content"], "Wait.");
+  EXPECT_EQ(message["tool_calls"][0]["function"], json::parse(R"({"name":"f","arguments":"{\"a\": 1}"})"));
+  EXPECT_EQ(answer()["choices"][0]["finish_reason"], "tool_calls");
+
+  plan_.options.stream = true;
+  start();
+  generator_.say(1, said.substr(6));
+  generator_.requests[1].on_finish(FinishReason::kStop, "");
+  std::string arguments;
+  for (const json& event : exchange_->events()) {
+    for (const json& call : event["choices"][0]["delta"].value("tool_calls", json::array())) {
+      arguments += call["function"]["arguments"].get<std::string>();
+    }
+  }
+  EXPECT_EQ(arguments, "{\"a\": 1}");
+  EXPECT_EQ(exchange_->streamed_text(), "");
+  EXPECT_EQ(exchange_->events().back()["choices"][0]["finish_reason"], "tool_calls");
+}
+
+class EmbeddingsTest : public GenerationTest {
+ protected:
+  void embed(bool base64 = false) {
+    std::make_shared<Embeddings>(EmbeddingsPlan{"embd-1", 1700000000, "m", "", {{1, 2}, {3}}, 0, base64}, exchange_,
+                                 generator_, [this] { ++done_; })
+        ->start();
+  }
+};
+
+TEST_F(EmbeddingsTest, AreScaledToLengthOneInTheOrderOfTheInputs) {
+  embed();
+  generator_.embeddings[1].on_finish(FinishReason::kStop, "", {0, 2});
+  EXPECT_EQ(exchange_->answers, 0);
+  generator_.embeddings[0].on_finish(FinishReason::kStop, "", {3, -4});
+  EXPECT_EQ(answer()["data"][0]["index"], 0);
+  EXPECT_NEAR(answer()["data"][0]["embedding"][1].get<double>(), -0.8, 1e-6);
+  EXPECT_EQ(answer()["data"][1]["embedding"], json::parse("[0.0,1.0]"));
+  EXPECT_EQ(answer()["usage"], json::parse(R"({"prompt_tokens":3,"total_tokens":3})"));
+  EXPECT_EQ(done_, 1);
+}
+
+TEST_F(EmbeddingsTest, ComeAsBase64WhenAskedFor) {
+  embed(true);
+  generator_.embeddings[0].on_finish(FinishReason::kStop, "", {1, 0});
+  generator_.embeddings[1].on_finish(FinishReason::kStop, "", {0, 1});
+  EXPECT_EQ(answer()["data"][0]["embedding"], "AACAPwAAAAA=");  // 0000803f 00000000
+}
+
+TEST_F(EmbeddingsTest, OneFailureIsTheAnswerAndTheRestIsCancelled) {
+  embed();
+  generator_.embeddings[0].on_finish(FinishReason::kError, "numbers went wrong", {});
+  EXPECT_EQ(exchange_->answer.status, 500);
+  generator_.embeddings[1].on_finish(FinishReason::kStop, "", {0, 1});
+  EXPECT_EQ(exchange_->answers, 1);
+  exchange_ = std::make_shared<FakeExchange>();
+  embed();
+  exchange_->leave();
+  EXPECT_EQ(generator_.cancelled, (std::vector<uint64_t>{1003, 1004}));
+  EXPECT_EQ(done_, 2);
 }
 
 }  // namespace

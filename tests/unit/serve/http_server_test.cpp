@@ -88,6 +88,29 @@ TEST_F(HttpServerTest, AnswersSeveralRequestsOnOneConnection) {
   EXPECT_EQ(wait_for_record().path, "/a");
 }
 
+TEST_F(HttpServerTest, ARequestHasAnIdAndItsTraceGoesOn) {
+  serve([](const std::shared_ptr<Exchange>& exchange) {
+    AccessNotes notes;
+    notes.model = "m";
+    exchange->note(std::move(notes));
+    echo(exchange);
+  });
+  const std::string trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+  RawClient client(server_->url());
+  client.say("GET /a HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine-1\r\ntraceparent: " + trace + "\r\n\r\n");
+  EXPECT_NE(client.hear("GET /a ").find("X-Request-Id: mine-1\r\n"), std::string::npos);
+  const AccessRecord first = wait_for_record();
+  EXPECT_EQ(first.request_id, "mine-1");
+  EXPECT_EQ(first.trace, trace);
+  EXPECT_EQ(first.notes.model, "m");
+  // What cannot stand in a header or a log line is replaced.
+  client.say("GET /b HTTP/1.1\r\nHost: x\r\nX-Request-Id: two words\r\ntraceparent: nonsense\r\n\r\n");
+  client.hear("GET /b ");
+  const AccessRecord second = wait_for_record(2);
+  EXPECT_EQ(second.request_id.substr(0, 4), "req-");
+  EXPECT_EQ(second.trace, "");
+}
+
 TEST_F(HttpServerTest, StreamsInChunks) {
   serve([](const std::shared_ptr<Exchange>& exchange) {
     exchange->begin_stream("text/event-stream");

@@ -72,11 +72,64 @@ TEST(ChatRequest, NamesTheFieldAtFault) {
 }
 
 TEST(ChatRequest, RefusesWhatItCannotDoRatherThanIgnoreIt) {
-  for (const char* field : {R"("response_format":{"type":"json_object"})", R"("logit_bias":{"5":1})",
-                            R"("tool_choice":"required")", R"("guided_regex":"a")"}) {
+  for (const char* field : {R"("best_of":3)", R"("chat_template":"x")", R"("continue_final_message":true)"}) {
     const ApiError error = chat_refusal(chat_with(field));
     EXPECT_EQ(error.status, 400) << field;
     EXPECT_EQ(error.code, "unsupported_parameter");
+  }
+}
+
+TEST(ChatRequest, TheFormOfTheAnswerHasManyNames) {
+  using runtime::GrammarKind;
+  const auto format = [](const std::string& fields) {
+    return *parse_chat_request(chat_with(fields)).options.output_format;
+  };
+  EXPECT_EQ(format(R"("response_format":{"type":"json_object"})").text, R"({"type":"object"})");
+  EXPECT_EQ(
+      format(R"("response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"array"}}})").text,
+      R"({"type":"array"})");
+  EXPECT_EQ(format(R"("guided_json":"{\"type\":\"null\"}")").text, R"({"type":"null"})");
+  EXPECT_EQ(format(R"("guided_regex":"a+")").kind, GrammarKind::kRegex);
+  EXPECT_EQ(format(R"("guided_choice":["a","b"])").text, "root ::= \"a\" | \"b\"\n");
+  EXPECT_EQ(format(R"("structured_outputs":{"grammar":"root ::= \"x\""})").kind, GrammarKind::kEbnf);
+  EXPECT_EQ(format(R"("structured_outputs":{"json":{"type":"null"}})").field, "structured_outputs.json");
+  EXPECT_FALSE(parse_chat_request(chat_with(R"("response_format":{"type":"text"})")).options.output_format);
+  EXPECT_EQ(chat_refusal(chat_with(R"("guided_regex":"a","guided_choice":["a"])")).param, "guided_choice");
+  EXPECT_EQ(chat_refusal(chat_with(R"("guided_json":"{")")).param, "guided_json");
+  EXPECT_EQ(chat_refusal(chat_with(R"("guided_choice":[])")).param, "guided_choice");
+  EXPECT_EQ(chat_refusal(chat_with(R"("response_format":{"type":"yaml"})")).param, "response_format.type");
+  EXPECT_EQ(chat_refusal(chat_with(R"("response_format":{"type":"json_schema"})")).param,
+            "response_format.json_schema");
+}
+
+TEST(ChatRequest, CallsOfEarlierTurnsAreOpenedForTheTemplate) {
+  const auto with_call = [](const std::string& call) {
+    return R"({"messages":[{"role":"assistant","content":null,"tool_calls":[)" + call + "]}]}";
+  };
+  const ChatRequest request = parse_chat_request(
+      with_call(R"({"id":"c1","type":"function","function":{"name":"f","arguments":"{\"a\":[1]}"}})"));
+  EXPECT_EQ(request.messages[0]["tool_calls"][0]["function"]["arguments"]["a"][0], 1);
+  EXPECT_EQ(chat_refusal(with_call(R"({"function":{"name":"f","arguments":"{"}})")).param, "messages[0].tool_calls");
+  EXPECT_EQ(chat_refusal(with_call("1")).param, "messages[0].tool_calls");
+}
+
+TEST(ChatRequest, LogitBiasIsByTokenId) {
+  const ChatRequest request = parse_chat_request(chat_with(R"("logit_bias":{"5":1,"70":-100},"priority":-2)"));
+  EXPECT_EQ(request.options.sampling.logit_bias, (std::vector<std::pair<int32_t, float>>{{5, 1.0F}, {70, -100.0F}}));
+  EXPECT_EQ(request.options.priority, -2);
+  for (const char* bad : {R"("logit_bias":{"x":1})", R"("logit_bias":{"5":101})", R"("logit_bias":{"-1":1})",
+                          R"("logit_bias":[5])", R"("logit_bias":{"5":"1"})"}) {
+    EXPECT_EQ(chat_refusal(chat_with(bad)).param, "logit_bias") << bad;
+  }
+}
+
+TEST(EmbeddingsRequest, TakesAllFourFormsOfInput) {
+  EXPECT_EQ(parse_embeddings_request(R"({"input":"a"})").inputs.size(), 1U);
+  EXPECT_EQ(parse_embeddings_request(R"({"input":["a",[1,2]]})").inputs.size(), 2U);
+  EXPECT_TRUE(parse_embeddings_request(R"({"input":"a","encoding_format":"base64"})").base64);
+  for (const char* bad :
+       {R"({})", R"({"input":[]})", R"({"input":"a","encoding_format":"x"})", R"({"input":"a","dimensions":0})"}) {
+    EXPECT_THROW(parse_embeddings_request(bad), ApiError) << bad;
   }
 }
 

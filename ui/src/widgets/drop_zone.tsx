@@ -1,4 +1,4 @@
-// Where files and folders are dropped or chosen. The desktop's import menus click its input.
+// Where files and folders are dropped or chosen. The desktop's import menus press its first button.
 import { InboxOutlined } from "@ant-design/icons";
 import { Button } from "antd";
 import { useRef, useState } from "react";
@@ -48,7 +48,7 @@ export function DropZone({ title, hint, accept, multiple = false, folders = fals
       <strong style={{ color: "var(--text)" }}>{title}</strong>
       <span>{hint}</span>
       <div className="row">
-        <Button type="primary" onClick={() => files.current?.click()}>
+        <Button type="primary" data-choose-files onClick={() => files.current?.click()}>
           Choose {multiple ? "files" : "a file"}
         </Button>
         {folders && <Button onClick={() => folder.current?.click()}>Choose a folder</Button>}

@@ -1,0 +1,93 @@
+#include "agents/engine/serve/completion_options.h"
+
+#include <algorithm>
+#include <charconv>
+#include <limits>
+
+#include "agents/engine/serve/api_error.h"
+
+namespace slipway::serve {
+namespace {
+
+using nlohmann::ordered_json;
+
+constexpr int64_t kMaxChoices = 128;
+constexpr size_t kMaxStops = 64;
+constexpr size_t kMaxStopBytes = 1024;
+constexpr size_t kMaxBiases = 1024;
+
+// {"token id": what is added to its logit}.
+std::vector<std::pair<int32_t, float>> parse_logit_bias(const JsonFields& fields) {
+  const ordered_json* given = fields.find("logit_bias");
+  if (given == nullptr) return {};
+  const std::string expected =
+      "an object of at most " + std::to_string(kMaxBiases) + " token ids, each with a number from -100 to 100";
+  if (!given->is_object() || given->size() > kMaxBiases) fields.fail("logit_bias", expected);
+  std::vector<std::pair<int32_t, float>> biases;
+  for (const auto& [name, value] : given->items()) {
+    int32_t id = -1;
+    const auto read = std::from_chars(name.data(), name.data() + name.size(), id);
+    const bool good = read.ec == std::errc() && read.ptr == name.data() + name.size() && id >= 0;
+    if (!good || !value.is_number() || value.get<double>() < -100 || value.get<double>() > 100) {
+      throw ApiError(400, "logit_bias must be " + expected + "; one entry is " + shown(name) + ": " + shown(value),
+                     "logit_bias", "invalid_value");
+    }
+    biases.emplace_back(id, value.get<float>());
+  }
+  return biases;
+}
+
+}  // namespace
+
+void refuse_unsupported(const std::string& name, const std::string& why) {
+  throw ApiError(400, name + " is not supported" + (why.empty() ? "" : ": " + why), name, "unsupported_parameter");
+}
+
+CompletionOptions parse_options(const JsonFields& fields) {
+  CompletionOptions options;
+  options.model = fields.text("model").value_or("");
+  options.n = fields.integer("n", 1, kMaxChoices).value_or(1);
+  const int64_t best_of = fields.integer("best_of", 1, kMaxChoices).value_or(options.n);
+  if (best_of != options.n) refuse_unsupported("best_of", "it must equal n");
+  options.max_tokens = fields.integer("max_tokens", 1, kMaxTokens);
+  if (const auto seed =
+          fields.integer("seed", std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max())) {
+    options.seed = static_cast<uint64_t>(*seed);
+  }
+  options.stop = fields.texts("stop", kMaxStops);
+  for (const std::string& stop : options.stop) {
+    if (stop.empty() || stop.size() > kMaxStopBytes) {
+      throw ApiError(400, "stop must hold texts of 1 to " + std::to_string(kMaxStopBytes) + " bytes", "stop",
+                     "invalid_value");
+    }
+  }
+  options.stop_token_ids = fields.token_ids("stop_token_ids", kMaxStops);
+  options.min_tokens = fields.integer("min_tokens", 0, kMaxTokens).value_or(0);
+  if (options.max_tokens && options.min_tokens > *options.max_tokens) {
+    throw ApiError(400, "min_tokens must be at most max_tokens", "min_tokens", "invalid_value");
+  }
+  options.priority = fields.integer("priority", -kMaxPriority, kMaxPriority).value_or(0);
+  options.ignore_eos = fields.boolean("ignore_eos").value_or(false);
+  options.skip_special_tokens = fields.boolean("skip_special_tokens").value_or(true);
+  options.include_stop_str_in_output = fields.boolean("include_stop_str_in_output").value_or(false);
+  options.stream = fields.boolean("stream").value_or(false);
+  if (const ordered_json* stream_options = fields.find("stream_options")) {
+    if (!options.stream)
+      throw ApiError(400, "stream_options needs stream to be true", "stream_options", "invalid_value");
+    if (!stream_options->is_object()) fields.fail("stream_options", "an object");
+    options.include_usage = JsonFields(*stream_options, "stream_options.").boolean("include_usage").value_or(false);
+  }
+  runtime::SamplingOptions& sampling = options.sampling;
+  sampling.temperature = fields.number("temperature", 0.0, 2.0).value_or(1.0);
+  sampling.top_p = fields.number("top_p", 0.0, 1.0).value_or(1.0);
+  sampling.top_k = std::max<int64_t>(0, fields.integer("top_k", -1, kMaxTokens).value_or(0));
+  sampling.min_p = fields.number("min_p", 0.0, 1.0).value_or(0.0);
+  sampling.repetition_penalty = fields.number("repetition_penalty", 0.01, 10.0).value_or(1.0);
+  sampling.presence_penalty = fields.number("presence_penalty", -2.0, 2.0).value_or(0.0);
+  sampling.frequency_penalty = fields.number("frequency_penalty", -2.0, 2.0).value_or(0.0);
+  sampling.logit_bias = parse_logit_bias(fields);
+  options.output_format = parse_output_format(fields);
+  return options;
+}
+
+}  // namespace slipway::serve

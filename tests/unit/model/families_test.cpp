@@ -1,0 +1,173 @@
+// Every family's config.json becomes the decoder it describes, and its tensors lie where the family's files have them.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <map>
+
+#include "agents/engine/model/architecture.h"
+#include "agents/engine/model/decoder_tensors.h"
+#include "backend/base/error.h"
+#include "backend/base/files.h"
+
+namespace slipway::model {
+namespace {
+
+using nlohmann::json;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+json sizes(const char* family) {
+  return {{"model_type", family},     {"vocab_size", 40},
+          {"hidden_size", 16},        {"intermediate_size", 24},
+          {"num_hidden_layers", 4},   {"num_attention_heads", 4},
+          {"num_key_value_heads", 2}, {"max_position_embeddings", 64}};
+}
+
+json gpt2_sizes() {
+  return {{"model_type", "gpt2"}, {"vocab_size", 40}, {"n_embd", 16},
+          {"n_layer", 2},         {"n_head", 4},      {"n_positions", 32}};
+}
+
+Architecture read(const json& config) { return architecture_from_config(config, "config.json"); }
+
+TEST(Families, Qwen2HasBiasesOnQueriesKeysAndValuesOnly) {
+  const auto architecture = read(sizes("qwen2"));
+  EXPECT_TRUE(architecture.attention_bias);
+  EXPECT_FALSE(architecture.attention_output_bias);
+  EXPECT_EQ(architecture.sliding_window, 0);
+  json config = sizes("qwen2");
+  config.update({{"use_sliding_window", true}, {"sliding_window", 8}, {"max_window_layers", 3}});
+  EXPECT_THAT(read(config).windowed_layers, ElementsAre(false, false, false, true));
+}
+
+TEST(Families, Qwen3NormalizesHeadsOfAWidthOfTheirOwn) {
+  const auto architecture = read(sizes("qwen3"));
+  EXPECT_TRUE(architecture.query_key_norm);
+  EXPECT_EQ(architecture.head_dim, 128);
+  EXPECT_EQ(architecture.rotary_dim, 128);
+}
+
+TEST(Families, MistralsWindowHoldsForAllLayersUnlessItIsNull) {
+  json config = sizes("mistral");
+  EXPECT_EQ(read(config).sliding_window, 4096);
+  config["sliding_window"] = 5;
+  EXPECT_THAT(read(config).windowed_layers, ElementsAre(true, true, true, true));
+  config["sliding_window"] = nullptr;
+  EXPECT_EQ(read(config).sliding_window, 0);
+}
+
+TEST(Families, Gemma3RotatesWindowedLayersByTheirOwnRule) {
+  json config = sizes("gemma3_text");
+  config.update({{"head_dim", 8},
+                 {"query_pre_attn_scalar", 4},
+                 {"sliding_window", 16},
+                 {"sliding_window_pattern", 3},
+                 {"rope_scaling", {{"rope_type", "linear"}, {"factor", 8.0}}}});
+  const auto old_form = read(config);
+  EXPECT_THAT(old_form.windowed_layers, ElementsAre(true, true, false, true));
+  EXPECT_EQ(old_form.rope.theta, 1e6);
+  EXPECT_EQ(old_form.rope.scaling, RopeScaling::kLinear);
+  EXPECT_EQ(old_form.rope_of(0).theta, 1e4);
+  EXPECT_EQ(old_form.rope_of(0).scaling, RopeScaling::kNone);
+  EXPECT_EQ(old_form.attention_scale, 0.5);
+  EXPECT_EQ(old_form.embedding_scale, 4);
+  EXPECT_TRUE(old_form.tie_word_embeddings);
+  config.erase("rope_scaling");
+  config["rope_parameters"] = {{"full_attention", {{"rope_type", "linear"}, {"factor", 8.0}, {"rope_theta", 1e6}}},
+                               {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 1e4}}}};
+  const auto new_form = read(config);
+  EXPECT_EQ(rope_inverse_frequencies(new_form.rope, 8), rope_inverse_frequencies(old_form.rope, 8));
+  EXPECT_EQ(rope_inverse_frequencies(new_form.local_rope, 8), rope_inverse_frequencies(old_form.local_rope, 8));
+  const json images = {{"model_type", "gemma3"}, {"text_config", config}};
+  EXPECT_EQ(read(images).windowed_layers, new_form.windowed_layers);
+}
+
+TEST(Families, Phi3OffersTheLengthThatOneTableOfAnglesServes) {
+  json config = sizes("phi3");
+  config.update({{"max_position_embeddings", 64},
+                 {"original_max_position_embeddings", 16},
+                 {"rope_scaling", {{"type", "longrope"}, {"short_factor", {1.0, 2.0}}, {"long_factor", {4.0, 8.0}}}}});
+  const auto architecture = read(config);
+  EXPECT_EQ(architecture.max_position_embeddings, 16);
+  EXPECT_NEAR(architecture.rope.attention_factor, std::sqrt(1.5), 1e-12);  // √(1 + ln 4 / ln 16)
+  config["rope_scaling"]["short_factor"] = {1.0};
+  try {
+    read(config);
+    FAIL();
+  } catch (const base::Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("rope_scaling.short_factor is not a list of 2 numbers"));
+  }
+}
+
+TEST(Families, GptNeoxRotatesAPartOfEachHead) {
+  json config = sizes("gpt_neox");
+  config.update({{"hidden_size", 64}, {"rotary_pct", 0.5}, {"rotary_emb_base", 500}});
+  const auto architecture = read(config);
+  EXPECT_EQ(architecture.rotary_dim, 8);
+  EXPECT_EQ(architecture.rope.theta, 500);
+  EXPECT_TRUE(architecture.parallel_residual);
+  EXPECT_EQ(architecture.num_key_value_heads, 4);
+}
+
+TEST(Families, SaysWhichFeaturesAreBeyondLlama) {
+  EXPECT_EQ(beyond_llama(read(sizes("llama"))), "");
+  EXPECT_THAT(beyond_llama(read(sizes("gemma2"))), HasSubstr("soft caps"));
+  EXPECT_THAT(beyond_llama(read(gpt2_sizes())), HasSubstr("LayerNorm, learned positions"));
+}
+
+// What family_tensors() writes, open_decoder_weights() reads back, for every layout.
+TEST(Families, TensorsWrittenAsAFamilyHasThemAreReadBack) {
+  for (const char* family : {"llama", "gemma2", "gemma3_text", "phi3", "gpt2", "gpt_neox", "starcoder2", "qwen3"}) {
+    json config = std::string(family) == "gpt2" ? gpt2_sizes() : sizes(family);
+    config["rotary_pct"] = 0.5;
+    const auto architecture = read(config);
+    std::map<std::string, std::vector<float>> values;
+    float next = 0;
+    for (const auto& tensor : decoder_tensors(architecture)) {
+      auto& list = values[tensor.name()];
+      list.resize(static_cast<size_t>(tensor.shape.size() == 1 ? tensor.shape[0] : tensor.shape[0] * tensor.shape[1]));
+      for (float& value : list) value = next++;
+    }
+    const auto files = family_tensors(architecture, [&](const std::string& name, std::span<float> out) {
+      std::copy(values.at(name).begin(), values.at(name).end(), out.begin());
+    });
+    std::vector<TensorView> views;
+    for (const auto& file : files)
+      views.push_back({file.name, DType::kF32, file.shape, std::as_bytes(std::span(file.values))});
+    const base::TemporaryFolder folder;
+    write_safetensors(folder.path() / "model.safetensors", views);
+    const auto weights = open_decoder_weights(folder.path(), architecture);
+    ASSERT_EQ(weights->names().size(), values.size()) << family;
+    for (const auto& [name, expected] : values) {
+      std::vector<float> got(expected.size());
+      weights->read_f32(name, got);
+      EXPECT_EQ(got, expected) << family << " " << name;
+      const auto view = weights->get(name);
+      if (!view.data.empty()) {
+        EXPECT_EQ(view.data.size(), expected.size() * sizeof(float)) << family << " " << name;
+        EXPECT_EQ(std::memcmp(view.data.data(), expected.data(), view.data.size()), 0) << family << " " << name;
+      }
+    }
+  }
+}
+
+TEST(Families, AWrongShapeNamesTensorAndWhatWasExpected) {
+  const auto architecture = read(sizes("phi3"));
+  const std::vector<float> values(16 * 16);
+  const base::TemporaryFolder folder;
+  write_safetensors(
+      folder.path() / "model.safetensors",
+      {{"model.layers.0.self_attn.qkv_proj.weight", DType::kF32, {16, 16}, std::as_bytes(std::span(values))}});
+  const auto weights = open_decoder_weights(folder.path(), architecture);
+  try {
+    weights->get("model.layers.0.self_attn.k_proj.weight");
+    FAIL();
+  } catch (const base::Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("tensor model.layers.0.self_attn.qkv_proj.weight is 16 × 16, the "
+                                        "configuration says 32 × 16"));
+  }
+}
+
+}  // namespace
+}  // namespace slipway::model
