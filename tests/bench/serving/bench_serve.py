@@ -145,7 +145,7 @@ def decode_rate(server: Server, streams: int, round_: int, tokens: int = 96) -> 
 
 
 def prompt_rate(server: Server, count: int, round_: int) -> float:
-    prompt = words(count, f"round {round_}")
+    prompt = words(count, f"{count} words, round {round_}:")
     return (count + 3) / first_token(ask(server.port, [body_of(prompt, 1)])[0])
 
 
