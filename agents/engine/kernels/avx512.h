@@ -55,7 +55,6 @@ struct Avx512Floats : Avx512 {
 
   static constexpr int kRows = 6;
   static constexpr int kPanels = 2;
-  static constexpr int kPanelsOfOneRow = 4;
   static constexpr int kHeadVectors = 4;
 
   static void store_part(float* p, __m512 a, int count) { _mm512_mask_storeu_ps(p, mask(count), a); }

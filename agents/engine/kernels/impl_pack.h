@@ -159,8 +159,6 @@ inline void pack_int4_block(const float* values, uint8_t* lines, int64_t lane, u
 
 inline void pack_int4(const float* row, int64_t depth, int64_t lane, uint8_t* panel) {
   const int64_t padded = padded_depth(WeightFormat::kInt4, depth);
-  auto* scales = reinterpret_cast<uint16_t*>(panel + kPanel * padded / 2);
-  uint8_t* offsets = reinterpret_cast<uint8_t*>(scales + padded / kInt4Block * kPanel);
   for (int64_t block = 0; block * kInt4Block < padded; ++block) {
     const int64_t begin = block * kInt4Block;
     float part[kInt4Block];
@@ -169,7 +167,9 @@ inline void pack_int4(const float* row, int64_t depth, int64_t lane, uint8_t* pa
       for (int64_t i = 0; i < kInt4Block; ++i) part[i] = row != nullptr && begin + i < depth ? row[begin + i] : 0.0F;
       values = part;
     }
-    pack_int4_block(values, panel + begin / 8 * 64, lane, scales + block * kPanel, offsets + block * kPanel);
+    uint8_t* lines = panel + block * kInt4BlockBytes;
+    auto* scales = reinterpret_cast<uint16_t*>(lines + kPanel * kInt4Block / 2);
+    pack_int4_block(values, lines, lane, scales, reinterpret_cast<uint8_t*>(scales + kPanel));
   }
 }
 

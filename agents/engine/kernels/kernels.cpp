@@ -80,14 +80,13 @@ void unpack_column(WeightFormat format, const void* panel, int64_t lane, int64_t
       break;
     }
     case WeightFormat::kInt4: {
-      const int64_t padded = padded_depth(format, depth);
-      const uint8_t* scales = bytes + kPanel * padded / 2;
-      const uint8_t* offsets = scales + padded / kInt4Block * kPanel * 2;
       for (int64_t k = 0; k < depth; ++k) {
-        const int64_t place = k / kInt4Block * kPanel + lane;
-        const uint8_t both = bytes[k / 8 * 64 + lane * 4 + k % 4];
+        const uint8_t* block = bytes + k / kInt4Block * kInt4BlockBytes;
+        const uint8_t* scales = block + kPanel * kInt4Block / 2;
+        const int offset = scales[kPanel * 2 + lane];
+        const uint8_t both = block[k % kInt4Block / 8 * 64 + lane * 4 + k % 4];
         const int q = k % 8 < 4 ? both & 15 : both >> 4;
-        out[k] = bf16_at(scales + place * 2) * static_cast<float>(8 * q + offsets[place] - 128);
+        out[k] = bf16_at(scales + lane * 2) * static_cast<float>(8 * q + offset - 128);
       }
       break;
     }

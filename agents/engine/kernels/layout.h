@@ -7,10 +7,12 @@
 // kInt8  weights: [depth / 4][16 columns][4] bytes, each 128 + round(w / scale); then for each block of 64 [16 columns]
 //        bf16 scales.
 //        a row of x: [depth] signed bytes, then for each block of 64 an f32 scale and an int32 −128 · Σ bytes.
-// kInt4  weights: [depth / 8][16 columns][4] bytes: of eight consecutive q, the first four in the low halves and the
-//        last four in the high ones; then for each block of 32 [16 columns] bf16 scales; then [16 columns] byte
-//        offsets. w = scale · (8 q + offset − 128): the zero point is in eighths of a step. a row of x: as for kInt8,
-//        in blocks of 32.
+// kInt4  weights: for each block of 32: [32 / 8][16 columns][4] bytes, of eight consecutive q the first four in the low
+//        halves and the last four in the high ones; then [16 columns] bf16 scales, [16 columns] byte offsets, 16 bytes
+//        unused: one stream from end to end.
+//        w = scale · (8 q + offset − 128): the zero point is in eighths of a step.
+//
+//        a row of x: as for kInt8, in blocks of 32.
 // Depths are padded with zeros to whole blocks. The bytes are unsigned because that is what vpdpbusd takes; the 128 is
 // undone by the sums that come with x.
 //
@@ -30,6 +32,7 @@ inline constexpr int64_t kPanel = 16;       // columns of a panel
 inline constexpr int64_t kPageTokens = 16;  // tokens in one page of the KV cache
 inline constexpr int64_t kInt8Block = 64;
 inline constexpr int64_t kInt4Block = 32;
+inline constexpr int64_t kInt4BlockBytes = kPanel * kInt4Block / 2 + 64;
 inline constexpr int64_t kAttentionQueries = 24;  // query vectors that attention takes at once
 inline constexpr int64_t kAttentionKeys = 128;    // positions that it takes at once
 
@@ -69,7 +72,7 @@ static constexpr int64_t panel_bytes(WeightFormat format, int64_t depth) {
     case WeightFormat::kInt8:
       return round_up(kPanel * padded + padded / kInt8Block * kPanel * 2, 64);
     case WeightFormat::kInt4:
-      return round_up(kPanel * padded / 2 + padded / kInt4Block * kPanel * 3, 64);
+      return padded / kInt4Block * kInt4BlockBytes;
     case WeightFormat::kF32:
       break;
   }

@@ -57,7 +57,6 @@ struct Avx2 {
 struct Avx2Wide : WideFloats<Avx2>, Avx2Bytes {
   static constexpr int kRows = 2;
   static constexpr int kPanels = 1;
-  static constexpr int kPanelsOfOneRow = 1;
   static constexpr int kHeadVectors = 2;
 
   static Floats to_floats(const Ints& a) { return {{_mm256_cvtepi32_ps(a.first), _mm256_cvtepi32_ps(a.second)}}; }

@@ -68,7 +68,6 @@ struct Portable {
 struct PortableWide : WideFloats<Portable> {
   static constexpr int kRows = 2;
   static constexpr int kPanels = 1;
-  static constexpr int kPanelsOfOneRow = 1;
   static constexpr int kHeadVectors = 1;
 
   struct Bytes {
