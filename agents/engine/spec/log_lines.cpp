@@ -34,7 +34,8 @@ std::string duration(double seconds) {
 std::string progress_text(const ordered_json& event) {
   std::string text = text_of(event, "phase") + ": " + text_of(event, "done") + " of " + text_of(event, "total") + " " +
                      text_of(event, "unit");
-  if (event.contains("eta_s")) text += ", " + duration(event["eta_s"].get<double>()) + " left";
+  if (event.contains("eta_s") && event["done"] != event["total"])
+    text += ", " + duration(event["eta_s"].get<double>()) + " left";
   return text;
 }
 

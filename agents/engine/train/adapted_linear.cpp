@@ -32,7 +32,7 @@ AdaptedLinear::AdaptedLinear(const Compute& compute, std::vector<LinearPart> par
   for (size_t i = 0; i < parts_.size(); ++i) {
     offsets_.push_back(offset);
     weights_.emplace_back();
-    if (!trained_) weights_.back().assign(compute_, rows_.narrow(0, offset, parts_[i].out_features));
+    if (!trained_) weights_.back().assign(rows_.narrow(0, offset, parts_[i].out_features));
     offset += parts_[i].out_features;
     places_.push_back(parts_[i].adapted ? std::optional(adapted_.size()) : std::nullopt);
     if (parts_[i].adapted) adapted_.push_back(i);
@@ -50,7 +50,7 @@ void AdaptedLinear::refresh(const Parameters& parameters) {
       rows_.copy_(master);
     }
     for (size_t i = 0; i < parts_.size(); ++i) {
-      weights_[i].assign(compute_, rows_.narrow(0, offsets_[i], parts_[i].out_features));
+      weights_[i].assign(rows_.narrow(0, offsets_[i], parts_[i].out_features));
     }
     if (trained_->first_bias) {
       const Parameter& first = parameters.list()[*trained_->first_bias];
@@ -58,10 +58,10 @@ void AdaptedLinear::refresh(const Parameters& parameters) {
     }
   }
   if (adapted_.empty()) return;
-  a_.assign(compute_, parameters.stacked_value(parts_[adapted_.front()].lora_a, adapted_.size()).to(compute_.type));
+  a_.assign(parameters.stacked_value(parts_[adapted_.front()].lora_a, adapted_.size()).to(compute_.type));
   for (size_t k = 0; k < adapted_.size(); ++k) {
     const LinearPart& part = parts_[adapted_[k]];
-    b_[k].assign(compute_, parameters.value(part.lora_b).mul(lora_.scaling).to(compute_.type));
+    b_[k].assign(parameters.value(part.lora_b).mul(lora_.scaling).to(compute_.type));
     if (!part.magnitude) continue;
     row_norms_[adapted_[k]] = row_norms(adapted_[k], parameters);
     row_scales_[adapted_[k]] = parameters.value(*part.magnitude) / row_norms_[adapted_[k]];
@@ -94,7 +94,7 @@ at::Tensor AdaptedLinear::compress(const at::Tensor& x, uint64_t dropout_seed) c
     return hidden;
   }
   for (size_t k = 0; k < adapted_.size(); ++k) {
-    forward_product(compute_, x * mask_of(x, dropout_seed, k), Weight(compute_, a_of(k)), {}, {},
+    forward_product(compute_, x * mask_of(x, dropout_seed, k), Weight(a_of(k)), {}, {},
                     hidden.narrow(1, static_cast<int64_t>(k) * lora_.rank, lora_.rank));
   }
   return hidden;

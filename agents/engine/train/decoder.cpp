@@ -69,9 +69,8 @@ Decoder::Decoder(const model::Architecture& architecture, const model::Weights& 
 
 void Decoder::read_embeddings(const model::Weights& weights) {
   const auto typed = [&](const char* name) { return read(weights, name).to(options_.device, compute_.type); };
-  embedding_ = tied_ ? Weight(compute_, typed(kEmbeddings))
-                     : Weight(Compute{compute_.device, compute_.type, nullptr}, typed(kEmbeddings));
-  if (!tied_) output_weight_ = Weight(compute_, typed(kOutput));
+  embedding_ = Weight(typed(kEmbeddings));
+  if (!tied_) output_weight_ = Weight(typed(kOutput));
   if (architecture_.positions == model::PositionKind::kLearned) positions_ = typed(kPositions);
 }
 
@@ -183,10 +182,9 @@ void Decoder::refresh() {
   c10::AutoGradMode no_gradient(false);
   const auto compute_copy = [&](size_t index) { return parameters_.value(index).to(compute_.type); };
   if (embedding_parameter_) {
-    embedding_.assign(tied_ ? compute_ : Compute{compute_.device, compute_.type, nullptr},
-                      compute_copy(*embedding_parameter_));
+    embedding_.assign(compute_copy(*embedding_parameter_));
   }
-  if (output_parameter_) output_weight_.assign(compute_, compute_copy(*output_parameter_));
+  if (output_parameter_) output_weight_.assign(compute_copy(*output_parameter_));
   if (position_parameter_) positions_ = compute_copy(*position_parameter_);
   final_norm_.refresh(parameters_);
   for (DecoderLayer& layer : layers_) layer.refresh(parameters_);

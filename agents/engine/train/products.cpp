@@ -28,20 +28,9 @@ Product panel_product(const Compute& compute, const at::Tensor& left, const Weig
   Product product;
   product.left = left.data_ptr();
   product.left_row_stride = left.stride(0);
-  product.right = right.panels().data_ptr();
+  product.right = right.panels(compute).data_ptr();
   product.k = left.size(1);
   product.panel_stride = panel_elements(compute.type, product.k);
-  return product;
-}
-
-Product row_product(const at::Tensor& left, const at::Tensor& right) {
-  Product product;
-  product.left = left.data_ptr();
-  product.left_row_stride = left.stride(0);
-  product.right = right.data_ptr();
-  product.right_side = RightSide::kRows;
-  product.right_stride = right.stride(0);
-  product.k = left.size(1);
   return product;
 }
 
@@ -67,28 +56,33 @@ void multiply(const Compute& compute, const Product* products, int count, const 
 Compute make_compute(at::Device device, at::ScalarType type, bool portable) {
   Compute compute{device, type, nullptr};
   if (!portable && device.is_cpu()) {
-    if (type == at::kFloat) compute.kernels = cpu_kernels_f32();
     if (type == at::kBFloat16) compute.kernels = cpu_kernels_bf16();
   }
   return compute;
 }
 
-void Weight::assign(const Compute& compute, at::Tensor rows) {
+void Weight::assign(at::Tensor rows) {
   rows_ = std::move(rows);
-  if (compute.kernels == nullptr) return;
+  packed_ = false;
+}
+
+const at::Tensor& Weight::panels(const Compute& compute) const {
+  if (packed_) return panels_;
   const int64_t columns = rows_.size(0), k = rows_.size(1), panels = panel_count(columns);
   const int64_t elements = panels * panel_elements(compute.type, k);
   if (!panels_.defined() || panels_.numel() != elements) panels_ = at::empty({elements}, rows_.options());
   at::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
     compute.kernels->pack_transposed(rows_.data_ptr(), rows_.stride(0), k, columns, panels_.data_ptr(), begin, end);
   });
+  packed_ = true;
+  return panels_;
 }
 
 namespace {
 
 void forward(const Compute& compute, const at::Tensor& x, const Weight& weight, const at::Tensor& bias,
              const Delta& delta, at::Tensor y, bool add) {
-  if (compute.kernels == nullptr) {
+  if (compute.kernels == nullptr || !add) {
     at::Tensor result = at::linear(x, weight.rows());
     if (bias.defined()) result.add_(bias);
     if (delta.left.defined()) result.addmm_(delta.left, delta.right->rows().t());
@@ -115,16 +109,9 @@ void add_forward_product(const Compute& compute, const at::Tensor& x, const Weig
 
 at::Tensor input_gradient(const Compute& compute, const at::Tensor& dy, const at::Tensor& weight_rows,
                           const at::Tensor& delta_left, const at::Tensor& delta_rows) {
-  if (compute.kernels == nullptr) {
-    at::Tensor dx = dy.mm(weight_rows);
-    if (delta_left.defined()) dx.addmm_(delta_left, delta_rows);
-    return dx;
-  }
-  const at::Tensor dx = at::empty({dy.size(0), weight_rows.size(1)}, dy.options());
-  Product products[2] = {row_product(dy, weight_rows), {}};
-  int count = 1;
-  if (delta_left.defined()) products[count++] = row_product(delta_left, delta_rows);
-  multiply(compute, products, count, output_to(compute, dx, {}, false), dx.size(0), dx.size(1));
+  (void)compute;
+  at::Tensor dx = dy.mm(weight_rows);
+  if (delta_left.defined()) dx.addmm_(delta_left, delta_rows);
   return dx;
 }
 

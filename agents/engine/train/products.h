@@ -1,5 +1,6 @@
-// The decoder's matrix products. Where Compute has kernels weights are packed once, when they change; elsewhere these
-// are libtorch's. Used by adapted_linear.cpp and output_loss.cpp.
+// The decoder's matrix products: libtorch's, which are the faster ones, but for those whose result is f32 from bf16
+// factors, which it has not: these are our own kernels' where Compute has them. Used by adapted_linear.cpp and
+// output_loss.cpp.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,20 +9,23 @@
 
 namespace slipway::train {
 
-// A weight [out, in] in the layouts that its products want.
+// A weight [out, in] in the layouts that its products want. One thread.
 class Weight {
  public:
   Weight() = default;
   // rows in compute.type, contiguous; kept, not copied.
-  Weight(const Compute& compute, at::Tensor rows) { assign(compute, std::move(rows)); }
-  // Takes another content; the packed copy is made again in its place.
-  void assign(const Compute& compute, at::Tensor rows);
+  explicit Weight(at::Tensor rows) { assign(std::move(rows)); }
+  // Takes another content.
+  void assign(at::Tensor rows);
 
   const at::Tensor& rows() const { return rows_; }
-  const at::Tensor& panels() const { return panels_; }  // undefined without kernels
+  // The packed copy, made when it is first asked for. Only with kernels.
+  const at::Tensor& panels(const Compute& compute) const;
 
  private:
-  at::Tensor rows_, panels_;
+  at::Tensor rows_;
+  mutable at::Tensor panels_;
+  mutable bool packed_ = false;
 };
 
 // A second pair of factors whose product is added: low-rank deltas. Nothing when left is undefined.

@@ -49,7 +49,7 @@ TEST_P(Both, ProductsOfAllShapes) {
   for (const auto& [n, k, m] : {std::tuple{1, 2, 1}, {12, 64, 32}, {29, 96, 45}, {60, 34, 130}}) {
     const at::Tensor x = random({n, k}), w = random({m, k}), b = random({m}), left = random({n, 4}),
                      right = random({m, 4});
-    const Weight weight(compute_, w), delta(compute_, right);
+    const Weight weight(w), delta(right);
     const at::Tensor y = at::empty({n, m}, at::kFloat);
     forward_product(compute_, x, weight, b, {left, &delta}, y);
     expect_close(y, at::linear(x, w, b) + left.mm(right.t()));
@@ -70,7 +70,7 @@ TEST(Products, InBf16SumInF32AlsoForOddSizes) {
     const at::Tensor x = random({n, k}).to(at::kBFloat16), w = random({m, k}).to(at::kBFloat16);
     const at::Tensor dy = random({n, m}).to(at::kBFloat16);
     const at::Tensor y = at::empty({n, m}, at::kBFloat16);
-    forward_product(compute, x, Weight(compute, w), {}, {}, y);
+    forward_product(compute, x, Weight(w), {}, {}, y);
     expect_close(y.to(at::kFloat), at::linear(x.to(at::kFloat), w.to(at::kFloat)), 5e-3);
     if (m % 2 == 0) {
       expect_close(input_gradient(compute, dy, w, {}, {}).to(at::kFloat), dy.to(at::kFloat).mm(w.to(at::kFloat)), 5e-3);
@@ -195,7 +195,7 @@ TEST_P(Both, OutputLossIsThatOfTheWholeLogitsAtOnce) {
     const at::Tensor hidden = random({450, 8}), weight = random({50000, 8});  // several blocks of rows
     const at::Tensor targets = at::randint(50000, {450}, at::kLong), weights = at::rand({450});
     at::Tensor dhidden, dweight = at::zeros_like(weight);
-    const Weight packed(compute_, weight);
+    const Weight packed(weight);
     const at::Tensor ours = output_loss(compute_, hidden, packed, targets, weights, softcap, dhidden, dweight);
     EXPECT_TRUE(at::equal(target_log_probabilities(compute_, hidden, packed, targets, softcap), ours));
 

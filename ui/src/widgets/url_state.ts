@@ -1,5 +1,5 @@
 // State of a view that lives in its address: filters, tabs, sort, zoom, selection. Reload and share give the same view.
-import { useCallback, useEffect, useState } from "react";
+import { useCallback, useEffect, useRef, useState } from "react";
 import { useNavigate, useSearchParams } from "react-router-dom";
 
 // Changes of one moment are written together, or the second would undo the first.
@@ -56,5 +56,14 @@ export function useUrlText(name: string): [shown: string, settled: string, set: 
     // Only typing starts the clock; a settled change has set `shown` above.
     // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [shown]);
+  // What was typed just before its view closed (another tab of the page) is kept too.
+  const unsettled = useRef<() => void>(() => undefined);
+  unsettled.current = () => shown !== settled && setSettled(shown);
+  useEffect(() => {
+    const path = window.location.pathname;
+    return () => {
+      if (window.location.pathname === path) unsettled.current();
+    };
+  }, []);
   return [shown, settled, setShown];
 }
