@@ -43,6 +43,16 @@ ApiError load_error(const base::Error& error, const std::string& model) {
   return {503, "the model " + model + " could not be loaded: " + error.what(), "", "model_not_available"};
 }
 
+ordered_json model_json(const ModelList::Entry& entry, const std::string& base, int64_t max_model_len) {
+  return {{"id", entry.name},
+          {"object", "model"},
+          {"created", entry.created},
+          {"owned_by", "slipway"},
+          {"root", base},
+          {"parent", entry.adapter ? ordered_json(base) : ordered_json()},
+          {"max_model_len", max_model_len}};
+}
+
 // Answers with whatever `work` throws.
 void guarded(const std::shared_ptr<Exchange>& exchange, const std::function<void()>& work) {
   try {
@@ -195,24 +205,17 @@ HttpResponse Api::metrics_text() const {
 
 HttpResponse Api::list_models() const {
   ordered_json data = ordered_json::array();
-  for (const ModelList::Entry& entry : list_.entries()) {
-    const std::string& base = list_.base_name(entry.base);
-    data.push_back({{"id", entry.name},
-                    {"object", "model"},
-                    {"created", entry.created},
-                    {"owned_by", "slipway"},
-                    {"root", base},
-                    {"parent", entry.adapter ? ordered_json(base) : ordered_json()},
-                    {"max_model_len", pool_.models()[entry.base].max_model_len}});
-  }
+  for (const ModelList::Entry& entry : list_.entries())
+    data.push_back(model_json(entry, list_.base_name(entry.base), pool_.models()[entry.base].max_model_len));
   return json_response({{"object", "list"}, {"data", data}});
 }
 
 HttpResponse Api::show_model(const std::string& name) const {
   list_.resolve(name);
-  const ordered_json all = ordered_json::parse(list_models().body);
-  for (const ordered_json& entry : all["data"]) {
-    if (entry["id"] == name) return json_response(entry);
+  for (const ModelList::Entry& entry : list_.entries()) {
+    if (entry.name == name) {
+      return json_response(model_json(entry, list_.base_name(entry.base), pool_.models()[entry.base].max_model_len));
+    }
   }
   throw ApiError(404, "the model was unloaded this moment", "model", "model_not_found");
 }

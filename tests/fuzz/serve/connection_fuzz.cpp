@@ -69,10 +69,10 @@ class FuzzOwner final : public ConnectionOwner, public std::enable_shared_from_t
   void on_worker(std::function<void()> work) override { boost::asio::post(io_, std::move(work)); }
   void began() override { ++open; }
   void ended(const AccessRecord&) override { --open; }
-  void closed(const std::shared_ptr<Connection>&) override { gone = true; }
+  void closed(const std::shared_ptr<Connection>&) override { connection.reset(); }
 
   int open = 0;
-  bool gone = false;
+  std::shared_ptr<Connection> connection;  // until it is closed
 
  private:
   boost::asio::io_context& io_;
@@ -87,13 +87,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   boost::asio::io_context io(1);
   const auto owner = std::make_shared<FuzzOwner>(io);
-  std::make_shared<Connection>(
-      std::make_unique<FuzzTransport>(io, std::string(reinterpret_cast<const char*>(data) + 1, size - 1), data[0] + 1U),
-      "fuzz", io.get_executor(), *owner)
-      ->start(true);
+  const std::string bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
+  owner->connection = std::make_shared<Connection>(std::make_unique<FuzzTransport>(io, bytes, data[0] + 1U), "fuzz",
+                                                   io.get_executor(), *owner);
+  owner->connection->start(true);
   // Timers aside, everything that can happen happens at once.
   while (io.poll() > 0) {
   }
-  if (!owner->gone || owner->open != 0) std::abort();
+  if (owner->connection || owner->open != 0) std::abort();
   return 0;
 }

@@ -102,19 +102,25 @@ def test_requests_for_models_that_do_not_fit_together_are_all_answered(several):
     assert several.metric("slipway:model_loaded") == 1
 
 
+def begin(server, **fields):
+    """The connection of a request whose answer nobody waits for."""
+    connection = server.connect()
+    connection.request("POST", "/v1/completions", json.dumps(fields), {"Content-Type": "application/json"})
+    return connection
+
+
 def test_who_leaves_while_a_model_waits_for_its_place_is_forgotten(several):
     text_of(several, model="c", prompt="x")
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        busy = pool.submit(text_of, several, model="c", prompt="x", max_tokens=1000, n=8)
-        wait_until(lambda: several.metric("vllm:num_requests_running", "c") == 8)
-        connection = several.connect()
-        connection.request("POST", "/v1/completions", json.dumps({"model": "b", "prompt": "x"}), {"Content-Type": "application/json"})
-        wait_until(lambda: several.metric("vllm:num_requests_waiting", "b") == 1)
-        connection.close()
-        wait_until(lambda: several.metric("vllm:num_requests_waiting", "b") == 0)
-        wait_until(lambda: several.metric("vllm:request_success_total", 'b",finished_reason="abort') == 1)
-        assert len(busy.result()) > 0
+    busy = begin(several, model="c", prompt="x", max_tokens=1000, ignore_eos=True, n=64)
+    wait_until(lambda: several.metric("vllm:num_requests_running", "c") > 0)
+    waiting = begin(several, model="b", prompt="x")
+    wait_until(lambda: several.metric("vllm:num_requests_waiting", "b") == 1)
+    waiting.close()
+    wait_until(lambda: several.metric("vllm:num_requests_waiting", "b") == 0)
+    wait_until(lambda: several.metric("vllm:request_success_total", 'b",finished_reason="abort') == 1)
     assert several.metric("slipway:model_loaded", "c") == 1
+    busy.close()
+    wait_until(lambda: several.metric("vllm:num_requests_running", "c") == 0)
 
 
 def test_an_adapter_belongs_to_its_base_model_also_when_that_comes_back(several, files):
@@ -154,8 +160,8 @@ def test_an_idle_model_is_dropped_and_comes_back(files, tmp_path):
 
 
 def test_a_request_that_takes_too_long_is_ended(files, tmp_path):
-    server = Server(tmp_path / "log", "--request-timeout", "0.3", model=files / "a")
-    fields = dict(prompt="x", max_tokens=1000, ignore_eos=True, seed=1, n=8)
+    server = Server(tmp_path / "log", "--request-timeout", "1", model=files / "a")
+    fields = dict(prompt="x", max_tokens=1000, ignore_eos=True, seed=1, n=128)  # eight at a time: far more than a second's work
     response, body = server.post("/v1/completions", **fields)
     assert response.status == 504 and body["error"]["code"] == "timeout"
     events = server.stream("/v1/completions", **fields)
