@@ -8,7 +8,7 @@
 
 #include "agents/engine/model/decoder_tensors.h"
 #include "agents/engine/train/environment.h"
-#include "agents/engine/train/export.h"
+#include "agents/engine/train/publishing/export.h"
 #include "backend/base/error.h"
 
 namespace slipway::train {

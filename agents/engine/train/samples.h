@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "agents/engine/text/tokenizer.h"
-#include "agents/engine/train/decoder.h"
+#include "agents/engine/train/decoder/decoder.h"
 
 namespace slipway::train {
 

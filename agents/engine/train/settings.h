@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "agents/engine/text/training_rows.h"
-#include "agents/engine/train/schedule.h"
+#include "agents/engine/train/optimizers/schedule.h"
 
 namespace slipway::train {
 

@@ -5,7 +5,7 @@
 #include <numeric>
 #include <utility>
 
-#include "agents/engine/train/random.h"
+#include "agents/engine/train/data/random.h"
 
 namespace slipway::train {
 

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "agents/engine/train/dataset.h"
-#include "agents/engine/train/decoder.h"
+#include "agents/engine/train/data/dataset.h"
+#include "agents/engine/train/decoder/decoder.h"
 #include "agents/engine/train/objective.h"
 #include "agents/engine/train/settings.h"
 

@@ -11,13 +11,13 @@
 #include <optional>
 #include <utility>
 
-#include "agents/engine/train/checkpoint.h"
+#include "agents/engine/train/checkpoints/checkpoint.h"
 #include "agents/engine/train/environment.h"
-#include "agents/engine/train/optimizer.h"
+#include "agents/engine/train/optimizers/optimizer.h"
 #include "agents/engine/train/prepare.h"
-#include "agents/engine/train/publish.h"
+#include "agents/engine/train/publishing/publish.h"
 #include "agents/engine/train/reporter.h"
-#include "agents/engine/train/run_state.h"
+#include "agents/engine/train/checkpoints/run_state.h"
 #include "agents/engine/train/samples.h"
 #include "agents/engine/train/settings.h"
 #include "agents/engine/train/step.h"

@@ -6,13 +6,13 @@
 #include <cmath>
 #include <tuple>
 
-#include "agents/engine/train/adapted_linear.h"
-#include "agents/engine/train/attention.h"
-#include "agents/engine/train/output_loss.h"
-#include "agents/engine/train/parameters.h"
-#include "agents/engine/train/parity.h"
-#include "agents/engine/train/products.h"
-#include "agents/engine/train/tensor_ops.h"
+#include "agents/engine/train/decoder/adapted_linear.h"
+#include "agents/engine/train/decoder/attention.h"
+#include "agents/engine/train/decoder/output_loss.h"
+#include "agents/engine/train/decoder/parameters.h"
+#include "agents/engine/train/publishing/parity.h"
+#include "agents/engine/train/decoder/products.h"
+#include "agents/engine/train/decoder/tensor_ops.h"
 #include "backend/base/error.h"
 
 namespace slipway::train {
