@@ -23,39 +23,44 @@ SavedTensor saved(const Snapshot::Copy& copy) {
           copy.values.scalar_type() == at::kByte ? model::DType::kU8 : model::DType::kF32};
 }
 
-// Copies the checkpoint's tensor `name` into `target`.
-void fill(const model::Weights& weights, const std::string& name, at::Tensor target) {
-  const bool fits = weights.contains(name) && weights.get(name).elements() == target.numel();
+// The checkpoint's tensor `name` of so many elements.
+at::Tensor read(const model::Weights& weights, const std::string& name, int64_t elements, at::ScalarType type) {
+  const bool fits = weights.contains(name) && weights.get(name).elements() == elements;
   if (!fits) {
     throw base::Error(base::kInvalidModel, "the checkpoint's tensor " + name + " does not fit this model",
                       "start in a new workdir");
   }
-  at::Tensor values = at::empty({target.numel()}, target.options().device(at::kCPU));
-  if (values.scalar_type() == at::kByte) {
+  const at::Tensor values = at::empty({elements}, at::TensorOptions().dtype(type));
+  if (type == at::kByte) {
     const model::TensorView view = weights.get(name);
     std::memcpy(values.data_ptr(), view.data.data(), view.data.size());
   } else {
-    weights.read_f32(name, {values.data_ptr<float>(), static_cast<size_t>(values.numel())});
+    weights.read_f32(name, {values.data_ptr<float>(), static_cast<size_t>(elements)});
   }
-  target.copy_(values.view(target.sizes()));
+  return values;
 }
 
 }  // namespace
 
-Snapshot take_snapshot(const RunState& state, const RunIdentity& identity, const Parameters& parameters,
+Snapshot take_snapshot(const RunState& state, const RunIdentity& identity, Ranks& ranks, Decoder& decoder,
                        Optimizer& optimizer) {
   Snapshot snapshot;
   snapshot.step = state.step;
   snapshot.parameter_file = identity.parameter_file;
-  const at::Tensor values = copy_of(parameters.values);
-  for (const Parameter& p : parameters.list()) {
+  const auto copied = [&](const at::Tensor& own) {
+    const at::Tensor whole = ranks.whole(decoder, own);
+    return whole.defined() ? copy_of(whole) : whole;
+  };
+  const at::Tensor values = copied(ranks.own(decoder).values);
+  const auto keep = [&](const std::string& name, const at::Tensor& own) {
+    const at::Tensor copy = copied(own);
+    if (copy.defined()) snapshot.optimizer.push_back({name, copy.sizes().vec(), copy});
+  };
+  for (const StateTensor& tensor : optimizer.state()) keep(tensor.name, tensor.tensor);
+  if (state.best_values.defined()) keep(kBestValues, state.best_values);
+  if (!ranks.is_first()) return snapshot;
+  for (const Parameter& p : decoder.parameters().list()) {
     snapshot.parameters.push_back({p.name, p.shape, values.narrow(0, p.offset, p.size)});
-  }
-  for (const StateTensor& tensor : optimizer.state()) {
-    snapshot.optimizer.push_back({tensor.name, tensor.tensor.sizes().vec(), copy_of(tensor.tensor)});
-  }
-  if (state.best_values.defined()) {
-    snapshot.optimizer.push_back({kBestValues, state.best_values.sizes().vec(), copy_of(state.best_values)});
   }
   snapshot.state = {
       {"version", 1},
@@ -79,24 +84,41 @@ Snapshot take_snapshot(const RunState& state, const RunIdentity& identity, const
   return snapshot;
 }
 
-void restore(const LoadedCheckpoint& checkpoint, const RunIdentity& identity, Parameters& parameters,
+void restore(const LoadedCheckpoint* checkpoint, const RunIdentity& identity, Ranks& ranks, Decoder& decoder,
              Optimizer& optimizer, RunState& state) {
-  const nlohmann::json& saved_state = checkpoint.state;
+  const nlohmann::json saved_state =
+      nlohmann::json::parse(ranks.from_first(checkpoint != nullptr ? checkpoint->state.dump() : std::string()));
   if (saved_state.at("data_fingerprint") != identity.data_fingerprint) {
-    throw base::Error(
-        base::kInvalidData,
-        "the training data is not what step-" + std::to_string(checkpoint.step) + " in this workdir was trained on",
-        "put the former data back, or start in a new workdir");
+    throw base::Error(base::kInvalidData,
+                      "the training data is not what step-" + saved_state.at("step").dump() +
+                          " in this workdir was trained on",
+                      "put the former data back, or start in a new workdir");
   }
-  for (size_t i = 0; i < parameters.list().size(); ++i) {
-    fill(*checkpoint.parameters, parameters.list()[i].name, parameters.value(i));
+  const Parameters& parameters = decoder.parameters();
+  const at::Tensor own_values = ranks.own(decoder).values;
+  at::Tensor values;
+  if (checkpoint != nullptr) {
+    values = at::empty({parameters.element_count()}, at::TensorOptions().dtype(at::kFloat));
+    for (const Parameter& p : parameters.list()) {
+      values.narrow(0, p.offset, p.size).copy_(read(*checkpoint->parameters, p.name, p.size, at::kFloat));
+    }
   }
-  for (const StateTensor& tensor : optimizer.state()) fill(*checkpoint.optimizer, tensor.name, tensor.tensor);
-  if (checkpoint.optimizer->contains(kBestValues)) {
-    state.best_values = at::empty_like(parameters.values);
-    fill(*checkpoint.optimizer, kBestValues, state.best_values);
+  ranks.give(decoder, values, own_values);
+  const auto fill = [&](const std::string& name, const at::Tensor& own) {
+    at::Tensor whole;
+    if (checkpoint != nullptr) {
+      const bool shared_out = ranks.moves_together() && own.numel() == own_values.numel();
+      whole = read(*checkpoint->optimizer, name, shared_out ? parameters.element_count() : own.numel(), own.scalar_type());
+    }
+    ranks.give(decoder, whole, own);
+  };
+  for (const StateTensor& tensor : optimizer.state()) fill(tensor.name, tensor.tensor);
+  const bool has_best = checkpoint != nullptr && checkpoint->optimizer->contains(kBestValues);
+  if (ranks.any(has_best)) {
+    state.best_values = at::empty_like(own_values);
+    fill(kBestValues, state.best_values);
   }
-  state.step = checkpoint.step;
+  state.step = saved_state.at("step").get<int64_t>();
   state.tokens = saved_state.at("tokens").get<int64_t>();
   state.trained_tokens = saved_state.at("trained_tokens").get<int64_t>();
   state.interval_steps = saved_state.at("interval").at("steps").get<int64_t>();

@@ -12,7 +12,8 @@
 
 #include "agents/engine/train/checkpoints/checkpoint.h"
 #include "agents/engine/train/optimizers/optimizer.h"
-#include "agents/engine/train/decoder/parameters.h"
+#include "agents/engine/train/parallel/ranks.h"
+#include "agents/engine/train/decoder/decoder.h"
 
 namespace slipway::train {
 
@@ -25,7 +26,7 @@ struct RunState {
   int64_t evaluations_since_best = 0;
   int64_t evaluated_step = -1;  // the last one that was evaluated
   bool stopped_early = false;
-  at::Tensor best_values;  // the masters of best_loss, when they will be published; else undefined
+  at::Tensor best_values;  // the masters of best_loss, of this rank, when they will be published; else undefined
 };
 
 // What does not change during a run, and decides whether a checkpoint fits it.
@@ -48,12 +49,13 @@ struct Snapshot {
   nlohmann::ordered_json state;
 };
 
-Snapshot take_snapshot(const RunState& state, const RunIdentity& identity, const Parameters& parameters,
+// All ranks call it; the first has the result, which does not depend on their number.
+Snapshot take_snapshot(const RunState& state, const RunIdentity& identity, Ranks& ranks, Decoder& decoder,
                        Optimizer& optimizer);
 
-// Fills masters, optimizer and state. Throws base::Error INVALID_MODEL or INVALID_DATA when the checkpoint is of
-// another model or other data.
-void restore(const LoadedCheckpoint& checkpoint, const RunIdentity& identity, Parameters& parameters,
+// Fills masters, optimizer and state from `checkpoint`, which the first rank has. Throws base::Error INVALID_MODEL or
+// INVALID_DATA when it is of another model or other data.
+void restore(const LoadedCheckpoint* checkpoint, const RunIdentity& identity, Ranks& ranks, Decoder& decoder,
              Optimizer& optimizer, RunState& state);
 
 // Writes one snapshot at a time, beside the training. One thread calls it.

@@ -8,16 +8,6 @@
 
 namespace slipway::train {
 
-namespace {
-
-// [n, columns], with a finite element behind the last row where kernels read whole pairs.
-at::Tensor empty_rows(int64_t n, int64_t columns, const at::TensorOptions& options) {
-  if (columns % 2 == 0) return at::empty({n, columns}, options);
-  return at::zeros({n, columns + 1}, options).narrow(1, 0, columns);
-}
-
-}  // namespace
-
 AdaptedLinear::AdaptedLinear(const Compute& compute, std::vector<LinearPart> parts, at::Tensor weight, at::Tensor bias,
                              LoraOptions lora, std::optional<Trained> trained)
     : compute_(compute),
@@ -31,14 +21,22 @@ AdaptedLinear::AdaptedLinear(const Compute& compute, std::vector<LinearPart> par
   int64_t offset = 0;
   for (size_t i = 0; i < parts_.size(); ++i) {
     offsets_.push_back(offset);
-    weights_.emplace_back();
-    if (!trained_) weights_.back().assign(rows_.narrow(0, offset, parts_[i].out_features));
     offset += parts_[i].out_features;
     places_.push_back(parts_[i].adapted ? std::optional(adapted_.size()) : std::nullopt);
     if (parts_[i].adapted) adapted_.push_back(i);
     dora_ = dora_ || parts_[i].magnitude.has_value();
   }
+  out_features_ = offset;
   b_.resize(adapted_.size());
+}
+
+void AdaptedLinear::set_frozen_rows(at::Tensor rows) { rows_ = std::move(rows); }
+
+void AdaptedLinear::release() {
+  rows_.reset();
+  a_.reset();
+  for (at::Tensor& b : b_) b.reset();
+  if (trained_ && trained_->first_bias) bias_.reset();
 }
 
 void AdaptedLinear::refresh(const Parameters& parameters) {
@@ -46,22 +44,18 @@ void AdaptedLinear::refresh(const Parameters& parameters) {
     const at::Tensor master = parameters.stacked_value(trained_->first_weight, parts_.size());
     if (compute_.type == at::kFloat) {
       rows_ = master;
-    } else {
+    } else if (rows_.defined()) {
       rows_.copy_(master);
+    } else {
+      rows_ = master.to(compute_.type);
     }
-    for (size_t i = 0; i < parts_.size(); ++i) {
-      weights_[i].assign(rows_.narrow(0, offsets_[i], parts_[i].out_features));
-    }
-    if (trained_->first_bias) {
-      const Parameter& first = parameters.list()[*trained_->first_bias];
-      bias_ = parameters.values.narrow(0, first.offset, rows_.size(0));
-    }
+    if (trained_->first_bias) bias_ = parameters.joined_value(*trained_->first_bias, out_features_);
   }
   if (adapted_.empty()) return;
-  a_.assign(parameters.stacked_value(parts_[adapted_.front()].lora_a, adapted_.size()).to(compute_.type));
+  a_ = parameters.stacked_value(parts_[adapted_.front()].lora_a, adapted_.size()).to(compute_.type);
   for (size_t k = 0; k < adapted_.size(); ++k) {
     const LinearPart& part = parts_[adapted_[k]];
-    b_[k].assign(parameters.value(part.lora_b).mul(lora_.scaling).to(compute_.type));
+    b_[k] = parameters.value(part.lora_b).mul(lora_.scaling).to(compute_.type);
     if (!part.magnitude) continue;
     row_norms_[adapted_[k]] = row_norms(adapted_[k], parameters);
     row_scales_[adapted_[k]] = parameters.value(*part.magnitude) / row_norms_[adapted_[k]];
@@ -70,7 +64,7 @@ void AdaptedLinear::refresh(const Parameters& parameters) {
 
 at::Tensor AdaptedLinear::row_norms(size_t part, const Parameters& parameters) const {
   const at::Tensor a = parameters.value(parts_[part].lora_a), b = parameters.value(parts_[part].lora_b);
-  const at::Tensor whole = at::addmm(weights_[part].rows().to(at::kFloat), b, a, 1.0, lora_.scaling);
+  const at::Tensor whole = at::addmm(rows_of(part).to(at::kFloat), b, a, 1.0, lora_.scaling);
   return at::linalg_vector_norm(whole, 2, at::IntArrayRef{1});
 }
 
@@ -79,7 +73,7 @@ at::Tensor AdaptedLinear::mask_of(const at::Tensor& x, uint64_t dropout_seed, si
 }
 
 at::Tensor AdaptedLinear::a_of(size_t index) const {
-  return a_.rows().narrow(0, static_cast<int64_t>(index) * lora_.rank, lora_.rank);
+  return a_.narrow(0, static_cast<int64_t>(index) * lora_.rank, lora_.rank);
 }
 
 at::Tensor AdaptedLinear::bias_of(size_t part) const {
@@ -88,13 +82,13 @@ at::Tensor AdaptedLinear::bias_of(size_t part) const {
 
 // x·Aᵀ of all adapted parts, each with its own dropout.
 at::Tensor AdaptedLinear::compress(const at::Tensor& x, uint64_t dropout_seed) const {
-  const at::Tensor hidden = empty_rows(x.size(0), static_cast<int64_t>(adapted_.size()) * lora_.rank, x.options());
+  const at::Tensor hidden = at::empty({x.size(0), static_cast<int64_t>(adapted_.size()) * lora_.rank}, x.options());
   if (!drops(dropout_seed)) {
-    forward_product(compute_, x, a_, {}, {}, hidden);
+    forward_product(x, a_, {}, {}, hidden);
     return hidden;
   }
   for (size_t k = 0; k < adapted_.size(); ++k) {
-    forward_product(compute_, x * mask_of(x, dropout_seed, k), Weight(a_of(k)), {}, {},
+    forward_product(x * mask_of(x, dropout_seed, k), a_of(k), {}, {},
                     hidden.narrow(1, static_cast<int64_t>(k) * lora_.rank, lora_.rank));
   }
   return hidden;
@@ -102,12 +96,12 @@ at::Tensor AdaptedLinear::compress(const at::Tensor& x, uint64_t dropout_seed) c
 
 void AdaptedLinear::unscaled(const at::Tensor& x, const at::Tensor& hidden, size_t part, at::Tensor y) const {
   const auto place = static_cast<int64_t>(*places_[part]);
-  forward_product(compute_, x, weights_[part], {},
-                  {hidden.narrow(1, place * lora_.rank, lora_.rank), &b_[*places_[part]]}, std::move(y));
+  forward_product(x, rows_of(part), {}, {hidden.narrow(1, place * lora_.rank, lora_.rank), b_[*places_[part]]},
+                  std::move(y));
 }
 
 at::Tensor AdaptedLinear::forward(const at::Tensor& x, at::Tensor& hidden, uint64_t dropout_seed) const {
-  const at::Tensor y = at::empty({x.size(0), rows_.size(0)}, x.options());
+  const at::Tensor y = at::empty({x.size(0), out_features_}, x.options());
   if (!adapted_.empty()) hidden = compress(x, dropout_seed);
   for (size_t i = 0; i < parts_.size(); ++i) {
     at::Tensor part = y.narrow(1, offsets_[i], parts_[i].out_features);
@@ -119,9 +113,9 @@ at::Tensor AdaptedLinear::forward(const at::Tensor& x, at::Tensor& hidden, uint6
     }
     Delta delta;
     if (places_[i]) {
-      delta = {hidden.narrow(1, static_cast<int64_t>(*places_[i]) * lora_.rank, lora_.rank), &b_[*places_[i]]};
+      delta = {hidden.narrow(1, static_cast<int64_t>(*places_[i]) * lora_.rank, lora_.rank), b_[*places_[i]]};
     }
-    forward_product(compute_, x, weights_[i], bias_of(i), delta, part);
+    forward_product(x, rows_of(i), bias_of(i), delta, part);
   }
   return y;
 }
@@ -135,9 +129,9 @@ void AdaptedLinear::add_forward(const at::Tensor& x, at::Tensor& hidden, uint64_
   Delta delta;
   if (!adapted_.empty()) {
     hidden = compress(x, dropout_seed);
-    delta = {hidden, &b_.front()};
+    delta = {hidden, b_.front()};
   }
-  add_forward_product(compute_, x, weights_.front(), bias_, delta, std::move(target));
+  add_forward_product(x, rows_, bias_, delta, target);
 }
 
 // The gradient of u from that of y, and the magnitudes' own: Σ dy·u over the rows' norm.
@@ -160,35 +154,34 @@ at::Tensor AdaptedLinear::backward(const at::Tensor& x, const at::Tensor& hidden
   if (trained_) {
     add_outer(compute_, parameters.stacked_gradient(trained_->first_weight, parts_.size()), dy, x, 1.0);
     if (trained_->first_bias) {
-      const Parameter& first = parameters.list()[*trained_->first_bias];
-      parameters.gradients.narrow(0, first.offset, rows_.size(0)).add_(dy.sum(0, false, at::kFloat));
+      parameters.joined_gradient(*trained_->first_bias, out_features_).add_(dy.sum(0, false, at::kFloat));
     }
   }
-  if (adapted_.empty()) return need_input_gradient ? input_gradient(compute_, dy, rows_, {}, {}) : at::Tensor();
+  if (adapted_.empty()) return need_input_gradient ? input_gradient(dy, rows_, {}, {}) : at::Tensor();
 
-  const at::Tensor dhidden = empty_rows(x.size(0), static_cast<int64_t>(adapted_.size()) * lora_.rank, x.options());
+  const at::Tensor dhidden = at::empty({x.size(0), static_cast<int64_t>(adapted_.size()) * lora_.rank}, x.options());
   for (size_t k = 0; k < adapted_.size(); ++k) {
     const size_t part = adapted_[k];
     const at::Tensor dy_part = dy.narrow(1, offsets_[part], parts_[part].out_features);
     const at::Tensor hidden_part = hidden.narrow(1, static_cast<int64_t>(k) * lora_.rank, lora_.rank);
     // Transposed, so that the long side is read as it lies.
-    const at::Tensor db = at::zeros({lora_.rank, parts_[part].out_features}, parameters.gradients.options());
+    const at::Tensor db = at::zeros({lora_.rank, parts_[part].out_features}, a_.options().dtype(at::kFloat));
     add_outer(compute_, db, hidden_part, dy_part, lora_.scaling);
     parameters.gradient(parts_[part].lora_b).add_(db.t());
     dhidden.narrow(1, static_cast<int64_t>(k) * lora_.rank, lora_.rank)
-        .copy_(product_of_rows(compute_, dy_part, b_[k].rows()));  // b_ carries the scaling
+        .copy_(dy_part.mm(b_[k]));  // b_ carries the scaling
   }
   if (!drops(dropout_seed)) {
     add_outer(compute_, parameters.stacked_gradient(parts_[adapted_.front()].lora_a, adapted_.size()), dhidden, x, 1.0);
-    return need_input_gradient ? input_gradient(compute_, dy, rows_, dhidden, a_.rows()) : at::Tensor();
+    return need_input_gradient ? input_gradient(dy, rows_, dhidden, a_) : at::Tensor();
   }
   at::Tensor dx;
-  if (need_input_gradient) dx = input_gradient(compute_, dy, rows_, {}, {});
+  if (need_input_gradient) dx = input_gradient(dy, rows_, {}, {});
   for (size_t k = 0; k < adapted_.size(); ++k) {
     const at::Tensor mask = mask_of(x, dropout_seed, k);
     const at::Tensor part = dhidden.narrow(1, static_cast<int64_t>(k) * lora_.rank, lora_.rank);
     add_outer(compute_, parameters.gradient(parts_[adapted_[k]].lora_a), part, x * mask, 1.0);
-    if (need_input_gradient) dx.add_(product_of_rows(compute_, part, a_of(k)).mul_(mask));
+    if (need_input_gradient) dx.add_(part.mm(a_of(k)).mul_(mask));
   }
   return dx;
 }

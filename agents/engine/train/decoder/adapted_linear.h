@@ -53,6 +53,12 @@ class AdaptedLinear {
   at::Tensor backward(const at::Tensor& x, const at::Tensor& hidden, const at::Tensor& dy, uint64_t dropout_seed,
                       bool need_input_gradient, Parameters& parameters) const;
 
+  // The frozen weight, undefined when it is trained; and another place where it is now.
+  at::Tensor frozen_rows() const { return trained_ ? at::Tensor() : rows_; }
+  void set_frozen_rows(at::Tensor rows);
+  // Leaves all weights until set_frozen_rows() and refresh().
+  void release();
+
   // Whether anything in it is trained.
   bool is_trained() const { return trained_.has_value() || !adapted_.empty(); }
 
@@ -71,21 +77,22 @@ class AdaptedLinear {
   // u = x·Wᵀ + hidden·(s·B)ᵀ of one part, without bias.
   void unscaled(const at::Tensor& x, const at::Tensor& hidden, size_t part, at::Tensor y) const;
   at::Tensor bias_of(size_t part) const;
+  at::Tensor rows_of(size_t part) const { return rows_.narrow(0, offsets_[part], parts_[part].out_features); }
   void backward_dora(const at::Tensor& x, const at::Tensor& hidden, const at::Tensor& dy, at::Tensor& scaled,
                      Parameters& parameters) const;
 
   Compute compute_;
   std::vector<LinearPart> parts_;
+  int64_t out_features_ = 0;
   at::Tensor rows_, bias_;
-  std::vector<Weight> weights_;  // of each part: views of rows_
   LoraOptions lora_;
   std::optional<Trained> trained_;
   bool dora_ = false;
   std::vector<size_t> adapted_;                // indices of adapted parts
   std::vector<std::optional<size_t>> places_;  // of each part its place among the adapted ones
   std::vector<int64_t> offsets_;               // first output of each part
-  Weight a_;                                   // all adapted parts' A stacked: [adapted · rank, in]
-  std::vector<Weight> b_;                      // scaled, of each adapted part: [out, rank]
+  at::Tensor a_;                               // all adapted parts' A stacked: [adapted · rank, in]
+  std::vector<at::Tensor> b_;                  // scaled, of each adapted part: [out, rank]
   std::vector<at::Tensor> row_scales_, row_norms_;
 };
 

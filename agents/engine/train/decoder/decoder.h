@@ -16,6 +16,7 @@
 #include "agents/engine/train/decoder/decoder_layer.h"
 #include "agents/engine/train/data/packing.h"
 #include "agents/engine/train/decoder/parameters.h"
+#include "agents/engine/train/decoder/residence.h"
 #include "agents/engine/train/settings.h"
 
 namespace slipway::model {
@@ -30,7 +31,8 @@ struct DecoderOptions {
   bool gradient_checkpointing = false;
   bool trainable = true;     // false: only what needs no gradient, with half of the parameters' memory
   bool portable = false;     // libtorch's operations even where there are kernels of our own
-  double neftune_alpha = 0;  // uniform noise of ±alpha/√(length · hidden) on each document's embeddings in training
+  Residence* residence = nullptr;  // where the weights are shared out among ranks; outlives the decoder
+  double neftune_alpha = 0;        // uniform noise of ±alpha/√(length · hidden) on a document's embeddings in training
 };
 
 // What is drawn anew in each step; 0: nothing is drawn.
@@ -65,6 +67,9 @@ class Decoder {
   // Takes over the masters of another decoder of the same model and method.
   void copy_parameters(const Decoder& other);
 
+  // One parameter's master.
+  void set_master(size_t index, const at::Tensor& value);
+
   // To be called whenever the masters changed.
   void refresh();
 
@@ -74,10 +79,13 @@ class Decoder {
   void train_weighted(const Batch& batch, const WeighTargets& weigh, StepSeeds seeds);
 
   // log p of each target; forward only.
-  std::vector<float> log_probabilities(const Batch& batch) const;
+  std::vector<float> log_probabilities(const Batch& batch);
 
   // Logits [tokens, vocab] of one document, f32; of its last `rows` tokens.
-  std::vector<float> logits(const std::vector<int64_t>& tokens, int64_t rows) const;
+  std::vector<float> logits(const std::vector<int64_t>& tokens, int64_t rows);
+
+  // With a residence: takes part in a batch of the other ranks, with nothing of its own.
+  void idle(bool trains);
 
  private:
   struct Forward;
@@ -89,10 +97,16 @@ class Decoder {
   BatchContext context_of(const Batch& batch, uint64_t dropout_seed) const;
   at::Tensor embed(const Batch& batch, uint64_t noise_seed) const;
   at::Tensor run_layers(const Batch& batch, const BatchContext& context, uint64_t noise_seed,
-                        std::vector<LayerMemory>* memories, std::vector<at::Tensor>* inputs) const;
+                        std::vector<LayerMemory>* memories, std::vector<at::Tensor>* inputs);
+  std::vector<at::Tensor> frozen_outside_layers() const;
+  void refresh_outside_layers();
+  void take_masters(const model::Weights& weights);
+  // Around every use of a unit's weights.
+  void enter(size_t unit, Pass pass);
+  void leave(size_t unit, Pass pass);
   at::Tensor indices(const std::vector<int64_t>& values) const;
   at::Tensor read(const model::Weights& weights, const std::string& name) const;
-  const Weight& output() const { return tied_ ? embedding_ : output_weight_; }
+  const OutputWeight& output() const { return tied_ ? embedding_ : output_weight_; }
 
   model::Architecture architecture_;
   DecoderOptions options_;
@@ -101,7 +115,7 @@ class Decoder {
   int64_t lowest_trained_ = 0;  // layers below it need no gradient
   Parameters parameters_;
   std::vector<DecoderLayer> layers_;
-  Weight embedding_, output_weight_;
+  OutputWeight embedding_, output_weight_;
   at::Tensor positions_;  // learned ones, in the compute type
   Norm final_norm_;
   std::optional<size_t> embedding_parameter_, position_parameter_, output_parameter_;

@@ -30,6 +30,26 @@ void DecoderLayer::refresh(const Parameters& parameters) {
   for (AdaptedLinear* linear : {&parts_.qkv, &parts_.o, &parts_.gate_up, &parts_.down}) linear->refresh(parameters);
 }
 
+std::vector<at::Tensor> DecoderLayer::frozen() const {
+  std::vector<at::Tensor> weights;
+  for (const AdaptedLinear* linear : linears()) {
+    if (const at::Tensor rows = linear->frozen_rows(); rows.defined()) weights.push_back(rows);
+  }
+  return weights;
+}
+
+void DecoderLayer::set_frozen(const std::vector<at::Tensor>& weights) {
+  if (weights.empty()) return;
+  size_t next = 0;
+  for (AdaptedLinear* linear : {&parts_.qkv, &parts_.o, &parts_.gate_up, &parts_.down}) {
+    linear->set_frozen_rows(weights[next++]);
+  }
+}
+
+void DecoderLayer::release() {
+  for (AdaptedLinear* linear : {&parts_.qkv, &parts_.o, &parts_.gate_up, &parts_.down}) linear->release();
+}
+
 uint64_t DecoderLayer::dropout_seed(const BatchContext& context, uint64_t linear) const {
   if (context.dropout_seed == 0) return 0;
   return mix_seed(context.dropout_seed, "dropout", static_cast<uint64_t>(index_) * 4 + linear);

@@ -52,6 +52,12 @@ class DecoderLayer {
 
   void refresh(const Parameters& parameters);
 
+  // Frozen weights of the linear layers, for a residence; set_frozen() takes as many, in this order. release() leaves
+  // all weights until set_frozen() and refresh().
+  std::vector<at::Tensor> frozen() const;
+  void set_frozen(const std::vector<at::Tensor>& weights);
+  void release();
+
   // x [n, hidden] f32, replaced by the layer's output. `memory` is filled when not null.
   void forward(at::Tensor& x, const BatchContext& context, LayerMemory* memory) const;
 

@@ -26,7 +26,7 @@ void Decoder::initialize_lora(uint64_t seed) {
   for (size_t i = 0; i < parameters_.list().size(); ++i) {
     const Parameter& p = parameters_.list()[i];
     if (!p.name.ends_with(kLoraA)) {
-      parameters_.value(i).zero_();
+      set_master(i, at::zeros(p.shape, at::kFloat));
       continue;
     }
     const float bound = 1.0F / std::sqrt(static_cast<float>(p.shape.back()));
@@ -34,7 +34,7 @@ void Decoder::initialize_lora(uint64_t seed) {
     float* data = values.data_ptr<float>();
     Random random(mix_seed(seed, p.name));
     for (int64_t k = 0; k < p.size; ++k) data[k] = (2.0F * random.uniform() - 1.0F) * bound;
-    parameters_.value(i).copy_(values);
+    set_master(i, values);
   }
   initialize_magnitudes();
 }
@@ -44,7 +44,7 @@ void Decoder::initialize_magnitudes() {
     for (const AdaptedLinear* linear : layer.linears()) {
       for (size_t i = 0; i < linear->parts().size(); ++i) {
         const LinearPart& part = linear->parts()[i];
-        if (part.magnitude) parameters_.value(*part.magnitude).copy_(linear->row_norms(i, parameters_));
+        if (part.magnitude) set_master(*part.magnitude, linear->row_norms(i, parameters_));
       }
     }
   }

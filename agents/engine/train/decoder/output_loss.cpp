@@ -16,7 +16,7 @@ int64_t rows_at_once(const at::Tensor& hidden, int64_t vocabulary) {
   return std::clamp<int64_t>(budget / vocabulary / 12 * 12, 24, 4096);
 }
 
-at::Tensor compute_blocks(const Compute& compute, const at::Tensor& hidden, const Weight& weight,
+at::Tensor compute_blocks(const Compute& compute, const at::Tensor& hidden, const OutputWeight& weight,
                           const at::Tensor& targets, const at::Tensor& weights, double softcap, at::Tensor* gradient,
                           at::Tensor weight_gradient) {
   const int64_t rows = hidden.size(0), vocabulary = weight.rows().size(0), block = rows_at_once(hidden, vocabulary);
@@ -34,12 +34,7 @@ at::Tensor compute_blocks(const Compute& compute, const at::Tensor& hidden, cons
     at::Tensor typed;
     if (compute.kernels != nullptr) {
       const at::Tensor scores = logits.narrow(0, 0, size);
-      if (compute.type == at::kFloat) {
-        forward_product(compute, part, weight, {}, {}, scores);
-      } else {
-        scores.zero_();
-        add_forward_product(compute, part, weight, {}, {}, scores);
-      }
+      output_scores(compute, part, weight, scores);
       if (gradient != nullptr) typed = dlogits.narrow(0, 0, size);
       at::parallel_for(0, size, 4, [&](int64_t first, int64_t last) {
         compute.kernels->softmax_loss(
@@ -51,9 +46,8 @@ at::Tensor compute_blocks(const Compute& compute, const at::Tensor& hidden, cons
             last - first, vocabulary, static_cast<float>(softcap));
       });
     } else {
-      at::Tensor scores = at::empty({size, vocabulary}, hidden.options());
-      forward_product(compute, part, weight, {}, {}, scores);
-      scores = scores.to(at::kFloat);
+      at::Tensor scores = at::empty({size, vocabulary}, hidden.options().dtype(at::kFloat));
+      output_scores(compute, part, weight, scores);
       if (softcap > 0) scores = scores.div(softcap).tanh_().mul_(softcap);
       at::Tensor log_probabilities = at::log_softmax(scores, -1);
       result.narrow(0, begin, size).copy_(log_probabilities.gather(1, target.unsqueeze(1)).squeeze(1));
@@ -66,7 +60,8 @@ at::Tensor compute_blocks(const Compute& compute, const at::Tensor& hidden, cons
       }
     }
     if (gradient == nullptr) continue;
-    gradient->narrow(0, begin, size).copy_(product_of_rows(compute, typed, weight.rows()));
+    at::Tensor rows_gradient = gradient->narrow(0, begin, size);
+    at::mm_out(rows_gradient, typed, weight.rows());
     if (weight_gradient.defined()) add_outer(compute, weight_gradient, typed, part, 1.0);
   }
   return result.to(at::kCPU);
@@ -74,12 +69,12 @@ at::Tensor compute_blocks(const Compute& compute, const at::Tensor& hidden, cons
 
 }  // namespace
 
-at::Tensor target_log_probabilities(const Compute& compute, const at::Tensor& hidden, const Weight& weight,
+at::Tensor target_log_probabilities(const Compute& compute, const at::Tensor& hidden, const OutputWeight& weight,
                                     const at::Tensor& targets, double softcap) {
   return compute_blocks(compute, hidden, weight, targets, {}, softcap, nullptr, {});
 }
 
-at::Tensor output_loss(const Compute& compute, const at::Tensor& hidden, const Weight& weight,
+at::Tensor output_loss(const Compute& compute, const at::Tensor& hidden, const OutputWeight& weight,
                        const at::Tensor& targets, const at::Tensor& weights, double softcap, at::Tensor& gradient,
                        at::Tensor weight_gradient) {
   return compute_blocks(compute, hidden, weight, targets, weights, softcap, &gradient, std::move(weight_gradient));

@@ -1,6 +1,5 @@
-// The decoder's matrix products: libtorch's, which are the faster ones, but for those whose result is f32 from bf16
-// factors, which it has not: these are our own kernels' where Compute has them. Used by adapted_linear.cpp and
-// output_loss.cpp.
+// The decoder's matrix products: libtorch's, which reach about nine tenths of a CPU's rate, but for those of bf16 factors
+// whose result must be f32, which it has not: these are our own kernels'. Used by adapted_linear.cpp and output_loss.cpp.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -9,14 +8,16 @@
 
 namespace slipway::train {
 
-// A weight [out, in] in the layouts that its products want. One thread.
-class Weight {
+// The output projection's weight [vocabulary, hidden]: as rows, and as our kernels want it. One thread.
+class OutputWeight {
  public:
-  Weight() = default;
+  OutputWeight() = default;
   // rows in compute.type, contiguous; kept, not copied.
-  explicit Weight(at::Tensor rows) { assign(std::move(rows)); }
+  explicit OutputWeight(at::Tensor rows) { assign(std::move(rows)); }
   // Takes another content.
   void assign(at::Tensor rows);
+  // Leaves rows and copy.
+  void release();
 
   const at::Tensor& rows() const { return rows_; }
   // The packed copy, made when it is first asked for. Only with kernels.
@@ -30,24 +31,23 @@ class Weight {
 
 // A second pair of factors whose product is added: low-rank deltas. Nothing when left is undefined.
 struct Delta {
-  at::Tensor left;
-  const Weight* right = nullptr;
+  at::Tensor left, right_rows;  // [n, k] and [out, k]
 };
 
-// y [n, out] = x·Wᵀ + b (+ left·rightᵀ), into `y` of the compute type. bias f32 or undefined. Views with a row stride
-// are fine.
-void forward_product(const Compute& compute, const at::Tensor& x, const Weight& weight, const at::Tensor& bias,
-                     const Delta& delta, at::Tensor y);
+// y [n, out] = x·rowsᵀ + bias (+ left·right_rowsᵀ). All of y's type but the bias, which is f32 or undefined. Views with
+// a row stride are fine.
+void forward_product(const at::Tensor& x, const at::Tensor& rows, const at::Tensor& bias, const Delta& delta,
+                     at::Tensor y);
 // The same, added to `y` of f32.
-void add_forward_product(const Compute& compute, const at::Tensor& x, const Weight& weight, const at::Tensor& bias,
-                         const Delta& delta, at::Tensor y);
+void add_forward_product(const at::Tensor& x, const at::Tensor& rows, const at::Tensor& bias, const Delta& delta,
+                         const at::Tensor& y);
 
-// dx [n, in] = dy·W (+ left·right, whose rows are [k, in]), in the compute type.
-at::Tensor input_gradient(const Compute& compute, const at::Tensor& dy, const at::Tensor& weight_rows,
-                          const at::Tensor& delta_left, const at::Tensor& delta_rows);
+// dx [n, in] = dy·rows (+ left·right, whose rows are [k, in]).
+at::Tensor input_gradient(const at::Tensor& dy, const at::Tensor& rows, const at::Tensor& delta_left,
+                          const at::Tensor& delta_rows);
 
-// y [n, m] = x·rows, rows [k, m], in the compute type.
-at::Tensor product_of_rows(const Compute& compute, const at::Tensor& x, const at::Tensor& rows);
+// scores [n, vocabulary] f32 = x·weightᵀ.
+void output_scores(const Compute& compute, const at::Tensor& x, const OutputWeight& weight, at::Tensor scores);
 
 // target (f32 [m, n]) += scale · leftᵀ·right, left [k, m] and right [k, n] in the compute type.
 void add_outer(const Compute& compute, at::Tensor target, const at::Tensor& left, const at::Tensor& right,

@@ -121,7 +121,7 @@ void load_adapter_into(Decoder& decoder, const model::Adapter& adapter, const st
     const auto fill = [&](size_t index, const std::vector<float>& values, const std::vector<int64_t>& shape) {
       at::Tensor copy = at::empty(shape, at::kFloat);
       std::copy(values.begin(), values.end(), copy.data_ptr<float>());
-      parameters.value(index).copy_(copy);
+      decoder.set_master(index, copy);
     };
     fill(a, tensor.a, shape_a);
     fill(b, tensor.b, shape_b);
