@@ -42,7 +42,11 @@ if(SLIPWAY_BUILD_TRAIN)
   add_library(slipway_torch INTERFACE)
   target_include_directories(slipway_torch SYSTEM INTERFACE
     ${SLIPWAY_TORCH_ROOT}/include ${SLIPWAY_TORCH_ROOT}/include/torch/csrc/api/include)
-  target_link_libraries(slipway_torch INTERFACE ${SLIPWAY_TORCH_ROOT}/lib/libtorch_cpu.so ${SLIPWAY_TORCH_ROOT}/lib/libc10.so)
+  # at::parallel_for is a template that runs on one thread where OpenMP is off; its runtime must be libtorch's own.
+  file(GLOB torch_openmp ${SLIPWAY_TORCH_ROOT}/lib/libgomp*)
+  target_compile_options(slipway_torch INTERFACE -fopenmp)
+  target_link_libraries(slipway_torch INTERFACE
+    ${SLIPWAY_TORCH_ROOT}/lib/libtorch_cpu.so ${SLIPWAY_TORCH_ROOT}/lib/libc10.so ${torch_openmp})
   target_link_options(slipway_torch INTERFACE -Wl,-rpath,${SLIPWAY_TORCH_ROOT}/lib -Wl,--allow-shlib-undefined)
   file(GLOB nvidia_libraries LIST_DIRECTORIES true ${torch_packages}/nvidia/*/lib)
   foreach(folder ${nvidia_libraries})

@@ -35,6 +35,10 @@ void take(const json& object, const char* key, T& target) {
 // What may change between two starts on one workdir without changing the numbers.
 std::string fingerprint_of(json spec) {
   spec.erase("output");
+  if (spec.contains("parallel")) {
+    // Who computes decides nothing, how much does.
+    spec["parallel"] = {{"ranks", spec["parallel"].value("ranks", 1)}};
+  }
   if (spec.contains("training")) {
     json& training = spec["training"];
     const bool evaluation_decides =
@@ -158,6 +162,17 @@ void check(const TrainSettings& s) {
     throw wrong("training: load_best_model_at_end and early_stopping_patience need evaluations",
                 "set eval_steps and data.validation");
   }
+  if (s.strategy == Strategy::kFullySharded) {
+    // Others look at whole matrices or at blocks of one, DoRA at whole rows, KTO at other batches in between.
+    if (s.optimizer != OptimizerType::kAdamW && s.optimizer != OptimizerType::kLion) {
+      throw wrong("training.optim: strategy fsdp shares out only the state of adamw and lion",
+                  "use optim adamw, or parallel.strategy ddp");
+    }
+    if (s.method.use_dora) throw wrong("method.use_dora: not with strategy fsdp", "use parallel.strategy ddp");
+    if (s.objective.type == ObjectiveType::kKto) {
+      throw wrong("objective.type: kto not with strategy fsdp", "use parallel.strategy ddp");
+    }
+  }
   const bool supervised = s.objective.type == ObjectiveType::kSupervised;
   for (const auto* list : {&s.train, &s.validation}) {
     for (const DataSource& source : *list) {
@@ -181,9 +196,9 @@ TrainSettings settings_from_spec(const json& spec) {
   s.method = method_from_spec(spec.value("method", json::object()));
   s.objective = objective_from_spec(spec.value("objective", json::object()));
   take_training(spec.value("training", json::object()), s);
-  if (const json parallel = spec.value("parallel", json::object()); parallel.value("ranks", 1) != 1) {
-    throw wrong("parallel.ranks: only 1 rank is supported", "set parallel.ranks to 1");
-  }
+  const json parallel = spec.value("parallel", json::object());
+  take(parallel, "ranks", s.ranks);
+  s.strategy = parallel.value("strategy", "ddp") == "fsdp" ? Strategy::kFullySharded : Strategy::kReplicated;
   const json output = spec.value("output", json::object());
   take(output, "adapter", s.adapter_output);
   take(output, "merged", s.merged_output);

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "agents/engine/text/training_rows.h"
-#include "agents/engine/train/schedule.h"
+#include "agents/engine/train/optimizers/schedule.h"
 
 namespace slipway::train {
 
@@ -15,6 +15,7 @@ enum class MethodType { kLora, kFull };
 enum class ObjectiveType { kSupervised, kDpo, kOrpo, kKto };
 enum class OptimizerType { kAdamW, kAdamW8Bit, kAdafactor, kLion, kMuon };
 enum class Precision { kAuto, kF32, kBF16 };
+enum class Strategy { kReplicated, kFullySharded };
 
 struct DataSource {
   std::string path;  // as in the spec, relative to the workdir
@@ -84,6 +85,8 @@ struct TrainSettings {
   std::vector<std::string> sample_prompts;
   int64_t sample_max_new_tokens = 64;
   uint64_t seed = 42;
+  int64_t ranks = 1;  // the global batch is batch_size · gradient_accumulation_steps · ranks, however many there are
+  Strategy strategy = Strategy::kReplicated;
 
   std::string adapter_output, merged_output;  // empty: not written
 
@@ -96,7 +99,7 @@ struct TrainSettings {
 };
 
 // From a spec that has passed the schema, defaults filled in. Throws base::Error INVALID_SPEC for what a schema cannot
-// say (no output at all, more ranks than there are, an objective without preferences).
+// say (no output at all, an objective without preferences, an optimizer that cannot be sharded).
 TrainSettings settings_from_spec(const nlohmann::json& spec);
 
 }  // namespace slipway::train

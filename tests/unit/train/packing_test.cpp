@@ -1,4 +1,4 @@
-#include "agents/engine/train/packing.h"
+#include "agents/engine/train/data/packing.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,7 +6,7 @@
 #include <map>
 #include <numeric>
 
-#include "agents/engine/train/random.h"
+#include "agents/engine/train/data/random.h"
 
 namespace slipway::train {
 namespace {
