@@ -154,8 +154,11 @@ void check(const TrainSettings& s) {
   if (s.max_steps <= 0 && s.num_train_epochs <= 0) {
     throw wrong("training: neither num_train_epochs nor max_steps is above 0", "set one of them");
   }
-  if (s.adapter_output.empty() && s.merged_output.empty()) {
-    throw wrong("output: nothing would be written", "set output.adapter, output.merged or both");
+  if (s.adapter_output.empty() && s.merged_output.empty() && s.gguf_output.empty()) {
+    throw wrong("output: nothing would be written", "set output.adapter, output.merged, output.gguf or several");
+  }
+  if (!s.gguf_output.empty() && !s.gguf_output.ends_with(".gguf")) {
+    throw wrong("output.gguf: " + s.gguf_output + " does not end in .gguf", "name a file like out/model.gguf");
   }
   const bool needs_evaluation = s.load_best_model_at_end || s.early_stopping_patience > 0;
   if (needs_evaluation && (s.eval_steps == 0 || s.validation.empty())) {
@@ -202,9 +205,10 @@ TrainSettings settings_from_spec(const json& spec) {
   const json output = spec.value("output", json::object());
   take(output, "adapter", s.adapter_output);
   take(output, "merged", s.merged_output);
+  take(output, "gguf", s.gguf_output);
   if (s.method.type == MethodType::kFull) {
     s.adapter_output.clear();  // there is no adapter
-    if (s.merged_output.empty()) s.merged_output = "out/merged";
+    if (s.merged_output.empty() && s.gguf_output.empty()) s.merged_output = "out/merged";
   }
   check(s);
   s.fingerprint = fingerprint_of(spec);

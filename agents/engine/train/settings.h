@@ -88,7 +88,7 @@ struct TrainSettings {
   int64_t ranks = 1;  // the global batch is batch_size · gradient_accumulation_steps · ranks, however many there are
   Strategy strategy = Strategy::kReplicated;
 
-  std::string adapter_output, merged_output;  // empty: not written
+  std::string adapter_output, merged_output, gguf_output;  // empty: not written
 
   // SHA-256 over what decides the numbers: two specs with one hash continue each other's checkpoints.
   std::string fingerprint;

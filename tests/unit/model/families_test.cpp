@@ -233,6 +233,20 @@ TEST(Families, RotaryScalingIsWrittenAsGguf) {
   }
 }
 
+TEST(Families, WhatGgufHasNoKeyForIsRefused) {
+  json config = config_of("gemma2");
+  config["query_pre_attn_scalar"] = 100;
+  const auto wanted = read(config), written = read(config_of("gemma2"));
+  EXPECT_NO_THROW(require_same_decoder(written, written));
+  try {
+    require_same_decoder(wanted, written);
+    FAIL();
+  } catch (const base::Error& error) {
+    EXPECT_EQ(error.code(), base::kUnsupported);
+    EXPECT_THAT(error.what(), HasSubstr("scale of attention scores"));
+  }
+}
+
 TEST(Families, AWindowThatGgufCannotSayCutsTheContext) {
   json config = sizes("mistral");
   config["sliding_window"] = 5;

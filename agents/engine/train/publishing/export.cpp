@@ -10,7 +10,9 @@
 #include <utility>
 
 #include "agents/engine/model/decoder_tensors.h"
+#include "agents/engine/model/gguf_export.h"
 #include "agents/engine/model/weights.h"
+#include "agents/engine/text/gguf_vocabulary.h"
 #include "agents/engine/text/tokenizer.h"
 #include "backend/base/error.h"
 #include "backend/base/files.h"
@@ -77,6 +79,37 @@ std::string generation_config(const model::Architecture& architecture) {
   }
   if (architecture.pad_token_id >= 0) config["pad_token_id"] = architecture.pad_token_id;
   return config.dump(2) + "\n";
+}
+
+model::ReadTensor merged_values(const Decoder& decoder, const MethodSettings& method, const model::Weights& base) {
+  const Parameters& parameters = decoder.parameters();
+  std::map<std::string, AdaptedModule> adapted;  // by the tensor they change
+  std::map<std::string, size_t> trained;
+  if (method.type == MethodType::kFull) {
+    for (size_t i = 0; i < parameters.list().size(); ++i) trained[parameters.list()[i].name] = i;
+  } else {
+    for_each_adapted(decoder,
+                     [&](const std::string& module, const AdaptedModule& at) { adapted[module + ".weight"] = at; });
+  }
+  return [&parameters, &base, trained, adapted, scaling = method.scaling()](const std::string& name,
+                                                                            std::span<float> out) {
+    at::Tensor values = at::from_blob(out.data(), {static_cast<int64_t>(out.size())}, at::kFloat);
+    if (const auto it = trained.find(name); it != trained.end()) {
+      values.copy_(parameters.value(it->second).view({-1}));
+      return;
+    }
+    base.read_f32(name, out);
+    const auto delta = adapted.find(name);
+    if (delta == adapted.end()) return;
+    const at::Tensor a = parameters.value(delta->second.a).to(at::kCPU);
+    const at::Tensor b = parameters.value(delta->second.b).to(at::kCPU);
+    at::Tensor whole = values.view({b.size(0), a.size(1)});
+    whole.addmm_(b, a, 1.0, scaling);
+    if (delta->second.magnitude) {
+      const at::Tensor norms = at::linalg_vector_norm(whole, 2, at::IntArrayRef{1});
+      whole.mul_((parameters.value(*delta->second.magnitude).to(at::kCPU) / norms).unsqueeze(1));
+    }
+  };
 }
 
 }  // namespace
@@ -150,35 +183,8 @@ model::DType write_merged_model(const fs::path& folder, const Decoder& decoder, 
   } catch (const fs::filesystem_error& error) {
     throw file_error("cannot make the folder " + folder.string(), error);
   }
-  const Parameters& parameters = decoder.parameters();
-  std::map<std::string, AdaptedModule> adapted;  // by the tensor they change
-  std::map<std::string, size_t> trained;
-  if (method.type == MethodType::kFull) {
-    for (size_t i = 0; i < parameters.list().size(); ++i) trained[parameters.list()[i].name] = i;
-  } else {
-    for_each_adapted(decoder,
-                     [&](const std::string& module, const AdaptedModule& at) { adapted[module + ".weight"] = at; });
-  }
   const model::DType type = stored_type(base);
-  const auto read = [&](const std::string& name, std::span<float> out) {
-    at::Tensor values = at::empty({static_cast<int64_t>(out.size())}, at::kFloat);
-    if (const auto it = trained.find(name); it != trained.end()) {
-      values.copy_(parameters.value(it->second).view({-1}));
-    } else {
-      base.read_f32(name, {values.data_ptr<float>(), out.size()});
-      if (const auto delta = adapted.find(name); delta != adapted.end()) {
-        const at::Tensor a = parameters.value(delta->second.a).to(at::kCPU);
-        const at::Tensor b = parameters.value(delta->second.b).to(at::kCPU);
-        at::Tensor whole = values.view({b.size(0), a.size(1)});
-        whole.addmm_(b, a, 1.0, method.scaling());
-        if (delta->second.magnitude) {
-          const at::Tensor norms = at::linalg_vector_norm(whole, 2, at::IntArrayRef{1});
-          whole.mul_((parameters.value(*delta->second.magnitude).to(at::kCPU) / norms).unsqueeze(1));
-        }
-      }
-    }
-    std::copy_n(values.data_ptr<float>(), out.size(), out.begin());
-  };
+  const model::ReadTensor read = merged_values(decoder, method, base);
   std::vector<at::Tensor> kept;
   std::vector<model::TensorView> views;
   for (const model::FileTensor& tensor : model::file_tensors(decoder.architecture(), model::FileLayout::kHuggingFace)) {
@@ -204,7 +210,19 @@ model::DType write_merged_model(const fs::path& folder, const Decoder& decoder, 
   return type;
 }
 
-void publish_folder(const fs::path& finished, const fs::path& target) {
+model::DType write_gguf_model(const fs::path& file, const Decoder& decoder, const MethodSettings& method,
+                              const model::Weights& base, const text::Tokenizer& tokenizer) {
+  const model::Architecture& architecture = decoder.architecture();
+  const model::DType type = stored_type(base);
+  model::GgufWriter writer;
+  model::put_model(writer, architecture, type, merged_values(decoder, method, base));
+  text::put_vocabulary(writer, tokenizer, architecture.vocab_size, architecture.eos_token_ids);
+  writer.write(file);
+  model::require_same_decoder(architecture, model::load_architecture(file));
+  return type;
+}
+
+void publish_path(const fs::path& finished, const fs::path& target) {
   try {
     base::sync_path(finished);
     fs::remove_all(target);

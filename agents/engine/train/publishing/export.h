@@ -1,4 +1,4 @@
-// What a finished run publishes: a PEFT adapter and a merged Hugging Face folder. Used by trainer.cpp.
+// What a finished run publishes: a PEFT adapter, a merged Hugging Face folder, a GGUF file. Used by trainer.cpp.
 #pragma once
 
 #include <filesystem>
@@ -28,7 +28,12 @@ model::DType write_merged_model(const std::filesystem::path& folder, const Decod
                                 const MethodSettings& method, const model::Weights& base,
                                 const std::filesystem::path& base_path, const text::Tokenizer& tokenizer);
 
-// Puts `finished` in the place of `target`, which may exist.
-void publish_folder(const std::filesystem::path& finished, const std::filesystem::path& target);
+// Writes the same as one GGUF file, which llama.cpp loads: matrices in the base's precision (quantised ones as f32).
+// Returns that precision. Throws base::Error UNSUPPORTED for tokenizers that GGUF cannot hold.
+model::DType write_gguf_model(const std::filesystem::path& file, const Decoder& decoder, const MethodSettings& method,
+                              const model::Weights& base, const text::Tokenizer& tokenizer);
+
+// Puts `finished`, a file or a folder, in the place of `target`, which may exist.
+void publish_path(const std::filesystem::path& finished, const std::filesystem::path& target);
 
 }  // namespace slipway::train

@@ -16,7 +16,7 @@ namespace slipway::train {
 namespace fs = std::filesystem;
 
 void check_outputs(const spec::EngineContext& context, const TrainSettings& settings) {
-  for (const std::string& output : {settings.adapter_output, settings.merged_output}) {
+  for (const std::string& output : {settings.adapter_output, settings.merged_output, settings.gguf_output}) {
     if (output.empty()) continue;
     const fs::path parent = context.resolve(output + "/.").parent_path().parent_path();
     std::error_code failure;
@@ -34,10 +34,10 @@ void publish(const spec::EngineContext& context, const Job& job, Decoder& decode
   };
   const TrainSettings& settings = job.settings;
   std::vector<Result> results;
-  results.reserve(2);
+  results.reserve(3);
   const auto add = [&](const std::string& name, const std::string& output) -> const fs::path& {
     const fs::path target = context.resolve(output + "/.").parent_path();
-    results.push_back({name, output, target.parent_path() / ("." + target.filename().string() + ".writing"), target});
+    results.push_back({name, output, target.parent_path() / (".writing." + target.filename().string()), target});
     return results.back().writing;
   };
   const std::vector<std::vector<int64_t>> prompts = parity_prompts(job.train.documents, 3, 64);
@@ -67,8 +67,14 @@ void publish(const spec::EngineContext& context, const Job& job, Decoder& decode
     require_parity(logit_difference(trained, prompts, writing, {}, usable_threads()), stored != model::DType::kF32,
                    "the merged model");
   }
+  if (!settings.gguf_output.empty()) {
+    const fs::path& writing = add("gguf", settings.gguf_output);
+    const model::DType stored = write_gguf_model(writing, decoder, settings.method, *job.weights, *job.tokenizer);
+    require_parity(logit_difference(trained, prompts, writing, {}, usable_threads()), stored != model::DType::kF32,
+                   "the GGUF file");
+  }
   for (const Result& result : results) {
-    publish_folder(result.writing, result.target);
+    publish_path(result.writing, result.target);
     reporter.artifact(result.name, result.output);
   }
 }
