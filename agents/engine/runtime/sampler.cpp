@@ -107,15 +107,16 @@ int32_t draw(std::span<const float> logits, const SamplingOptions& options, doub
   // The best few usually hold what top_p asks for; sort more only when they do not.
   const size_t all = logits.size();
   const size_t limit = options.top_k > 0 ? std::min(all, static_cast<size_t>(options.top_k)) : all;
-  double whole = 0;  // the weight of everything that top_p is a share of
+  double whole = 0;  // the weight of what top_k and min_p leave, which top_p is a share of
+  const auto left_by_min_p = [&](double value) { return value >= options.min_p ? value : 0.0; };
   if (options.top_k == 0) {
-    for (const float logit : logits) whole += weight(logit);
+    for (const float logit : logits) whole += left_by_min_p(weight(logit));
   }
   for (size_t count = options.top_k > 0 ? limit : std::min<size_t>(limit, 256);; count = std::min(limit, count * 16)) {
     const auto candidates = best_candidates(logits, count);
     weights.clear();
     total = 0;
-    for (const Candidate& candidate : candidates) total += weights.emplace_back(weight(candidate.logit));
+    for (const Candidate& candidate : candidates) total += left_by_min_p(weights.emplace_back(weight(candidate.logit)));
     if (options.top_k > 0) whole = total;
     size_t kept = 0;
     double sum = 0;

@@ -166,13 +166,15 @@ void Api::with_base(const std::shared_ptr<Exchange>& exchange, size_t base,
   const auto failed = [exchange, name = list_.base_name(base)](const base::Error& error) {
     exchange->respond(error_response(load_error(error, name)));
   };
-  const uint64_t ticket = pool_.wait_for(base, ready, failed);
+  // Before the wait: what answers later says itself what is to be done when the client leaves.
+  const uint64_t ticket = pool_.take_ticket();
   exchange->on_abandoned([this, base, ticket, begin, weak = std::weak_ptr(exchange)](Abandoned why) {
     if (!pool_.cancel(ticket)) return;
     metrics_.of(base).finished({"abort", 0, 0, std::chrono::duration<double>(SteadyClock::now() - begin).count()});
     const auto waiting = weak.lock();
     if (waiting && why == Abandoned::kTimedOut) waiting->respond(error_response(time_out_error()));
   });
+  pool_.wait_for(base, ticket, ready, failed);
 }
 
 Places Api::take_places(int64_t choices) const {

@@ -66,11 +66,15 @@ ModelLease ModelPool::try_use(size_t model) {
   return usable(model) ? lease(model) : nullptr;
 }
 
-uint64_t ModelPool::wait_for(size_t model, Ready ready, Failed failed) {
+uint64_t ModelPool::take_ticket() {
   const std::lock_guard lock(state_->mutex);
-  waiting_.push_back({++last_ticket_, model, std::move(ready), std::move(failed)});
+  return ++last_ticket_;
+}
+
+void ModelPool::wait_for(size_t model, uint64_t ticket, Ready ready, Failed failed) {
+  const std::lock_guard lock(state_->mutex);
+  waiting_.push_back({ticket, model, std::move(ready), std::move(failed)});
   state_->changed.notify_all();
-  return last_ticket_;
 }
 
 bool ModelPool::cancel(uint64_t ticket) {

@@ -70,11 +70,13 @@ class ModelPool {
   // The model when it can be used at once, else null.
   ModelLease try_use(size_t model);
 
-  // `ready` or `failed` is called once, on the pool's thread, unless cancel() was in time.
+  // `ready` or `failed` is called once, on the pool's thread, unless cancel() of this ticket was in time. The ticket is
+  // taken before, so that whoever may cancel it knows it in time.
   using Ready = std::function<void(ModelLease)>;
   using Failed = std::function<void(const base::Error&)>;
-  uint64_t wait_for(size_t model, Ready ready, Failed failed);
-  // True: neither of them is called any more.
+  uint64_t take_ticket();
+  void wait_for(size_t model, uint64_t ticket, Ready ready, Failed failed);
+  // True: neither of them is called any more. False also for a ticket that does not wait yet.
   bool cancel(uint64_t ticket);
 
   PoolStats stats(size_t model) const;

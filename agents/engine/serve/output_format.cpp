@@ -62,7 +62,12 @@ std::vector<OutputFormat> of_response_format(const JsonFields& fields) {
   const JsonFields format(*given, "response_format.");
   const std::string type = format.text("type").value_or("");
   if (type == "text") return {};
-  if (type == "json_object") return {{GrammarKind::kJsonSchema, kAnyObject, "response_format"}};
+  if (type == "json_object" && format.find("schema") == nullptr)
+    return {{GrammarKind::kJsonSchema, kAnyObject, "response_format"}};
+  if (type == "json_object") {  // with a schema: as llama.cpp and others have it
+    if (!format.find("schema")->is_object()) format.fail("schema", "a JSON Schema");
+    return {{GrammarKind::kJsonSchema, format.find("schema")->dump(), "response_format.schema"}};
+  }
   if (type == "structural_tag") return {{GrammarKind::kStructuralTag, given->dump(), "response_format"}};
   if (type != "json_schema") {
     throw ApiError(400, std::string("response_format must be ") + kExpected, "response_format.type", "invalid_value");

@@ -156,6 +156,9 @@ class FlagReader {
 
   json result() const {
     json spec = spec_;
+    // Flags are for all models; a spec says it for each.
+    const std::string dtype = spec.value("/model/dtype"_json_pointer, "auto");
+    for (size_t i = 0; spec.contains("models") && i < spec["models"].size(); ++i) spec["models"][i]["dtype"] = dtype;
     for (json adapter : adapters_) {
       // An adapter is its model's by the place among the flags; the spec names the model.
       const auto model = adapter["model"].get<size_t>();

@@ -9,7 +9,7 @@
 namespace slipway::web {
 namespace {
 
-class FuzzTransport final : public Transport {
+class FuzzTransport final : public net::Transport {
  public:
   FuzzTransport(boost::asio::io_context& io, std::string bytes, size_t piece)
       : io_(io), bytes_(std::move(bytes)), piece_(piece) {}

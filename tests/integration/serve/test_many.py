@@ -1,5 +1,5 @@
 # slipway-serve with more than one thing of a kind: 1,000 adapters of which 32 are in memory, several base models under one
-# memory limit. Tiny random models: what matters is that each answer is the same as alone.
+# memory limit; and its time limit. Tiny random models: what matters is that each answer is the same as alone.
 import concurrent.futures
 import json
 import pathlib
@@ -150,4 +150,15 @@ def test_an_idle_model_is_dropped_and_comes_back(files, tmp_path):
     wait_until(lambda: server.metric("slipway:model_loaded") == 0)
     assert text_of(server, prompt="hello") == text
     assert server.metric("slipway:model_loads_total") == 2
+    assert server.stop() == 0
+
+
+def test_a_request_that_takes_too_long_is_ended(files, tmp_path):
+    server = Server(tmp_path / "log", "--request-timeout", "0.02", model=files / "a")
+    fields = dict(prompt="x", max_tokens=1000, ignore_eos=True, seed=1)
+    response, body = server.post("/v1/completions", **fields)
+    assert response.status == 504 and body["error"]["code"] == "timeout"
+    events = server.stream("/v1/completions", **fields)
+    assert events[-1]["error"]["code"] == "timeout" and events[0]["choices"][0]["text"]
+    wait_until(lambda: server.metric("vllm:num_requests_running") == 0)
     assert server.stop() == 0

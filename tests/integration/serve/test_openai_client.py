@@ -74,6 +74,33 @@ def test_text_completion_echoes_with_logprobs(client):
     assert len(choice.logprobs.tokens) == answer.usage.total_tokens
 
 
+def test_a_text_can_be_scored_without_writing_on(client):
+    answer = client.completions.create(model="smollm2", prompt="The sky is blue", echo=True, logprobs=0, max_tokens=0)
+    choice = answer.choices[0]
+    assert choice.text == "The sky is blue" and answer.usage.completion_tokens == 0
+    assert len(choice.logprobs.token_logprobs) == answer.usage.prompt_tokens
+
+
+def test_the_best_of_several_is_given(client):
+    fields = dict(model="smollm2", prompt="The sky is", max_tokens=8, temperature=1.5, seed=4, logprobs=0)
+    mean = lambda choice: sum(choice.logprobs.token_logprobs) / len(choice.logprobs.token_logprobs)
+    all_of_them = client.completions.create(**fields, n=4).choices
+    best = client.completions.create(**fields, best_of=4)
+    assert len(best.choices) == 1 and best.choices[0].text == max(all_of_them, key=mean).text
+    assert best.usage.completion_tokens > len(best.choices[0].logprobs.tokens)
+
+
+def test_usage_says_what_was_cached_and_what_a_stream_used_so_far(client):
+    story = [{"role": "user", "content": "Once upon a time there was a cat that sat on a mat. " * 10}]
+    fields = dict(model="smollm2", messages=story, temperature=0, max_tokens=4)
+    client.chat.completions.create(**fields)
+    usage = client.chat.completions.create(**fields).usage
+    assert usage.prompt_tokens / 2 < usage.prompt_tokens_details.cached_tokens < usage.prompt_tokens
+    chunks = list(client.chat.completions.create(**fields, stream=True, stream_options={"include_usage": True, "continuous_usage_stats": True}))
+    counts = [chunk.usage.completion_tokens for chunk in chunks]
+    assert counts == sorted(counts) and counts[-1] == usage.completion_tokens and chunks[-1].choices == []
+
+
 def test_embeddings(client):
     def vectors(**more):
         answer = client.embeddings.create(model="smollm2", input=["The cat sat on the mat.", "A cat is on the mat.",

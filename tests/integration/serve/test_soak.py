@@ -129,5 +129,6 @@ def test_everything_comes_back(server, files):
     assert server.metric("vllm:kv_cache_usage_perc") == 0
     assert server.metric("slipway:adapters{") == 3 and server.metric("slipway:adapters_in_memory") <= 3
     assert after["threads"] == before["threads"] and after["files"] <= before["files"] + 2
-    assert after["memory_kib"] < before["memory_kib"] * 1.1 + 8192
+    # The allocator keeps a little more of what was freed from time to time: 0.3 MiB over 10,000 requests when this was written.
+    assert after["memory_kib"] < before["memory_kib"] + 2048
     assert server.post("/v1/completions", prompt="the same", temperature=0, max_tokens=20)[1]["choices"][0]["text"] == known

@@ -78,6 +78,18 @@ TEST(Sampler, DrawsFollowTheDistribution) {
   EXPECT_EQ(shares(logits, options).size(), 1U);
 }
 
+TEST(Sampler, TopPIsAShareOfWhatTopKAndMinPLeave) {
+  const std::vector<float> logits = {std::log(0.4F), std::log(0.3F), std::log(0.2F), std::log(0.1F)};
+  SamplingOptions options;
+  options.top_p = 0.55;
+  EXPECT_EQ(shares(logits, options).size(), 2U);
+  options.min_p = 0.6;  // leaves 0.4 and 0.3, of which the first is more than 0.55
+  EXPECT_EQ(shares(logits, options).size(), 1U);
+  options.min_p = 0;
+  options.top_k = 2;
+  EXPECT_EQ(shares(logits, options).size(), 1U);
+}
+
 TEST(Sampler, TopPReachesBeyondTheBestFew) {
   // A flat distribution over 5,000 tokens: 0.9 of it needs 4,500 of them.
   SamplingOptions options;

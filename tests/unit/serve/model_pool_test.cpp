@@ -26,8 +26,9 @@ class ModelPoolTest : public ::testing::Test {
   // The model, once it is there; null when it failed.
   std::future<ModelLease> ask(size_t model) {
     auto promise = std::make_shared<std::promise<ModelLease>>();
-    ticket_ = pool_->wait_for(
-        model, [promise](ModelLease lease) { promise->set_value(std::move(lease)); },
+    ticket_ = pool_->take_ticket();
+    pool_->wait_for(
+        model, ticket_, [promise](ModelLease lease) { promise->set_value(std::move(lease)); },
         [promise](const base::Error&) { promise->set_value(nullptr); });
     return promise->get_future();
   }

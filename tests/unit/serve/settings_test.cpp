@@ -37,7 +37,7 @@ TEST(Settings, FlagsAndSpecMeanTheSame) {
 TEST(Settings, SeveralModelsEachWithItsAdapters) {
   int status = -1;
   const auto spec = from_flags({"--model", "small=/m/s", "--adapter", "a=/a", "--model=/m/name=big.gguf", "--adapter",
-                                "b=/b", "--memory-limit", "1.5GiB", "--idle-unload-s", "60"},
+                                "b=/b", "--memory-limit", "1.5GiB", "--idle-unload-s", "60", "--dtype", "int8"},
                                status);
   ASSERT_TRUE(spec);
   const ServeSettings settings = settings_from_spec(spec::parse_spec("serve", spec->dump()), "/work");
@@ -45,6 +45,7 @@ TEST(Settings, SeveralModelsEachWithItsAdapters) {
   EXPECT_EQ(settings.models[0].served_model_name, "small");
   EXPECT_EQ(settings.models[1].path, "/m/name=big.gguf");
   EXPECT_EQ(settings.models[1].served_model_name, "name=big");
+  EXPECT_EQ(settings.models[1].dtype, "int8");
   EXPECT_EQ(settings.adapters[0].model, 0U);
   EXPECT_EQ(settings.adapters[1].model, 1U);
   EXPECT_EQ(settings.memory_limit_bytes, int64_t{3} << 29U);
