@@ -74,8 +74,10 @@ Decoder::Decoder(const std::filesystem::path& path, const model::Architecture& a
     if (architecture.sliding_window > 0) local_angles_ = make_angles(architecture.local_rope, max_length);
   }
   strips_.resize(static_cast<size_t>(pool.threads()));
-  for (int i = 0; i < pool.threads(); ++i)
-    attention_scratch_.emplace_back(static_cast<size_t>(kernels::attention_scratch_bytes(architecture.head_dim)));
+  int64_t scratch = kernels::attention_scratch_bytes(architecture.head_dim);
+  for (const int64_t depth : {hidden, architecture.intermediate_size, queries_})
+    scratch = std::max(scratch, kernels::matmul_scratch_bytes(format, depth));
+  for (int i = 0; i < pool.threads(); ++i) scratch_.emplace_back(static_cast<size_t>(scratch));
 }
 
 Decoder::Angles Decoder::make_angles(const model::Rope& rope, int64_t max_length) const {
@@ -129,10 +131,6 @@ void Decoder::load_layer(WeightLoader& loader, int64_t index, Layer& layer) {
     load_linear(loader, mlp + "gate_proj", inner, hidden, architecture_.mlp_bias, layer.gate);
   load_linear(loader, mlp + "up_proj", inner, hidden, architecture_.mlp_bias, layer.up);
   load_linear(loader, mlp + "down_proj", hidden, inner, architecture_.mlp_bias, layer.down);
-}
-
-kernels::CacheFormat Decoder::cache_format() const {
-  return format_ == kernels::WeightFormat::kF32 ? kernels::CacheFormat::kF32 : kernels::CacheFormat::kBF16;
 }
 
 void Decoder::reserve(int64_t rows) {
@@ -246,7 +244,8 @@ Decoder::Input Decoder::pack(const float* x, int64_t stride, int64_t rows, int64
   return {x, stride, packed_.as<std::byte>()};
 }
 
-kernels::MatmulCall Decoder::matmul_call(const Input& input, int64_t rows, const Product& product) const {
+kernels::MatmulCall Decoder::matmul_call(const Input& input, int64_t rows, const Product& product,
+                                         int worker) const {
   const Matrix& weights = product.linear->weights;
   kernels::MatmulCall call;
   call.format = weights.format();
@@ -262,6 +261,7 @@ kernels::MatmulCall Decoder::matmul_call(const Input& input, int64_t rows, const
   call.y = product.y;
   call.y_stride = product.stride;
   call.accumulate = product.accumulate;
+  call.scratch = scratch_[static_cast<size_t>(worker)].as<void>();
   return call;
 }
 
@@ -272,14 +272,14 @@ void Decoder::multiply(const Input& input, int64_t rows, std::span<const Product
   int64_t tasks = 0;
   for (const Product& product : products) tasks += (product.linear->weights.panels() + piece - 1) / piece;
   const int64_t depth = products.front().linear->weights.columns();
-  parallel(tasks, rows * panels * kernels::kPanel * depth, [&](int64_t index, int) {
+  parallel(tasks, rows * panels * kernels::kPanel * depth, [&](int64_t index, int worker) {
     auto product = products.begin();
     for (;; ++product) {
       const int64_t of_product = (product->linear->weights.panels() + piece - 1) / piece;
       if (index < of_product) break;
       index -= of_product;
     }
-    kernels::MatmulCall call = matmul_call(input, rows, *product);
+    kernels::MatmulCall call = matmul_call(input, rows, *product, worker);
     call.begin = index * piece * kernels::kPanel;
     call.end = std::min(call.end, call.begin + piece * kernels::kPanel);
     table_.matmul(call);
@@ -422,7 +422,7 @@ void Decoder::attend(int64_t layer, const KvCache& cache) {
     call.scale = static_cast<float>(architecture_.attention_scale);
     call.softcap = static_cast<float>(architecture_.attention_softcap);
     call.window = architecture_.is_windowed(layer) ? architecture_.sliding_window : 0;
-    call.scratch = attention_scratch_[static_cast<size_t>(worker)].as<void>();
+    call.scratch = scratch_[static_cast<size_t>(worker)].as<void>();
     call.out = attention_out_.data() + row * queries_ + key_head * group * head_dim;
     call.out_stride = queries_;
     table_.attention(call);
@@ -493,7 +493,7 @@ Decoder::Input Decoder::inner_packed(const Layer& layer, const Input& input, int
     float* up = gated ? gate + rows * stride : gate;  // without a gate, up has its place
     for (const auto& [linear, y] : {std::pair{&layer.gate, gate}, {&layer.up, up}}) {
       if (linear == &layer.gate && !gated) continue;
-      kernels::MatmulCall call = matmul_call(input, rows, {linear, y - begin, stride});
+      kernels::MatmulCall call = matmul_call(input, rows, {linear, y - begin, stride}, worker);
       call.begin = begin;
       call.end = begin + size;
       table_.matmul(call);

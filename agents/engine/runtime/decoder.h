@@ -32,9 +32,6 @@ class Decoder {
   Decoder(const std::filesystem::path& path, const model::Architecture& architecture, kernels::WeightFormat format,
           int64_t max_length, ThreadPool& pool, const kernels::Table& table);
 
-  // What the cache should hold for weights of this format: f32 beside f32, else bf16.
-  kernels::CacheFormat cache_format() const;
-
   // Runs the layers over `tokens`, whose rows the segments cover in order, and stores their keys and values in the
   // cache. Segments with the same adapter should be neighbours. The results wait for logits().
   void forward(std::span<const int32_t> tokens, std::span<const Segment> segments, const KvCache& cache);
@@ -106,7 +103,7 @@ class Decoder {
   void add_branch(const Norm& norm, int64_t rows);
   Input pack(const float* x, int64_t stride, int64_t rows, int64_t width);
   void multiply(const Input& input, int64_t rows, std::span<const Product> products);
-  kernels::MatmulCall matmul_call(const Input& input, int64_t rows, const Product& product) const;
+  kernels::MatmulCall matmul_call(const Input& input, int64_t rows, const Product& product, int worker) const;
 
   void attention(std::span<const Segment> segments, size_t index, const KvCache& cache);
   void normalize_heads(float* row, const Layer& layer) const;
@@ -140,8 +137,8 @@ class Decoder {
   std::vector<float> hidden_, normed_, attention_in_, attention_out_, mlp_, lora_, gathered_;
   std::vector<float> branch_;  // what attention or MLP add to hidden_, where something stands between
   Pages packed_, packed_inner_;
-  std::vector<Pages> strips_;             // per worker: columns of gate and up
-  std::vector<Pages> attention_scratch_;  // per worker
+  std::vector<Pages> strips_;   // per worker: columns of gate and up
+  std::vector<Pages> scratch_;  // per worker: the kernels' own
   // Of the batch: rows by page of the cache, and by what attention takes at once.
   std::vector<RowRange> page_ranges_, query_ranges_;
   int64_t positions_ = 0;  // Σ rows × positions that they see, for attention's work

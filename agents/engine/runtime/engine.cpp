@@ -25,6 +25,7 @@ constexpr int64_t kDefaultMaxLength = 8192;
 constexpr int64_t kDefaultTokensPerSequence = 1024;
 constexpr int64_t kMostCacheTokens = int64_t{1} << 30U;
 constexpr int64_t kPromptTokensAlone = 256;  // in one step, while nobody waits for a next token
+constexpr int64_t kAttentionCost = 2;          // of its multiplications, beside those by weights; measured
 constexpr char kInvalidRequest[] = "INVALID_REQUEST";
 
 int64_t checked_max_length(const EngineOptions& options, const model::Architecture& architecture) {
@@ -58,6 +59,20 @@ kernels::WeightFormat format_of(WeightType type) {
   return kernels::WeightFormat::kF32;
 }
 
+kernels::CacheFormat cache_format(const EngineOptions& options) {
+  switch (options.cache_type) {
+    case CacheType::kAuto:
+      break;
+    case CacheType::kF32:
+      return kernels::CacheFormat::kF32;
+    case CacheType::kBF16:
+      return kernels::CacheFormat::kBF16;
+    case CacheType::kInt8:
+      return kernels::CacheFormat::kInt8;
+  }
+  return options.weight_type == WeightType::kF32 ? kernels::CacheFormat::kF32 : kernels::CacheFormat::kBF16;
+}
+
 EngineOptions checked(EngineOptions options) {
   if (options.max_num_seqs < 1 || options.max_num_seqs > 4096) {
     throw base::Error(base::kInvalidSpec, "max_num_seqs is " + std::to_string(options.max_num_seqs), "give 1 to 4096");
@@ -77,8 +92,22 @@ EngineOptions checked(EngineOptions options) {
   return options;
 }
 
-SchedulerOptions scheduler_options(const EngineOptions& options) {
+// See SchedulerOptions. Layers with a window leave their bound soon and are not counted.
+int64_t positions_per_token(const model::Architecture& architecture) {
+  int64_t weights = 0, full_layers = 0;
+  for (const model::DecoderTensor& tensor : model::decoder_tensors(architecture)) {
+    const bool of_layers = tensor.role != model::Role::kEmbeddings && tensor.role != model::Role::kOutput &&
+                           tensor.role != model::Role::kPositions;
+    if (of_layers && tensor.shape.size() == 2) weights += tensor.shape[0] * tensor.shape[1];
+  }
+  for (int64_t i = 0; i < architecture.num_hidden_layers; ++i) full_layers += architecture.is_windowed(i) ? 0 : 1;
+  const int64_t of_position = 2 * full_layers * architecture.num_attention_heads * architecture.head_dim;
+  return of_position == 0 ? 0 : std::max<int64_t>(1, weights / (kAttentionCost * of_position));
+}
+
+SchedulerOptions scheduler_options(const EngineOptions& options, const model::Architecture& architecture) {
   SchedulerOptions result;
+  result.positions_per_token = positions_per_token(architecture);
   result.max_num_seqs = options.max_num_seqs;
   result.prompt_tokens_alone = std::max(kPromptTokensAlone, options.prompt_tokens_beside);
   result.prompt_tokens_beside = options.prompt_tokens_beside;
@@ -98,10 +127,10 @@ class Engine::Impl {
         pool_(options_.threads),
         decoder_(model, architecture_, format_of(options_.weight_type), max_length_, pool_, table_),
         cache_(architecture_.num_hidden_layers, architecture_.num_key_value_heads, architecture_.head_dim,
-               cache_pages(options_, max_length_), decoder_.cache_format()),
+               cache_pages(options_, max_length_), cache_format(options_)),
         pages_(cache_, options_.prefix_caching),
         adapters_(architecture_, options_.adapters_in_memory, [this] { wake(); }),
-        scheduler_(pages_, adapters_, scheduler_options(options_)),
+        scheduler_(pages_, adapters_, scheduler_options(options_, architecture_)),
         runner_(architecture_, decoder_, cache_, pool_, table_),
         thread_([this] { loop(); }) {}
 
@@ -440,6 +469,15 @@ WeightType choose_weight_type(const std::string& dtype, const std::filesystem::p
   const auto weights = model::open_decoder_weights(model, model::load_architecture(model));
   const bool bf16 = weights->contains(kSample) && weights->get(kSample).dtype == model::DType::kBF16;
   return bf16 ? WeightType::kBF16 : WeightType::kF32;
+}
+
+CacheType choose_cache_type(const std::string& dtype) {
+  constexpr std::pair<const char*, CacheType> kNames[] = {
+      {"auto", CacheType::kAuto}, {"f32", CacheType::kF32}, {"bf16", CacheType::kBF16}, {"int8", CacheType::kInt8}};
+  for (const auto& [name, type] : kNames) {
+    if (dtype == name) return type;
+  }
+  throw base::Error(base::kUnsupported, "kv_cache_dtype " + dtype + " is not known", "known: auto, f32, bf16, int8");
 }
 
 Engine::Engine(const std::filesystem::path& model, const EngineOptions& options)

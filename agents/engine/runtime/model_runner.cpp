@@ -148,7 +148,7 @@ void ModelRunner::use_row(const Wanted& want, std::span<float> logits, std::stri
   const int64_t generated = static_cast<int64_t>(sequence.tokens.size()) + want.guess - sequence.prompt_tokens;
   if (generated < sequence.request.min_tokens) state.banned = sequence.end_tokens;
   result.tokens[static_cast<size_t>(want.guess)] =
-      sample(logits, sequence.request.sampling, state, total.value, table_);
+      sample(logits, sequence.request.sampling, state, total, table_);
 }
 
 }  // namespace slipway::runtime

@@ -30,27 +30,52 @@ struct Candidate {
   int64_t tokens;
 };
 
+// What a step may spend on prompts, in positions: a token costs positions_per_token and one more for each position that
+// it sees.
+class Budget {
+ public:
+  Budget(int64_t tokens, int64_t positions_per_token)
+      : token_(std::max<int64_t>(1, positions_per_token)), sees_(positions_per_token > 0), left_(tokens * token_) {}
+
+  // Pays for tokens from `position` on, `most` at most, and says for how many: the last may be too dear, so that the
+  // first always goes.
+  int64_t take(int64_t position, int64_t most) {
+    int64_t tokens = 0;
+    while (tokens < most && left_ > 0) left_ -= cost(position + tokens++);
+    return tokens;
+  }
+  int64_t left() const { return left_; }
+  void lower(int64_t by) { left_ -= by; }
+
+ private:
+  int64_t cost(int64_t position) const { return token_ + (sees_ ? position : 0); }
+
+  int64_t token_;
+  bool sees_;
+  int64_t left_;
+};
+
 // Shares the budget out: three quarters by rank, the rest to those with the least left, so that a short prompt does not
 // wait for the whole of a long one.
-void share_budget(std::vector<Candidate>& candidates, int64_t budget) {
+void share_budget(std::vector<Candidate>& candidates, Budget budget) {
   std::vector<int64_t> wanted;
   for (Candidate& candidate : candidates) wanted.push_back(std::exchange(candidate.tokens, 0));
   std::vector<size_t> order(candidates.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-  int64_t left = budget;
-  const auto give = [&](int64_t limit) {
+  const auto give = [&] {
     for (const size_t i : order) {
-      const int64_t more = std::min({wanted[i] - candidates[i].tokens, limit, left});
-      candidates[i].tokens += more;
-      limit -= more;
-      left -= more;
+      Candidate& candidate = candidates[i];
+      candidate.tokens += budget.take(candidate.sequence->computed + candidate.tokens, wanted[i] - candidate.tokens);
     }
   };
-  give(budget - budget / 4);
+  const int64_t kept = budget.left() / 4;
+  budget.lower(kept);
+  give();
+  budget.lower(-kept);
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
     return candidates[a].sequence->outstanding() < candidates[b].sequence->outstanding();
   });
-  give(left);
+  give();
 }
 
 }  // namespace
@@ -209,7 +234,8 @@ std::vector<Work> Scheduler::plan() {
     }
     prompts.push_back({sequence.get(), sequence->outstanding()});
   }
-  share_budget(prompts, decoding.empty() ? options_.prompt_tokens_alone : options_.prompt_tokens_beside);
+  share_budget(prompts, {decoding.empty() ? options_.prompt_tokens_alone : options_.prompt_tokens_beside,
+                         options_.positions_per_token});
 
   std::map<Rank, int64_t> chosen;
   for (const Candidate& prompt : prompts) {

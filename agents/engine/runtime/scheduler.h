@@ -18,9 +18,12 @@ namespace slipway::runtime {
 
 struct SchedulerOptions {
   int64_t max_num_seqs = 64;
-  // Prompt tokens in one step: while nobody waits for a next token, and while somebody does.
+  // Prompt tokens in one step: while nobody waits for a next token, and while somebody does. Tokens far into their
+  // sequence count for more.
   int64_t prompt_tokens_alone = 256;
   int64_t prompt_tokens_beside = 64;
+  // Attention over so many positions costs as much as the rest of a token's way through the model; 0: it is free.
+  int64_t positions_per_token = 0;
   int64_t speculative_tokens = 0;  // most guesses for one sequence in one step
 };
 
