@@ -14,18 +14,17 @@ namespace {
 constexpr float kMinusInfinity = -__builtin_inff();
 
 template <typename W, typename C, int ROWS>
-inline void score_rows(const Chunk& chunk, int64_t row, const char* const* pages,
-                       int64_t count) {
+inline void score_rows(const Chunk& chunk, int64_t row, const char* const* pages, int64_t count) {
   int64_t page = 0;
   for (; page + W::kPanels <= count; page += W::kPanels) {
     C::template score_tile<ROWS, W::kPanels>(chunk, row, pages + page, chunk.scores + page * kPageTokens);
   }
-  for (; page < count; ++page) C::template score_tile<ROWS, 1>(chunk, row, pages + page, chunk.scores + page * kPageTokens);
+  for (; page < count; ++page)
+    C::template score_tile<ROWS, 1>(chunk, row, pages + page, chunk.scores + page * kPageTokens);
 }
 
 template <typename W, typename C, int ROWS>
-inline void value_rows(const Chunk& chunk, int64_t row, const char* const* pages,
-                       int64_t count) {
+inline void value_rows(const Chunk& chunk, int64_t row, const char* const* pages, int64_t count) {
   constexpr int kVectors = C::kVectors;
   int64_t d = 0;
   for (; d + kVectors * 16 <= chunk.width; d += kVectors * 16) {
@@ -36,8 +35,7 @@ inline void value_rows(const Chunk& chunk, int64_t row, const char* const* pages
 
 // The rows in tiles of ROWS, then the rest in smaller ones.
 template <typename W, typename C, int ROWS, bool SCORES>
-inline void over_queries(const Chunk& chunk, int64_t row, int64_t queries,
-                         const char* const* pages, int64_t count) {
+inline void over_queries(const Chunk& chunk, int64_t row, int64_t queries, const char* const* pages, int64_t count) {
   if constexpr (ROWS > 0) {
     for (; row + ROWS <= queries; row += ROWS) {
       if constexpr (SCORES) {
@@ -139,8 +137,8 @@ inline void attention_chunk(const AttentionCall& call, int64_t first, int64_t qu
     for (int64_t i = 0; i < queries; ++i) {
       const int64_t visible = call.position + (first + i) / call.heads + 1 - begin;
       const int64_t hidden = call.window > 0 && visible > call.window ? visible - call.window : 0;
-      fold_block<W, C>(chunk, i, hidden, visible < kAttentionKeys ? visible : kAttentionKeys, values, pages,
-                       call.scale, call.softcap);
+      fold_block<W, C>(chunk, i, hidden, visible < kAttentionKeys ? visible : kAttentionKeys, values, pages, call.scale,
+                       call.softcap);
     }
     over_queries<W, C, W::kRows, false>(chunk, 0, queries, values, pages);
   }

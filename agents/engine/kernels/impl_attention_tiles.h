@@ -1,6 +1,6 @@
-// How attention multiplies by the pages of each format of the cache: queries by keys, weights by values. A format C says
-// how queries and weights lie in the chunk's scratch, and computes some rows at once over a type W of 16 floats. Included
-// by impl_attention.h alone.
+// How attention multiplies by the pages of each format of the cache: queries by keys, weights by values. A format C
+// says how queries and weights lie in the chunk's scratch, and computes some rows at once over a type W of 16 floats.
+// Included by impl_attention.h alone.
 #pragma once
 
 #include <cstdint>
@@ -19,11 +19,11 @@ struct PartScale {
 
 // The chunk's scratch: as many rows as query vectors.
 struct Chunk {
-  int64_t width;    // head_dim, padded
-  float* queries;   // [kAttentionQueries, width] in the format's own type
-  float* sums;      // [kAttentionQueries, width]: weighted values
-  float* scores;    // [kAttentionQueries, kAttentionKeys]
-  float* weights;   // likewise, in the format's own type
+  int64_t width;             // head_dim, padded
+  float* queries;            // [kAttentionQueries, width] in the format's own type
+  float* sums;               // [kAttentionQueries, width]: weighted values
+  float* scores;             // [kAttentionQueries, kAttentionKeys]
+  float* weights;            // likewise, in the format's own type
   float *most, *total;       // of each query's softmax so far
   BlockScale* query_scales;  // of queries as bytes
   PartScale* weight_scales;  // of weights as bytes
@@ -161,8 +161,8 @@ struct FloatCache {
   }
 };
 
-// The cache of bytes. Queries become bytes too. Weights, which the values' scales go into, become two bytes each, so that
-// products of whole numbers lose nothing of them.
+// The cache of bytes. Queries become bytes too. Weights, which the values' scales go into, become two bytes each, so
+// that products of whole numbers lose nothing of them.
 template <typename W>
 struct ByteCache {
   static constexpr int kVectors = W::kHeadVectors > 1 ? W::kHeadVectors / 2 : 1;
@@ -220,7 +220,8 @@ struct ByteCache {
 
   // The scores' place holds the weights until all of a block are known.
   static void set_weights(const Chunk& chunk, int64_t query, int64_t t, typename W::Floats value, const char* values) {
-    W::store(chunk.scores + query * kAttentionKeys + t, W::multiply(value, W::load(scales_of_page(values, chunk.width))));
+    W::store(chunk.scores + query * kAttentionKeys + t,
+             W::multiply(value, W::load(scales_of_page(values, chunk.width))));
   }
   static void finish_weights(const Chunk& chunk, int64_t query, int64_t used, int64_t padded) {
     const float* weights = chunk.scores + query * kAttentionKeys;

@@ -239,8 +239,8 @@ inline void last_rows(const MatmulCall& call, int64_t row, int64_t panel, const 
   }
 }
 
-// All rows of some panels, which stay in the first level cache. While the second tile of rows computes on them, the next
-// panels come from memory.
+// All rows of some panels, which stay in the first level cache. While the second tile of rows computes on them, the
+// next panels come from memory.
 template <typename W, typename Tile, int ROWS, int PANELS>
 inline void over_rows(const MatmulCall& call, int64_t panel) {
   const int64_t bytes = panel_bytes(call.format, call.depth);

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "agents/engine/kernels/int4_block.h"
 #include "agents/engine/kernels/kernels.h"
 
 namespace slipway::kernels {
@@ -120,8 +121,7 @@ inline void pack_int8(const float* row, int64_t depth, int64_t lane, uint8_t* pa
 }
 
 // One block of one row of a panel of kInt4. The range always holds 0, so that the zero point fits.
-inline void pack_int4_block(const float* values, uint8_t* lines, int64_t lane, uint16_t* scale_out,
-                            uint8_t* offset_out) {
+inline void pack_int4_block(const float* values, int64_t lane, uint8_t* lines) {
   // In lanes, which the compiler can keep in one vector.
   float lows[16] = {}, highs[16] = {}, low = 0, high = 0;
   for (int64_t i = 0; i < kInt4Block; i += 16) {
@@ -139,21 +139,15 @@ inline void pack_int4_block(const float* values, uint8_t* lines, int64_t lane, u
   const float inverse = eighth > 0 ? 1.0F / eighth : 0.0F;
   int32_t zero = to_nearest(-low * inverse);
   zero = zero > 120 ? 120 : zero;
-  uint8_t q[kInt4Block];
+  Int4Block block;
+  block.scale = packed;
+  block.zero = static_cast<uint8_t>(zero);
   const auto shift = static_cast<float>(zero);
   for (int64_t i = 0; i < kInt4Block; ++i) {
     const int32_t value = to_nearest((values[i] * inverse + shift) * 0.125F);
-    q[i] = static_cast<uint8_t>(value < 0 ? 0 : value > 15 ? 15 : value);
+    block.q[i] = static_cast<uint8_t>(value < 0 ? 0 : value > 15 ? 15 : value);
   }
-  for (int64_t line = 0; line < kInt4Block / 8; ++line) {
-    uint32_t first, second;
-    __builtin_memcpy(&first, q + line * 8, 4);
-    __builtin_memcpy(&second, q + line * 8 + 4, 4);
-    const uint32_t both = first | second << 4U;
-    __builtin_memcpy(lines + line * 64 + lane * 4, &both, 4);
-  }
-  scale_out[lane] = packed;
-  offset_out[lane] = static_cast<uint8_t>(128 - zero);
+  store_int4_block(block, lane, lines);
 }
 
 inline void pack_int4(const float* row, int64_t depth, int64_t lane, uint8_t* panel) {
@@ -166,9 +160,7 @@ inline void pack_int4(const float* row, int64_t depth, int64_t lane, uint8_t* pa
       for (int64_t i = 0; i < kInt4Block; ++i) part[i] = row != nullptr && begin + i < depth ? row[begin + i] : 0.0F;
       values = part;
     }
-    uint8_t* lines = panel + block * kInt4BlockBytes;
-    auto* scales = reinterpret_cast<uint16_t*>(lines + kInt4Lines * 64);
-    pack_int4_block(values, lines, lane, scales, reinterpret_cast<uint8_t*>(scales + kPanel));
+    pack_int4_block(values, lane, panel + block * kInt4BlockBytes);
   }
 }
 
@@ -236,8 +228,8 @@ inline void store_as_bytes(const StoreCall& call) {
     const int64_t slot = call.slot + i;
     // Keys: four elements of a position together; values: four positions of an element.
     key_scales[slot] = store_bytes_of(call.keys + i * call.stride, call.head_dim, kPageTokens * 4, 4, keys + slot * 4);
-    value_scales[slot] = store_bytes_of(call.values + i * call.stride, call.head_dim, 4, 1,
-                                        values + slot / 4 * padded * 4 + slot % 4);
+    value_scales[slot] =
+        store_bytes_of(call.values + i * call.stride, call.head_dim, 4, 1, values + slot / 4 * padded * 4 + slot % 4);
   }
 }
 

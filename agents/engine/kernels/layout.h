@@ -18,7 +18,8 @@
 // One page of the cache of one head, head_dim padded to 16 (f32: step 1, bf16: step 2):
 //   keys   [head_dim / step][16 positions][step]
 //   values [16 positions / step][head_dim][step]
-// kInt8 has step 4 and bytes, 128 + round(x / scale), and then [16 positions] f32 scales: one for each key and each value.
+// kInt8 has step 4 and bytes, 128 + round(x / scale), and then [16 positions] f32 scales: one for each key and each
+// value.
 #pragma once
 
 #include <cstdint>

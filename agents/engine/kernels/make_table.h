@@ -32,7 +32,7 @@ void matmul(const MatmulCall& call) {
 
 template <typename V, typename W>
 constexpr Table make_table(const char* name) {
-  return {name,        matmul<V, W>,  attention<W>,     pack_row, pack_panel, store_tokens,
+  return {name,        matmul<V, W>,  attention<W>,     pack_row, pack_panel,          store_tokens,
           rms_norm<V>, layer_norm<V>, silu_multiply<V>, add<V>,   index_of_maximum<V>, sum_exp<V>};
 }
 

@@ -87,7 +87,7 @@ Architecture architecture_from_config(const nlohmann::json& config, const std::s
 // keys that are unknown here.
 nlohmann::ordered_json config_from_architecture(const Architecture& architecture, const std::string& torch_dtype);
 
-// From a Hugging Face folder or a .gguf file.
+// From a Hugging Face folder, a .gguf or a .slipway file.
 Architecture load_architecture(const std::filesystem::path& path);
 
 // The inverse frequencies of a rotary embedding over `rotary_dim` elements, rotary_dim/2 of them, scaling applied (as

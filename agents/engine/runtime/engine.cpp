@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "agents/engine/kernels/kernels.h"
+#include "agents/engine/model/container.h"
 #include "agents/engine/model/decoder_tensors.h"
 #include "agents/engine/runtime/adapter_store.h"
 #include "agents/engine/runtime/decoder.h"
@@ -16,6 +17,7 @@
 #include "agents/engine/runtime/sampler.h"
 #include "agents/engine/runtime/scheduler.h"
 #include "agents/engine/runtime/thread_pool.h"
+#include "agents/engine/runtime/weight_loader.h"
 #include "backend/base/error.h"
 
 namespace slipway::runtime {
@@ -25,7 +27,7 @@ constexpr int64_t kDefaultMaxLength = 8192;
 constexpr int64_t kDefaultTokensPerSequence = 1024;
 constexpr int64_t kMostCacheTokens = int64_t{1} << 30U;
 constexpr int64_t kPromptTokensAlone = 256;  // in one step, while nobody waits for a next token
-constexpr int64_t kAttentionCost = 2;          // of its multiplications, beside those by weights; measured
+constexpr int64_t kAttentionCost = 2;        // of its multiplications, beside those by weights; measured
 constexpr char kInvalidRequest[] = "INVALID_REQUEST";
 
 int64_t checked_max_length(const EngineOptions& options, const model::Architecture& architecture) {
@@ -170,6 +172,9 @@ class Engine::Impl {
     }
     std::sort(sequence->end_tokens.begin(), sequence->end_tokens.end());
     std::erase_if(sequence->end_tokens, [&](int32_t id) { return id < 0 || id >= architecture_.vocab_size; });
+    // So that the token loop allocates nothing.
+    sequence->tokens.reserve(static_cast<size_t>(sequence->max_length));
+    sequence->pages.reserve(static_cast<size_t>(KvCache::pages_for(sequence->max_length) + 1));
     sequence->request = std::move(request);
     return enqueue(std::move(sequence));
   }
@@ -338,7 +343,7 @@ class Engine::Impl {
   }
 
   void step() {
-    const std::vector<Work> plan = scheduler_.plan();
+    const std::vector<Work>& plan = scheduler_.plan();
     for (const auto& [id, reason] : scheduler_.take_broken()) finish(id, FinishReason::kError, reason);
     stalled_ = plan.empty();  // what waits, waits for an adapter
     if (plan.empty()) return;
@@ -444,26 +449,24 @@ class Engine::Impl {
   std::thread thread_;  // last: it uses all of the above
 };
 
-std::string weight_type_name(WeightType type) {
-  switch (type) {
-    case WeightType::kF32:
-      break;
-    case WeightType::kBF16:
-      return "bf16";
-    case WeightType::kInt8:
-      return "int8";
-    case WeightType::kInt4:
-      return "int4";
-  }
-  return "f32";
-}
+std::string weight_type_name(WeightType type) { return format_name(format_of(type)); }
 
 WeightType choose_weight_type(const std::string& dtype, const std::filesystem::path& model) {
-  for (const auto type : {WeightType::kF32, WeightType::kBF16, WeightType::kInt8, WeightType::kInt4}) {
-    if (dtype == weight_type_name(type)) return type;
+  const std::string wanted = dtype != "auto"              ? dtype
+                             : model::is_container(model) ? model::Container(model).weights()
+                                                          : "";
+  if (dtype != "auto" && model::is_container(model)) {
+    const std::string there = model::Container(model).weights();
+    if (dtype != there) {
+      throw base::Error(base::kUnsupported, model.string() + " holds " + there + " weights, dtype is " + dtype,
+                        "give dtype auto, or quantise the model again with --dtype " + dtype);
+    }
   }
-  if (dtype != "auto") {
-    throw base::Error(base::kUnsupported, "dtype " + dtype + " is not known", "known: auto, f32, bf16, int8, int4");
+  for (const auto type : {WeightType::kF32, WeightType::kBF16, WeightType::kInt8, WeightType::kInt4}) {
+    if (wanted == weight_type_name(type)) return type;
+  }
+  if (!wanted.empty()) {
+    throw base::Error(base::kUnsupported, "dtype " + wanted + " is not known", "known: auto, f32, bf16, int8, int4");
   }
   constexpr char kSample[] = "model.layers.0.mlp.down_proj.weight";
   const auto weights = model::open_decoder_weights(model, model::load_architecture(model));

@@ -35,24 +35,30 @@ class Matrix {
  public:
   Matrix() = default;
   Matrix(int64_t rows, int64_t columns, kernels::WeightFormat format);
+  // One that lies packed elsewhere: panels() × panel_bytes() at `data`, aligned to 64, for as long as `owner` is there.
+  Matrix(int64_t rows, int64_t columns, kernels::WeightFormat format, std::shared_ptr<const void> owner,
+         const std::byte* data);
 
   int64_t rows() const { return rows_; }
   int64_t columns() const { return columns_; }
   kernels::WeightFormat format() const { return format_; }
-  const void* data() const { return pages_.as<void>(); }
+  const std::byte* data() const { return data_; }
   int64_t panels() const { return (rows_ + kernels::kPanel - 1) / kernels::kPanel; }
   int64_t panel_bytes() const { return kernels::panel_bytes(format_, columns_); }
 
   // Stores the rows of one panel (fewer in the last), rounding where the format asks for it. Different panels may be
-  // set by different threads at once.
-  void set_panel(int64_t panel, std::span<const float> values, const kernels::Table& table);
+  // set by different threads at once. Not for one that lies elsewhere.
+  void set_panel(int64_t index, std::span<const float> values, const kernels::Table& table);
+  std::byte* panel(int64_t index) { return pages_.as<std::byte>() + index * panel_bytes(); }
   // One row as f32.
   void read_row(int64_t row, float* out) const;
 
  private:
   int64_t rows_ = 0, columns_ = 0;
   kernels::WeightFormat format_ = kernels::WeightFormat::kF32;
-  Pages pages_;
+  Pages pages_;                        // empty when it lies elsewhere
+  std::shared_ptr<const void> owner_;  // of that
+  const std::byte* data_ = nullptr;
 };
 
 }  // namespace slipway::runtime

@@ -36,7 +36,8 @@ GeneratedToken describe(std::span<const float> logits, int32_t token, int top, f
 
 // Chooses the next token; `logits` is scratch. Order: bias, penalties, mask and bans, temperature, top_k, top_p, min_p.
 // The draw depends on the seed and on the number of tokens generated so far alone. Log-probabilities are of the logits
-// as the model gave them; `total`: log_total of those. The logits must hold no NaN. Throws base::Error when the mask allows nothing.
+// as the model gave them; `total`: log_total of those. The logits must hold no NaN. Throws base::Error when the mask
+// allows nothing.
 GeneratedToken sample(std::span<float> logits, const SamplingOptions& options, const SamplingState& state,
                       const LogTotal& total, const kernels::Table& table);
 

@@ -162,6 +162,17 @@ def first_token(answer: Answer) -> float:
     return answer.events[0] - answer.sent
 
 
+def busy_decode_rate(server: Server, round_: int) -> float:
+    """Of one stream, while as many other processes as there are cores never rest."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in os.sched_getaffinity(0)]
+    try:
+        return decode_rate(server, 1, round_, 48)
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
 def shared_prompt(server: Server, round_: int) -> float:
     """Median time to the first token of 16 requests at once whose first 1,500 tokens are the same, in milliseconds."""
     system = words(1500, f"system {round_}")
@@ -243,6 +254,8 @@ def compare(dtype: str, options, machine: dict, folder: Path):
             table_row(f"{label}: prompt of {count}", mine, other, "tokens/s",
                       f"{mine * 2 * LAYER_WEIGHTS / rate * 100:.0f} % of dot products, attention not counted")
         if dtype == "int8":
+            mine, other = medians(busy_decode_rate, ours, peer, options.rounds)
+            table_row(f"{label}: decode, 1 stream beside busy processes", mine, other, "tokens/s", "one a core")
             mine, other = medians(shared_prompt, ours, peer, options.rounds)
             table_row(f"{label}: 16 requests, one 1,500-token prefix", mine, other, "ms", "median time to first token", True)
         table_row(f"{label}: peak memory after all", ours.memory_mib("VmHWM"), peer.memory_mib("VmHWM"), "MiB", "", True)

@@ -105,5 +105,13 @@ TEST(CommandLine, BashCompletionKnowsCommandsAndFlags) {
   EXPECT_EQ(complete("slipway run logs x --fol", 4), "--follow\n");
 }
 
+TEST(Program, QuantizesByTheProgramBesideIt) {
+  const base::TemporaryFolder folder;
+  const auto wrong = run("model quantize " + folder.path().string() + " -o " + (folder.path() / "m.bin").string());
+  EXPECT_EQ(wrong.status, 2);
+  EXPECT_NE(wrong.text.find("slipway-quantize: INVALID_SPEC: the output is "), std::string::npos) << wrong.text;
+  EXPECT_EQ(run("model quantize " + folder.path().string() + " -o m.slipway --dtype int2").status, 2);
+}
+
 }  // namespace
 }  // namespace slipway::cli

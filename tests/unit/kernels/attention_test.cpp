@@ -159,8 +159,7 @@ TEST_P(Kernels, AttentionSeesOnlyItsWindowAndCapsItsScores) {
       for (const int64_t position : {0, 4, 129, 299}) {
         const auto wanted = cache.expected(position, 1);
         for (size_t d = 0; d < 24; ++d) {
-          ASSERT_NEAR(whole[(static_cast<size_t>(position) * 2 + 1) * 24 + d], wanted[d],
-                      tolerance_of(format))
+          ASSERT_NEAR(whole[(static_cast<size_t>(position) * 2 + 1) * 24 + d], wanted[d], tolerance_of(format))
               << table_->name << " " << window << " " << position;
         }
       }

@@ -94,9 +94,10 @@ std::vector<GenerationRequest> mixed_requests() {
 }
 
 TEST_F(EngineTest, ARequestGivesTheSameBitsAloneAndInABatch) {
-  for (const auto& [type, cache] :
-       {std::pair{WeightType::kF32, CacheType::kAuto}, {WeightType::kBF16, CacheType::kAuto},
-        {WeightType::kInt8, CacheType::kInt8}, {WeightType::kInt4, CacheType::kInt8}}) {
+  for (const auto& [type, cache] : {std::pair{WeightType::kF32, CacheType::kAuto},
+                                    {WeightType::kBF16, CacheType::kAuto},
+                                    {WeightType::kInt8, CacheType::kInt8},
+                                    {WeightType::kInt4, CacheType::kInt8}}) {
     EngineOptions options;
     options.weight_type = type;
     options.cache_type = cache;
