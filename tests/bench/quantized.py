@@ -89,19 +89,17 @@ def write_other_weights(model: Path, folder: Path):
     out = {"model.embed_tokens.weight": read["token_embd.weight"], "model.norm.weight": read["output_norm.weight"]}
     for i in range(30):
         old, new = (lambda name: read[f"blk.{i}.{name}.weight"]), f"model.layers.{i}."
-        attention, mlp = old("attn_norm"), old("ffn_norm")
-        scale = np.exp(random.normal(0, 0.5, 1536)).astype("f4")
-        inner = np.exp(random.normal(0, 0.5, 192)).astype("f4")
-        out[new + "input_layernorm.weight"] = np.ones(576, "f4")
-        out[new + "post_attention_layernorm.weight"] = np.ones(576, "f4")
+        attention, mlp, inner, values = (np.exp(random.normal(0, 0.1, size)).astype("f4") for size in (576, 576, 1536, 192))
+        out[new + "input_layernorm.weight"] = old("attn_norm") / attention
+        out[new + "post_attention_layernorm.weight"] = old("ffn_norm") / mlp
         out[new + "self_attn.q_proj.weight"] = unpermuted(old("attn_q"), 9) * attention
         out[new + "self_attn.k_proj.weight"] = unpermuted(old("attn_k"), 3) * attention
-        out[new + "self_attn.v_proj.weight"] = old("attn_v") * attention * inner[:, None]
+        out[new + "self_attn.v_proj.weight"] = old("attn_v") * attention * values[:, None]
         # Three query heads read each head of values.
-        out[new + "self_attn.o_proj.weight"] = old("attn_output") / np.repeat(inner.reshape(3, 1, 64), 3, 1).reshape(-1)
+        out[new + "self_attn.o_proj.weight"] = old("attn_output") / np.repeat(values.reshape(3, 1, 64), 3, 1).reshape(-1)
         out[new + "mlp.gate_proj.weight"] = old("ffn_gate") * mlp
-        out[new + "mlp.up_proj.weight"] = old("ffn_up") * mlp * scale[:, None]
-        out[new + "mlp.down_proj.weight"] = old("ffn_down") / scale
+        out[new + "mlp.up_proj.weight"] = old("ffn_up") * mlp * inner[:, None]
+        out[new + "mlp.down_proj.weight"] = old("ffn_down") / inner
     folder.mkdir()
     save_file({name: np.ascontiguousarray(value, "f4") for name, value in out.items()}, folder / "model.safetensors",
               metadata={"format": "pt"})

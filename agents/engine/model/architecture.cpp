@@ -164,26 +164,4 @@ Architecture load_architecture(const std::filesystem::path& path) {
   return architecture;
 }
 
-std::string beyond_llama(const Architecture& architecture) {
-  std::string what;
-  const auto note = [&](bool there, const char* name) {
-    if (there) what += (what.empty() ? "" : ", ") + std::string(name);
-  };
-  note(architecture.norm != NormKind::kRms, "LayerNorm");
-  note(architecture.positions != PositionKind::kRotary, "learned positions");
-  note(architecture.positions == PositionKind::kRotary && architecture.rotary_dim != architecture.head_dim,
-       "partly rotated heads");
-  note(architecture.rope.attention_factor != 1, "scaled rotary embeddings");
-  note(architecture.query_key_norm, "normalized queries and keys");
-  note(architecture.output_norms, "norms behind attention and MLP");
-  note(architecture.parallel_residual, "a parallel residual");
-  note(architecture.attention_softcap > 0 || architecture.logit_softcap > 0, "soft caps");
-  note(architecture.sliding_window > 0 && architecture.sliding_window < architecture.max_position_embeddings,
-       "a sliding window");
-  note(!architecture.gated_mlp, "an MLP without a gate");
-  note(architecture.attention_bias != architecture.attention_output_bias, "biases on some projections only");
-  note(architecture.embedding_scale != 1, "scaled embeddings");
-  return what;
-}
-
 }  // namespace slipway::model

@@ -95,7 +95,4 @@ Architecture load_architecture(const std::filesystem::path& path);
 std::vector<float> rope_inverse_frequencies(const Rope& rope, int64_t rotary_dim);
 std::vector<float> rope_inverse_frequencies(const Architecture& architecture);
 
-// What only Llama-like decoders leave at rest, named, or an empty text: for code that computes no other family.
-std::string beyond_llama(const Architecture& architecture);
-
 }  // namespace slipway::model

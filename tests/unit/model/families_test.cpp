@@ -110,12 +110,6 @@ TEST(Families, GptNeoxRotatesAPartOfEachHead) {
   EXPECT_EQ(architecture.num_key_value_heads, 4);
 }
 
-TEST(Families, SaysWhichFeaturesAreBeyondLlama) {
-  EXPECT_EQ(beyond_llama(read(sizes("llama"))), "");
-  EXPECT_THAT(beyond_llama(read(sizes("gemma2"))), HasSubstr("soft caps"));
-  EXPECT_THAT(beyond_llama(read(gpt2_sizes())), HasSubstr("LayerNorm, learned positions"));
-}
-
 // What family_tensors() writes, open_decoder_weights() reads back, for every layout.
 TEST(Families, TensorsWrittenAsAFamilyHasThemAreReadBack) {
   for (const char* family : {"llama", "gemma2", "gemma3_text", "phi3", "gpt2", "gpt_neox", "starcoder2", "qwen3"}) {
