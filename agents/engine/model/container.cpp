@@ -6,8 +6,8 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "agents/engine/model/file_writer.h"
 #include "backend/base/error.h"
+#include "backend/base/files.h"
 
 namespace slipway::model {
 namespace {
@@ -250,12 +250,13 @@ void write_container(const std::filesystem::path& path, const ContainerContent& 
   preamble.version = kContainerVersion;
   preamble.header_bytes = text.size();
   preamble.header_hash = content_hash(std::as_bytes(std::span(text)));
-  FileWriter file(path);
-  file.write(&preamble, sizeof preamble);
-  file.write(text.data(), text.size());
+  base::AtomicFile file(path);
+  file.write(std::as_bytes(std::span(&preamble, 1)));
+  file.write(text);
+  constexpr std::byte kZeros[kAlignment] = {};
   for (const auto& data : parts) {
-    file.write(data.data(), data.size());
-    file.pad(kAlignment);
+    file.write(data);
+    file.write(std::span(kZeros).first((kAlignment - data.size() % kAlignment) % kAlignment));
   }
   file.commit();
 }

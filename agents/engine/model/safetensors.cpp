@@ -6,8 +6,8 @@
 #include <optional>
 
 #include "agents/engine/model/dequantize.h"
-#include "agents/engine/model/file_writer.h"
 #include "backend/base/error.h"
+#include "backend/base/files.h"
 
 namespace slipway::model {
 namespace {
@@ -131,10 +131,10 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Tens
   text.append((8 - text.size() % 8) % 8, ' ');
   const uint64_t length = text.size();
 
-  FileWriter file(path);
-  file.write(&length, sizeof length);
-  file.write(text.data(), text.size());
-  for (const TensorView& tensor : tensors) file.write(tensor.data.data(), tensor.data.size());
+  base::AtomicFile file(path);
+  file.write(std::string_view(reinterpret_cast<const char*>(&length), sizeof length));
+  file.write(text);
+  for (const TensorView& tensor : tensors) file.write(tensor.data);
   file.commit();
 }
 
