@@ -124,7 +124,7 @@ struct QuantizeOptions {
 };
 
 // Becomes slipway-quantize, which lies beside this program: the engines' libraries stay out of it.
-Exit quantize_model(const QuantizeOptions& options) {
+Exit quantize_model(const QuantizeOptions& options, bool json) {
   const auto program = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "slipway-quantize";
   std::vector<std::string> words = {program.string(), "--model",      options.model,
                                     "--output",       options.output, "--dtype",
@@ -133,6 +133,7 @@ Exit quantize_model(const QuantizeOptions& options) {
     words.insert(words.end(), {"--calibration", options.calibration, "--calibration-rows", std::to_string(options.rows),
                                "--calibration-length", std::to_string(options.length)});
   }
+  if (json) words.emplace_back("--json");
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
@@ -159,7 +160,8 @@ void add_quantize(CLI::App& model, Context& context) {
       ->check(CLI::Range(2, 1 << 17));
   quantize->add_option("--threads", options->threads, "Default: as many as the machine has cores")
       ->check(CLI::NonNegativeNumber);
-  quantize->callback([&context, options] { context.action = [options] { return quantize_model(*options); }; });
+  quantize->callback(
+      [&context, options] { context.action = [&context, options] { return quantize_model(*options, context.json); }; });
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "agents/engine/quantize/quantize.h"
@@ -25,6 +26,7 @@ constexpr char kUsage[] =
     "  --calibration-rows N    at most; default 128\n"
     "  --calibration-length N  tokens of a row at most; default 512\n"
     "  --threads N             default: as many as the machine has cores\n"
+    "  --json                  the result, or the error, as JSON on stdout\n"
     "  --help, --version\n";
 
 std::atomic<bool> stop_requested{false};  // reached by the signal handler
@@ -46,6 +48,7 @@ quantize::Settings settings_from(int argc, char** argv) {
   quantize::Settings settings;
   for (int i = 1; i < argc; ++i) {
     std::string flag = argv[i], value;
+    if (flag == "--json") continue;
     if (const size_t equals = flag.find('='); equals != std::string::npos) {
       value = flag.substr(equals + 1);
       flag.resize(equals);
@@ -98,29 +101,56 @@ class Progress {
   Clock::time_point begin_ = Clock::now();
 };
 
-int run(int argc, char** argv) {
+void print_result(const quantize::Settings& settings, const quantize::Report& report, bool json) {
+  const std::string dtype = runtime::weight_type_name(settings.type);
+  if (json) {
+    const nlohmann::ordered_json result = {{"file", settings.output.string()},
+                                           {"dtype", dtype},
+                                           {"method", report.calibration_tokens > 0 ? "gptq" : "rounded"},
+                                           {"calibration_tokens", report.calibration_tokens},
+                                           {"parameters", report.parameters},
+                                           {"bytes", report.bytes}};
+    std::printf("%s\n", result.dump().c_str());
+    return;
+  }
+  std::string calibrated;
+  if (report.calibration_tokens > 0)
+    calibrated = ", calibrated on " + std::to_string(report.calibration_tokens) + " tokens";
+  std::printf("%s: %s%s, %.1f million parameters, %.1f MiB\n", settings.output.c_str(), dtype.c_str(),
+              calibrated.c_str(), static_cast<double>(report.parameters) / 1e6,
+              static_cast<double>(report.bytes) / (1 << 20));
+}
+
+void print_failure(const std::string& code, const std::string& message, const std::string& advice, bool json) {
+  if (json) {
+    const nlohmann::ordered_json failure = {{"error", {{"code", code}, {"message", message}, {"advice", advice}}}};
+    std::printf("%s\n", failure.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    return;
+  }
+  std::fprintf(stderr, "slipway-quantize: %s: %s\n", code.c_str(), message.c_str());
+  if (!advice.empty()) std::fprintf(stderr, "slipway-quantize: %s\n", advice.c_str());
+}
+
+int run(int argc, char** argv, bool json) {
   const quantize::Settings settings = settings_from(argc, argv);
   std::signal(SIGTERM, on_stop_signal);
   std::signal(SIGINT, on_stop_signal);
   quantize::Report report;
   Progress progress;
-  if (!quantize::quantize(
-          settings, [&](int64_t done, int64_t total) { progress(done, total); }, stop_requested, report)) {
+  const auto on_progress = [&](int64_t done, int64_t total) { progress(done, total); };
+  if (!quantize::quantize(settings, on_progress, stop_requested, report)) {
     std::fprintf(stderr, "slipway-quantize: stopped; nothing was written\n");
     return spec::kExitStopped;
   }
-  std::printf("%s: %s%s, %.1f million parameters, %.1f MiB\n", settings.output.c_str(),
-              runtime::weight_type_name(settings.type).c_str(),
-              report.calibration_tokens > 0
-                  ? (", calibrated on " + std::to_string(report.calibration_tokens) + " tokens").c_str()
-                  : "",
-              static_cast<double>(report.parameters) / 1e6, static_cast<double>(report.bytes) / (1 << 20));
+  print_result(settings, report, json);
   return spec::kExitSucceeded;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  bool json = false;
+  for (int i = 1; i < argc; ++i) json = json || std::strcmp(argv[i], "--json") == 0;
   if (argc == 2 && (std::strcmp(argv[1], "--help") == 0 || std::strcmp(argv[1], "-h") == 0)) {
     std::fputs(kUsage, stdout);
     return spec::kExitSucceeded;
@@ -130,13 +160,12 @@ int main(int argc, char** argv) {
     return spec::kExitSucceeded;
   }
   try {
-    return run(argc, argv);
+    return run(argc, argv, json);
   } catch (const base::Error& error) {
-    std::fprintf(stderr, "slipway-quantize: %s: %s\n", error.code().c_str(), error.what());
-    if (!error.advice().empty()) std::fprintf(stderr, "slipway-quantize: %s\n", error.advice().c_str());
+    print_failure(error.code(), error.what(), error.advice(), json);
     return error.code() == base::kInvalidSpec ? spec::kExitWrongSpec : spec::kExitFailed;
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "slipway-quantize: %s\n", error.what());
+    print_failure("INTERNAL", error.what(), "", json);
     return spec::kExitFailed;
   }
 }

@@ -111,6 +111,8 @@ TEST(Program, QuantizesByTheProgramBesideIt) {
   EXPECT_EQ(wrong.status, 2);
   EXPECT_NE(wrong.text.find("slipway-quantize: INVALID_SPEC: the output is "), std::string::npos) << wrong.text;
   EXPECT_EQ(run("model quantize " + folder.path().string() + " -o m.slipway --dtype int2").status, 2);
+  const auto json = run("--json model quantize " + folder.path().string() + " -o m.bin");
+  EXPECT_NE(json.text.find(R"({"error":{"code":"INVALID_SPEC")"), std::string::npos) << json.text;
 }
 
 }  // namespace
