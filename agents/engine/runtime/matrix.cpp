@@ -28,16 +28,24 @@ Pages::~Pages() {
   if (data_ != nullptr) munmap(data_, size_);
 }
 
+void Pages::prefer_large() const {
+  if (size_ >= (size_t{4} << 20U)) madvise(data_, size_, MADV_HUGEPAGE);
+}
+
 Matrix::Matrix(int64_t rows, int64_t columns, kernels::WeightFormat format)
-    : rows_(rows), columns_(columns), format_(format), pages_(static_cast<size_t>(panels() * panel_bytes())) {
-  // Large pages save the page walks of reading every weight once per token.
-  if (pages_.size() >= (size_t{4} << 20U)) madvise(pages_.as<void>(), pages_.size(), MADV_HUGEPAGE);
-  data_ = pages_.as<std::byte>();
+    : rows_(rows), columns_(columns), format_(format) {
+  const auto pages = std::make_shared<Pages>(static_cast<size_t>(panels() * panel_bytes()));
+  data_ = writable_ = pages->as<std::byte>();
+  owner_ = pages;
 }
 
 Matrix::Matrix(int64_t rows, int64_t columns, kernels::WeightFormat format, std::shared_ptr<const void> owner,
                const std::byte* data)
     : rows_(rows), columns_(columns), format_(format), owner_(std::move(owner)), data_(data) {}
+
+Matrix::Matrix(int64_t rows, int64_t columns, kernels::WeightFormat format, std::shared_ptr<const void> owner,
+               std::byte* data)
+    : rows_(rows), columns_(columns), format_(format), owner_(std::move(owner)), data_(data), writable_(data) {}
 
 void Matrix::set_panel(int64_t index, std::span<const float> values, const kernels::Table& table) {
   std::byte* out = panel(index);

@@ -15,6 +15,8 @@ class Pages {
  public:
   Pages() = default;
   explicit Pages(size_t bytes);  // throws std::bad_alloc
+  // Asks for large pages, which save the page walks of reading all weights once per token.
+  void prefer_large() const;
   Pages(Pages&& other) noexcept;
   Pages& operator=(Pages&& other) noexcept;
   ~Pages();
@@ -35,9 +37,12 @@ class Matrix {
  public:
   Matrix() = default;
   Matrix(int64_t rows, int64_t columns, kernels::WeightFormat format);
-  // One that lies packed elsewhere: panels() × panel_bytes() at `data`, aligned to 64, for as long as `owner` is there.
+  // One that lies elsewhere: panels() × panel_bytes() at `data`, aligned to 64, for as long as `owner` is there. What
+  // is given as const is packed already and must not be set.
   Matrix(int64_t rows, int64_t columns, kernels::WeightFormat format, std::shared_ptr<const void> owner,
          const std::byte* data);
+  Matrix(int64_t rows, int64_t columns, kernels::WeightFormat format, std::shared_ptr<const void> owner,
+         std::byte* data);
 
   int64_t rows() const { return rows_; }
   int64_t columns() const { return columns_; }
@@ -47,18 +52,18 @@ class Matrix {
   int64_t panel_bytes() const { return kernels::panel_bytes(format_, columns_); }
 
   // Stores the rows of one panel (fewer in the last), rounding where the format asks for it. Different panels may be
-  // set by different threads at once. Not for one that lies elsewhere.
+  // set by different threads at once.
   void set_panel(int64_t index, std::span<const float> values, const kernels::Table& table);
-  std::byte* panel(int64_t index) { return pages_.as<std::byte>() + index * panel_bytes(); }
+  std::byte* panel(int64_t index) { return writable_ + index * panel_bytes(); }
   // One row as f32.
   void read_row(int64_t row, float* out) const;
 
  private:
   int64_t rows_ = 0, columns_ = 0;
   kernels::WeightFormat format_ = kernels::WeightFormat::kF32;
-  Pages pages_;                        // empty when it lies elsewhere
-  std::shared_ptr<const void> owner_;  // of that
+  std::shared_ptr<const void> owner_;  // of the memory
   const std::byte* data_ = nullptr;
+  std::byte* writable_ = nullptr;  // the same; null when it must not be set
 };
 
 }  // namespace slipway::runtime

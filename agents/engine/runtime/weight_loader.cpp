@@ -67,14 +67,32 @@ std::vector<float> WeightLoader::vector(const std::string& name, int64_t size) c
 void WeightLoader::matrix(const std::string& name, int64_t rows, int64_t columns, kernels::WeightFormat format,
                           Matrix& matrix) {
   check(name, {rows, columns});  // before memory is asked for: the configuration may lie
-  if (container_) {
-    const int64_t panels = (rows + kernels::kPanel - 1) / kernels::kPanel;
-    const auto bytes = static_cast<size_t>(panels * kernels::panel_bytes(format, columns));
-    matrix = Matrix(rows, columns, format, container_, packed(name, format, bytes).data.data());
-  } else {
-    matrix = Matrix(rows, columns, format);
+  pending_.push_back({&matrix, name, rows, columns, format});
+}
+
+// Gives every matrix its memory: in the container, or in one piece for all.
+void WeightLoader::place() {
+  const auto bytes_of = [](const Pending& pending) {
+    const int64_t panels = (pending.rows + kernels::kPanel - 1) / kernels::kPanel;
+    return static_cast<size_t>(panels * kernels::panel_bytes(pending.format, pending.columns));
+  };
+  const auto aligned = [](size_t bytes) {
+    return static_cast<size_t>(kernels::round_up(static_cast<int64_t>(bytes), 64));
+  };
+  size_t size = 0;
+  for (const Pending& pending : pending_) size += container_ ? 0 : aligned(bytes_of(pending));
+  const auto memory = std::make_shared<Pages>(size);
+  memory->prefer_large();
+  auto* next = memory->as<std::byte>();
+  for (const Pending& pending : pending_) {
+    if (container_) {
+      const std::byte* data = packed(pending.name, pending.format, bytes_of(pending)).data.data();
+      *pending.matrix = Matrix(pending.rows, pending.columns, pending.format, container_, data);
+    } else {
+      *pending.matrix = Matrix(pending.rows, pending.columns, pending.format, memory, next);
+      next += aligned(bytes_of(pending));
+    }
   }
-  pending_.push_back({&matrix, name});
 }
 
 void WeightLoader::fill(const Pending& pending, int64_t panel, std::vector<float>& buffer) {
@@ -94,6 +112,7 @@ void WeightLoader::fill(const Pending& pending, int64_t panel, std::vector<float
 }
 
 void WeightLoader::load(ThreadPool& pool) {
+  place();
   struct Task {
     const Pending* pending;
     int64_t panel;

@@ -23,8 +23,8 @@ kernels::WeightFormat kept_format(model::Role role, kernels::WeightFormat format
 // As headers of containers, specs and reports spell it.
 const char* format_name(kernels::WeightFormat format);
 
-// Matrices are asked for one by one, which checks their shapes and takes their memory, and are filled together by
-// load().
+// Matrices are asked for one by one, which checks their shapes, and get their memory and are filled together by load():
+// one behind the other in the order in which they were asked for, which is how a decoder reads them.
 class WeightLoader {
  public:
   // Throws base::Error, as open_decoder_weights and Container.
@@ -41,10 +41,13 @@ class WeightLoader {
   struct Pending {
     Matrix* matrix;
     std::string name;
+    int64_t rows, columns;
+    kernels::WeightFormat format;
   };
 
   void check(const std::string& name, const std::vector<int64_t>& shape) const;
   const model::PackedTensor& packed(const std::string& name, kernels::WeightFormat format, size_t bytes) const;
+  void place();
   void fill(const Pending& pending, int64_t panel, std::vector<float>& buffer);
 
   std::string path_;
