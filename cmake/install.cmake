@@ -1,6 +1,6 @@
 # cmake --install build --prefix DIR: everything a machine needs beside Debian's packages, in one tree.
 include(GNUInstallDirs)
-set(installed_programs slipwayd slipway-agent slipway slipway-prep slipway-eval slipway-serve)
+set(installed_programs slipwayd slipway-agent slipway slipway-prep slipway-eval slipway-quantize slipway-serve)
 if(SLIPWAY_BUILD_DESKTOP)
   list(APPEND installed_programs slipway-console)
 endif()

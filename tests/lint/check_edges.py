@@ -31,6 +31,9 @@ ALLOWED = {
                             "backend/base"},
     "agents/engine/eval": {"agents/engine/runtime", "agents/engine/model", "agents/engine/text", "agents/engine/spec",
                            "backend/base"},
+    # Packs weights as the kernels read them, and runs calibration rows through the decoder.
+    "agents/engine/quantize": {"agents/engine/runtime", "agents/engine/kernels", "agents/engine/model",
+                               "agents/engine/text", "agents/engine/spec", "backend/base"},
     "agents/engine/serve": {"agents/engine/runtime", "agents/engine/model", "agents/engine/text", "agents/engine/spec",
                             "backend/net", "backend/base"},
     "app/desktop": {"backend/base"},

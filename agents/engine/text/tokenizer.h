@@ -51,7 +51,7 @@ class Tokenizer {
 };
 
 // From a Hugging Face folder (tokenizer.json or tokenizer.model, tokenizer_config.json, chat_template.jinja), a
-// tokenizer.json, a SentencePiece .model, or a .gguf. Throws base::Error (INVALID_MODEL naming file and key,
+// tokenizer.json, a SentencePiece .model, a .gguf, or a .slipway. Throws base::Error (INVALID_MODEL naming file and key,
 // UNSUPPORTED listing what is known).
 std::unique_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& path);
 

@@ -111,12 +111,6 @@ TEST(Families, GptNeoxRotatesAPartOfEachHead) {
   EXPECT_EQ(architecture.num_key_value_heads, 4);
 }
 
-TEST(Families, SaysWhichFeaturesAreBeyondLlama) {
-  EXPECT_EQ(beyond_llama(read(sizes("llama"))), "");
-  EXPECT_THAT(beyond_llama(read(sizes("gemma2"))), HasSubstr("soft caps"));
-  EXPECT_THAT(beyond_llama(read(gpt2_sizes())), HasSubstr("LayerNorm, learned positions"));
-}
-
 // Distinct numbers for every element of every tensor, small enough to be exact in f32.
 std::map<std::string, std::vector<float>> numbered_tensors(const Architecture& architecture) {
   std::map<std::string, std::vector<float>> values;
