@@ -25,6 +25,7 @@ const inside: Record<string, Loader> = {
   "/models/version/:id": async () => ({ default: (await import("@/pages/version_link")).ModelVersionRedirect }),
   "/models/:id": () => import("@/pages/model"),
   "/deployments": () => import("@/pages/deployments"),
+  "/deployments/playground": () => import("@/pages/playground"),
   "/deployments/:id": () => import("@/pages/deployment"),
   "/nodes": () => import("@/pages/nodes"),
   "/nodes/:id": () => import("@/pages/node"),

@@ -7,7 +7,7 @@ import { keys } from "@/api/cache";
 import { clients } from "@/api/clients";
 import { toProblem } from "@/api/problems";
 import { useDeployment } from "@/api/queries";
-import { curlExample, pythonExample } from "@/base/examples";
+import { asCurl, asPython } from "@/base/code_samples";
 import { type Problem } from "@/base/problem";
 import { type Deployment, DeploymentState } from "@/gen/slipway/v1/deployment_pb";
 import { DeploymentChat } from "@/pages/deployment_chat";
@@ -167,6 +167,7 @@ function HowToCall({ deployment }: { deployment: Deployment }) {
   const [language, setLanguage] = useUrlState("call", "curl");
   const model = deployment.servedNames[0] ?? deployment.name;
   const { origin } = window.location;
+  const body = { model, messages: [{ role: "user", content: "Hello" }] };
   return (
     <Section
       title="How to call it"
@@ -188,7 +189,7 @@ function HowToCall({ deployment }: { deployment: Deployment }) {
         </span>
         <CodeBlock
           label="Example"
-          text={language === "python" ? pythonExample(origin, model) : curlExample(origin, model)}
+          text={(language === "python" ? asPython : asCurl)(origin, "chat/completions", body, language === "python")}
         />
       </div>
     </Section>

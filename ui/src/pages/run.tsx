@@ -4,8 +4,9 @@ import { useState } from "react";
 import { useParams } from "react-router-dom";
 import { clients } from "@/api/clients";
 import { toProblem } from "@/api/problems";
-import { useRun, useWorkflow } from "@/api/queries";
+import { useDeployment, useRun, useWorkflow } from "@/api/queries";
 import { useWatchScope } from "@/api/watch_context";
+import { playgroundAddress } from "@/base/addresses";
 import { formatNumber } from "@/base/format";
 import { decodeText, sayValue } from "@/base/parameters";
 import { type Problem } from "@/base/problem";
@@ -139,9 +140,20 @@ function RunActions({ run }: { run: Run }) {
           Retry
         </Button>
       )}
-      {run.deploymentId && (
-        <LinkButton to={`/deployments/${run.deploymentId}`} type="primary">Open the deployment</LinkButton>
-      )}
+      {run.deploymentId && <DeploymentActions id={run.deploymentId} />}
+    </>
+  );
+}
+
+function DeploymentActions({ id }: { id: string }) {
+  const deployment = useDeployment(id).data;
+  const [tuned = "", base = ""] = deployment?.servedNames ?? [];
+  return (
+    <>
+      {base && <LinkButton to={playgroundAddress(tuned, base)}>Compare with the base</LinkButton>}
+      <LinkButton to={`/deployments/${id}`} type="primary">
+        Open the deployment
+      </LinkButton>
     </>
   );
 }

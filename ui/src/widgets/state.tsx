@@ -54,6 +54,7 @@ const deploymentLooks: Record<DeploymentState, Look> = {
   [DeploymentState.READY]: done("Ready"),
   [DeploymentState.FAILED]: failed("Failed"),
   [DeploymentState.STOPPING]: working("Stopping"),
+  [DeploymentState.UNREACHABLE]: { word: "Unreachable", tone: "bad", icon: <DisconnectOutlined /> },
   [DeploymentState.STOPPED]: { word: "Stopped", tone: "muted", icon: <PauseCircleOutlined /> },
 };
 const nodeLooks: Record<NodeState, Look> = {
