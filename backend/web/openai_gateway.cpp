@@ -16,6 +16,7 @@ using nlohmann::ordered_json;
 using service::ServedDeployment;
 
 constexpr size_t kMaxBodyBytes = 32 << 20;
+constexpr std::string_view kForwarded[] = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings"};
 constexpr char kInvalidRequest[] = "invalid_request_error";
 
 void answer(const ExchangePointer& exchange, Response response) {
@@ -183,6 +184,11 @@ void OpenAiGateway::handle(const ExchangePointer& exchange) {
   if (head.method != "POST") {
     return exchange->respond(openai_error(405, "POST a JSON object here", kInvalidRequest, "method_not_allowed"));
   }
+  // What changes a replica, as loading adapters, goes through the deployment instead.
+  if (std::find(std::begin(kForwarded), std::end(kForwarded), head.path) == std::end(kForwarded)) {
+    return exchange->respond(
+        openai_error(404, "there is nothing at " + head.path.substr(0, 200), kInvalidRequest, "not_found"));
+  }
   exchange->read_body(kMaxBodyBytes, [this, exchange](std::string body) {
     boost::asio::post(workers_,
                       [this, exchange, body = std::move(body)]() mutable { forward(exchange, std::move(body)); });
@@ -244,6 +250,7 @@ void OpenAiGateway::forward(const ExchangePointer& exchange, std::string body) {
     response.headers.push_back({"Retry-After", "2"});
     return answer(exchange, std::move(response));
   }
+  models_.called(model);
   exchange->resume([this, exchange, address = deployment->address, body = std::move(body)]() mutable {
     pass_on(exchange, address, std::move(body));
   });

@@ -58,6 +58,20 @@ kernels::WeightFormat format_of(WeightType type) {
   return kernels::WeightFormat::kF32;
 }
 
+int bits_of(WeightType type) {
+  switch (type) {
+    case WeightType::kF32:
+      break;
+    case WeightType::kBF16:
+      return 16;
+    case WeightType::kInt8:
+      return 8;
+    case WeightType::kInt4:
+      return 4;
+  }
+  return 32;
+}
+
 EngineOptions checked(EngineOptions options) {
   if (options.max_num_seqs < 1 || options.max_num_seqs > 4096) {
     throw base::Error(base::kInvalidSpec, "max_num_seqs is " + std::to_string(options.max_num_seqs), "give 1 to 4096");
@@ -171,6 +185,10 @@ class Engine::Impl {
     stats.waiting += static_cast<int64_t>(incoming_.size());
     stats.adapters = static_cast<int64_t>(adapters_.names().size());
     stats.adapters_in_memory = adapters_.in_memory();
+    stats.kv_cache_tokens = cache_.pages() * kernels::kPageTokens;
+    stats.max_model_len = max_length_;
+    stats.max_num_seqs = options_.max_num_seqs;
+    stats.weight_bits = bits_of(options_.weight_type);
     return stats;
   }
 

@@ -54,9 +54,10 @@ void Histogram::write(const std::string& name, const std::string& labels, std::s
 
 Metrics::Metrics(std::string model_name)
     : labels_("model_name=\"" + escaped(model_name) + "\""),
-      first_token_(
-          {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160}),
-      next_token_({0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80}),
+      first_token_({0.001, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.25,
+                    0.5,   0.75,  1,    2.5,   5,    7.5,  10,   20,   40,   80,  160}),
+      next_token_({0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025, 0.05, 0.075, 0.1,
+                   0.15,  0.2,   0.3,   0.4,   0.5,   0.75,  1,     2.5,  5,     7.5,  10,    20,   40,    80}),
       per_token_({0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80}),
       latency_({0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680}),
       prompt_tokens_(token_bounds()),
@@ -111,6 +112,12 @@ std::string Metrics::text(const runtime::EngineStats& stats) const {
          std::to_string(stats.draft_tokens));
   single("vllm:spec_decode_num_accepted_tokens_total", "counter", "Guessed tokens that were right.",
          std::to_string(stats.accepted_draft_tokens));
+  single("slipway:kv_cache_tokens", "gauge", "Tokens that the KV cache holds.", std::to_string(stats.kv_cache_tokens));
+  single("slipway:max_model_len", "gauge", "Tokens of a prompt and its answer at most.",
+         std::to_string(stats.max_model_len));
+  single("slipway:max_num_seqs", "gauge", "Requests in one batch at most.", std::to_string(stats.max_num_seqs));
+  single("slipway:weight_bits", "gauge", "Bits of a weight: 32 f32, 16 bf16, 8 int8, 4 int4.",
+         std::to_string(stats.weight_bits));
   single("slipway:adapters", "gauge", "Adapters that are loaded.", std::to_string(stats.adapters));
   single("slipway:adapters_in_memory", "gauge", "Adapters whose weights are in memory.",
          std::to_string(stats.adapters_in_memory));

@@ -18,6 +18,7 @@ const inside: Record<string, Loader> = {
   "/data/version/:id": async () => ({ default: (await import("@/pages/version_link")).DatasetVersionRedirect }),
   "/data/:id": () => import("@/pages/dataset"),
   "/train": () => import("@/pages/train"),
+  "/train/compare": () => import("@/pages/compare"),
   "/train/new/:workflow": () => import("@/pages/wizard"),
   "/runs/:id": () => import("@/pages/run"),
   "/models": () => import("@/pages/models"),

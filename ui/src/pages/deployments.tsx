@@ -58,13 +58,14 @@ export default function Deployments() {
       Deploy a model
     </Button>
   );
+  const actions = (
+    <>
+      <LinkButton to="/deployments/playground">Playground</LinkButton>
+      {create}
+    </>
+  );
   return (
-    <Page title="Deployments" summary="Models that applications call over the OpenAI API." action={
-        <>
-          <LinkButton to="/deployments/playground">Playground</LinkButton>
-          {create}
-        </>
-      }>
+    <Page title="Deployments" summary="Models that applications call over the OpenAI API." action={actions}>
       {dialog === "1" && <DeployDialog close={() => setDialog("")} />}
       <Section flush label="Deployments">
         <Table

@@ -8,7 +8,7 @@ import { asCurl, asPython } from "@/base/code_samples";
 import { type Mode } from "@/base/sampling";
 import { readStored, writeStored } from "@/base/storage";
 import { chatBody, openCalls, type Scene, sceneIsGood, startScene, textBody, type Turn } from "@/base/talk";
-import { type Deployment, DeploymentState } from "@/gen/slipway/v1/deployment_pb";
+import { type Deployment, DeploymentAdapter_State, DeploymentState } from "@/gen/slipway/v1/deployment_pb";
 import { PlaygroundSettings } from "@/pages/playground_settings";
 import { TalkView } from "@/pages/talk_view";
 import { type Talks, useTalks } from "@/pages/talks";
@@ -22,9 +22,15 @@ import { useUrlState } from "@/widgets/url_state";
 
 const crumbs = [{ label: "Deployments", to: "/deployments" }];
 
+/** What it was made for, its base, and the adapters that are loaded. */
+const namesOf = (deployment: Deployment): string[] => [
+  ...deployment.servedNames,
+  ...deployment.adapters.filter((one) => one.state === DeploymentAdapter_State.LOADED).map((one) => one.name),
+];
+
 /** Every name that can be asked, with the deployment behind it. */
 function targetsOf(deployments: readonly Deployment[]): Map<string, Deployment> {
-  return new Map(deployments.flatMap((one) => one.servedNames.map((name): [string, Deployment] => [name, one])));
+  return new Map(deployments.flatMap((one) => namesOf(one).map((name): [string, Deployment] => [name, one])));
 }
 
 export default function Playground() {
@@ -52,7 +58,7 @@ export default function Playground() {
 
   const options = list.items.map((deployment) => ({
     label: `${deployment.name} (${deploymentLook(deployment.state).word.toLowerCase()})`,
-    options: deployment.servedNames.map((name) => ({ value: name, label: name })),
+    options: namesOf(deployment).map((name) => ({ value: name, label: name })),
   }));
   if (list.loading) return <Skeleton />;
   if (targets.size === 0) {
