@@ -1,8 +1,10 @@
 // The wizard of a workflow: steps at the left, a form made from its parameters alone in the middle, at the right what
 // the run would do, checked live by the server; a review with the equivalent command line; launch.
+import { useQueryClient } from "@tanstack/react-query";
 import { Button } from "antd";
 import { useMemo, useState } from "react";
 import { useNavigate, useParams, useSearchParams } from "react-router-dom";
+import { keys } from "@/api/cache";
 import { clients } from "@/api/clients";
 import { toProblem } from "@/api/problems";
 import { usePlan, useRun, useWorkflow } from "@/api/queries";
@@ -17,6 +19,7 @@ import { startSweep, SweepPanel } from "@/pages/sweep_panel";
 import { Consequences, Review, reviewStep, StepForm, StepList } from "@/pages/wizard_parts";
 import { ProblemBox, Skeleton } from "@/widgets/feedback";
 import { Page, Section } from "@/widgets/page";
+import { runEnded } from "@/widgets/state";
 import { useUrlState } from "@/widgets/url_state";
 
 const crumbs = [{ label: "Train", to: "/train" }];
@@ -47,6 +50,7 @@ export default function WizardPage() {
 
 function Wizard({ workflow, from }: { workflow: Workflow; from: Run | undefined }) {
   const navigate = useNavigate();
+  const cache = useQueryClient();
   const [params] = useSearchParams();
   // Links from models and datasets bring their values along; "train again" brings a run's.
   const preset: Record<string, FieldValue> = {};
@@ -87,6 +91,10 @@ function Wizard({ workflow, from }: { workflow: Workflow; from: Run | undefined 
     setBusy(true);
     setProblem(null);
     try {
+      // An estimate that still measures would only hold the run up.
+      const estimate = cache.getQueryData<Run>(keys.estimate(workflow.name, texts));
+      const measured = estimate && cache.getQueryData<Run>(keys.one("run", estimate.id));
+      if (estimate && !runEnded((measured ?? estimate).state)) await clients.runs.cancelRun({ id: estimate.id });
       const run = await clients.runs.startRun({
         workflow: workflow.name,
         name: draft.name,
