@@ -25,7 +25,7 @@ namespace fs = std::filesystem;
 using v1::AttemptStatus;
 
 constexpr std::pair<const char*, const char*> kFiles[] = {
-    {"events", "events.jsonl"}, {"stdout", "stdout.log"}, {"stderr", "stderr.log"}};
+    {"events", "events.jsonl"}, {"stdout", "stdout.log"}, {"stderr", "stderr.log"}, {"samples", "samples.jsonl"}};
 // When the backend acknowledges nothing for so long after the end, the outcome is told all the same.
 constexpr int64_t kAcknowledgementPatienceMs = 15'000;
 constexpr int64_t kSaveIntervalMs = 2'000;

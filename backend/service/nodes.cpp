@@ -19,7 +19,7 @@ using domain::AttemptState;
 constexpr size_t kMaxDevices = 256;
 constexpr size_t kMaxTextBytes = 1000;
 constexpr int32_t kMaxSamplePoints = 2000;
-const char* const kFiles[] = {"events", "stdout", "stderr"};
+const char* const kFiles[] = {"events", "stdout", "stderr", "samples"};
 
 absl::Status check_facts(const NodeFacts& facts) {
   if (facts.name.empty() || facts.name.size() > kMaxTextBytes) {
@@ -220,6 +220,14 @@ absl::StatusOr<int64_t> Nodes::store_lines(store::Transaction& transaction, Cond
     for (const std::string& line : lines) {
       const absl::Status status = conductor.take_event(transaction, attempt->id, line, batch.time_ms);
       if (!status.ok()) return status;
+    }
+  } else if (batch.file == "samples") {
+    for (const std::string& line : lines) {
+      store::RunEvent sample;
+      sample.time_ms = batch.time_ms;
+      sample.type = "sample";
+      sample.json = line;
+      store::insert_event(transaction, {attempt->scope_id(), attempt->owner_id(), attempt->id}, sample);
     }
   } else {
     store::insert_log_lines(transaction, {attempt->scope_id(), attempt->owner_id(), attempt->id}, batch.file,

@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_join.h"
 #include "backend/base/status.h"
+#include "backend/web/session_cookie.h"
 #include "backend/web/upstream.h"
 
 namespace slipway::web {
@@ -154,8 +155,7 @@ Response openai_error(int status, const std::string& message, const std::string&
 }
 
 absl::StatusOr<std::vector<ServedDeployment>> OpenAiGateway::visible(const RequestHead& head) {
-  const service::Credentials credentials =
-      service::parse_credentials(std::string(head.header("cookie")), std::string(head.header("authorization")));
+  const service::Credentials credentials = credentials_of(head);
   std::string only;
   if (absl::StartsWith(credentials.bearer, "slk_")) {
     auto deployment = keys_.find_deployment(credentials.bearer);

@@ -30,7 +30,7 @@ export interface Turn {
   calls?: ToolCall[];
   /** Of a tool's result: the call that it answers. */
   callId?: string;
-  tokens?: ShownToken[];
+  tokens?: ShownToken[] | undefined;
   measured?: Measured;
 }
 

@@ -44,18 +44,29 @@ export function Estimate({ workflow, texts, good }: EstimateProps) {
   if (!good) return <span className="muted small">Measured when all values are good.</span>;
   if (asked.error) return <ProblemBox problem={toProblem(asked.error)} retry={() => void asked.refetch()} />;
   if (!asked.data) return <span className="muted">Asking a node …</span>;
-  return <EstimateRun key={asked.data.id} id={asked.data.id} />;
+  return <EstimateRun key={asked.data.id} id={asked.data.id} again={() => void asked.refetch()} />;
 }
 
-function EstimateRun({ id }: { id: string }) {
+function EstimateRun({ id, again }: { id: string; again: () => void }) {
   useWatchScope({ runId: id });
   const run = useRun(id).data;
   if (!run) return <span className="muted">Asking a node …</span>;
   if (run.state === RunState.FAILED && run.error) {
-    return <ProblemBox title="The training cannot be measured" problem={{ ...run.error, field: "", violations: [], transient: false }} />;
+    return (
+      <ProblemBox title="The training cannot be measured" problem={{ ...run.error, field: "", violations: [], transient: false }} retry={again} />
+    );
   }
   if (run.state === RunState.SUCCEEDED) return <Predicted results={run.results} />;
-  if (run.state === RunState.CANCELLED || run.state === RunState.CANCELLING) return <span className="muted">Not measured.</span>;
+  if (run.state === RunState.CANCELLED || run.state === RunState.CANCELLING) {
+    return (
+      <span className="row">
+        <span className="muted">Not measured.</span>
+        <Button size="small" onClick={again}>
+          Measure
+        </Button>
+      </span>
+    );
+  }
   return (
     <div className="stack tight" role="status">
       <span className="muted">Measuring two real steps: {nowLine(run) || "waits for a node"}</span>

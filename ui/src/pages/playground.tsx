@@ -48,13 +48,9 @@ export default function Playground() {
   const [scene, setScene] = useState<Scene>(() => ({ ...startScene, ...readStored<Partial<Scene>>("playground", {}) }));
   useEffect(() => writeStored("playground", scene), [scene]);
   const change = (part: Partial<Scene>) => setScene((old) => ({ ...old, ...part }));
-  // The words of a plain completion stay in their field; they are no talk.
-  const [text, setText] = useState(() => readStored<string>(`playground.words.${mode}`, ""));
-  useEffect(() => writeStored(`playground.words.${mode}`, text || undefined), [mode, text]);
-  const switchTo = (next: Mode) => {
-    setText(readStored<string>(`playground.words.${next}`, ""));
-    setMode(next);
-  };
+  // What is being typed, per way of asking. The words of a plain completion stay in their field; they are no talk.
+  const [words, setWords] = useState(() => ({ chat: "", text: "", ...readStored<Partial<Record<Mode, string>>>("playground.words", {}) }));
+  useEffect(() => writeStored("playground.words", words), [words]);
 
   const options = list.items.map((deployment) => ({
     label: `${deployment.name} (${deploymentLook(deployment.state).word.toLowerCase()})`,
@@ -78,7 +74,7 @@ export default function Playground() {
         <Segmented
           aria-label="Way of asking"
           value={mode}
-          onChange={(next) => switchTo(next as Mode)}
+          onChange={setMode}
           options={[
             { value: "chat", label: "Chat" },
             { value: "text", label: "Completion" },
@@ -101,7 +97,7 @@ export default function Playground() {
         </Button>
       </div>
       <div className="detail playground">
-        <Conversation key={mode} names={names} mode={mode} scene={scene} change={change} text={text} setText={setText} ready={ready} codeShown={codeShown} showCode={showCode} />
+        <Conversation key={mode} names={names} mode={mode} scene={scene} change={change} text={words[mode]} setText={(text) => setWords((old) => ({ ...old, [mode]: text }))} ready={ready} codeShown={codeShown} showCode={showCode} />
         <div className="stack">
           <PlaygroundSettings scene={scene} mode={mode} change={change} />
         </div>

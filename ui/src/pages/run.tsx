@@ -19,6 +19,7 @@ import { RunCharts } from "@/pages/run_charts";
 import { currentTask, nowLine, resultName } from "@/pages/run_columns";
 import { RunEvents } from "@/pages/run_events";
 import { useRunMetrics } from "@/pages/run_metrics";
+import { RunSamples } from "@/pages/run_samples";
 import { RunSpec } from "@/pages/run_spec";
 import { RunProgress, TaskDetails, TaskGraph } from "@/pages/run_tasks";
 import { ConfirmButton } from "@/widgets/confirm";
@@ -75,6 +76,7 @@ function RunView({ run }: { run: Run }) {
             <UrlTabs
               tabs={[
                 { key: "charts", label: "Charts", content: () => <RunCharts run={run} metrics={metrics} /> },
+                { key: "samples", label: "Samples", content: () => <RunSamples run={run} /> },
                 { key: "log", label: "Log", content: () => <RunLog run={run} task={task} setTask={setTask} /> },
                 { key: "events", label: "Events", content: () => <RunEvents run={run} task={task} /> },
                 { key: "spec", label: "Spec", content: () => <RunSpec run={run} task={task} setTask={setTask} /> },

@@ -14,6 +14,20 @@ export interface Talk {
 }
 export const emptyTalk: Talk = { turns: [], streaming: false, problem: null };
 const keptTurns = 100;
+// Probabilities are many: those of the last answers are kept, or the browser's store would be full.
+const keptTokenTurns = 4;
+
+function toKeep(turns: readonly Turn[]): Turn[] {
+  let withTokens = 0;
+  return turns
+    .slice(-keptTurns)
+    .reverse()
+    .map((turn): Turn => {
+      if (!turn.tokens || (withTokens += 1) <= keptTokenTurns) return turn;
+      return { ...turn, tokens: undefined };
+    })
+    .reverse();
+}
 
 function measure(answer: Answer): Measured {
   const { firstAfterMs, lastAfterMs, completionTokens = answer.tokens.length || undefined } = answer;
@@ -69,7 +83,7 @@ export function useTalks(storeKey: string, scene: Scene, mode: Mode): Talks {
   }, []);
   useEffect(() => {
     if (busy) return;
-    writeStored(storeKey, Object.fromEntries(Object.entries(talks).map(([name, { turns }]) => [name, turns.slice(-keptTurns)])));
+    writeStored(storeKey, Object.fromEntries(Object.entries(talks).map(([name, { turns }]) => [name, toKeep(turns)])));
   }, [talks, busy, storeKey]);
 
   const update = useCallback(
