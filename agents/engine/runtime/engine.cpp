@@ -111,6 +111,10 @@ class Engine::Impl {
     stats.waiting += static_cast<int64_t>(incoming_.size());
     stats.adapters = static_cast<int64_t>(adapters_.names().size());
     stats.adapters_in_memory = adapters_.in_memory();
+    stats.kv_cache_tokens = cache_.pages() * kernels::kPageTokens;
+    stats.max_model_len = max_length_;
+    stats.max_num_seqs = options_.max_num_seqs;
+    stats.weight_bits = weight_bits(options_.weight_type);
     return stats;
   }
 

@@ -109,7 +109,10 @@ struct EmbeddingRequest {
 
 struct EngineStats {
   int64_t running = 0, waiting = 0;
-  double kv_cache_usage = 0;  // of running sequences: 0 to 1
+  double kv_cache_usage = 0;    // of running sequences: 0 to 1
+  int64_t kv_cache_tokens = 0;  // that it holds in all
+  int64_t max_model_len = 0, max_num_seqs = 0;
+  int64_t weight_bits = 0;  // 32 f32, 16 bf16, 8 int8, 4 int4
   int64_t adapters = 0, adapters_in_memory = 0;
   // Running totals.
   int64_t prompt_tokens = 0, generated_tokens = 0;

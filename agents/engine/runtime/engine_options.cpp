@@ -64,6 +64,20 @@ kernels::WeightFormat weight_format(WeightType type) {
   return kernels::WeightFormat::kF32;
 }
 
+int weight_bits(WeightType type) {
+  switch (type) {
+    case WeightType::kF32:
+      break;
+    case WeightType::kBF16:
+      return 16;
+    case WeightType::kInt8:
+      return 8;
+    case WeightType::kInt4:
+      return 4;
+  }
+  return 32;
+}
+
 kernels::CacheFormat cache_format(const EngineOptions& options) {
   switch (options.cache_type) {
     case CacheType::kAuto:

@@ -21,6 +21,7 @@ int64_t checked_max_length(const EngineOptions& options, const model::Architectu
 int64_t cache_pages(const EngineOptions& options, int64_t max_length);
 
 kernels::WeightFormat weight_format(WeightType type);
+int weight_bits(WeightType type);  // 32 f32, 16 bf16, 8 int8, 4 int4
 kernels::CacheFormat cache_format(const EngineOptions& options);
 SchedulerOptions scheduler_options(const EngineOptions& options, const model::Architecture& architecture);
 

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -37,6 +38,9 @@ using SteadyClock = std::chrono::steady_clock;
 double seconds_since(SteadyClock::time_point begin) {
   return std::chrono::duration<double>(SteadyClock::now() - begin).count();
 }
+
+// In the work folder: the training is to end after the step it is at, and keep what it has learned.
+constexpr char kFinishFile[] = "finish";
 
 // One run of the engine: members in the order in which they are made ready.
 class Trainer {
@@ -376,6 +380,7 @@ int Trainer::run() {
   reporter_.phase("train", "begin");
   const TrainSettings& settings = job_.settings;
   for (;;) {
+    if (state_.step > 0 && fs::exists(context_.workdir / kFinishFile)) state_.stopped_early = true;
     const bool last = finished();
     const auto due = [&](int64_t every) { return state_.step > 0 && every > 0 && (last || state_.step % every == 0); };
     const bool evaluates =
