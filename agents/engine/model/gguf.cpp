@@ -281,6 +281,8 @@ void GgufFile::parse(std::span<const std::byte> bytes) {
 
 bool GgufFile::contains(std::string_view key) const { return find(key) != nullptr; }
 
+const GgufValue& GgufFile::get(std::string_view key) const { return require(key); }
+
 std::vector<std::string_view> GgufFile::keys() const {
   std::vector<std::string_view> keys;
   for (const auto& [key, value] : values_) keys.push_back(key);

@@ -51,6 +51,23 @@ std::optional<std::string> decoder_name(std::string_view gguf_name) {
   return std::nullopt;
 }
 
+std::string gguf_name(std::string_view name) {
+  const size_t dot = name.rfind('.');
+  const std::string kind(name.substr(dot));
+  const std::string_view stem = name.substr(0, dot);
+  for (const auto& [ours, theirs] : kGlobal) {
+    if (stem == theirs) return std::string(ours) + kind;
+  }
+  constexpr std::string_view kLayers = "model.layers.";
+  const size_t end = stem.find('.', kLayers.size());
+  for (const auto& [ours, theirs] : kLayer) {
+    if (stem.substr(end + 1) == theirs) {
+      return "blk." + std::string(stem.substr(kLayers.size(), end - kLayers.size() + 1)) + std::string(ours) + kind;
+    }
+  }
+  return std::string(name);
+}
+
 bool has_permuted_rows(std::string_view name) {
   return name.find(".self_attn.q_proj.") != std::string_view::npos ||
          name.find(".self_attn.k_proj.") != std::string_view::npos;

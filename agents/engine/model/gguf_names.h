@@ -11,6 +11,9 @@ namespace slipway::model {
 // in one. Nothing for one that is no weight of ours (rope_freqs.weight).
 std::optional<std::string> decoder_name(std::string_view gguf_name);
 
+// The reverse: GGUF's name of a decoder's tensor.
+std::string gguf_name(std::string_view decoder_name);
+
 // True for the q_proj and k_proj tensors, whose rows the GGUF converter interleaves in Llama files for its rotary
 // kernel.
 bool has_permuted_rows(std::string_view decoder_name);

@@ -9,6 +9,7 @@
 #include "agents/engine/model/decoder_tensors.h"
 #include "agents/engine/train/environment.h"
 #include "agents/engine/train/publishing/export.h"
+#include "agents/engine/train/publishing/gguf_export.h"
 #include "backend/base/error.h"
 
 namespace slipway::train {
@@ -80,7 +81,8 @@ Dataset load(const spec::EngineContext& context, const Warn& warn, const Job& jo
                                  {settings.max_length,
                                   {settings.assistant_only_loss, settings.completion_only_loss},
                                   settings.seed,
-                                  usable_threads()},
+                                  usable_threads(),
+                                  job.cache},
                                  context.stop);
   const DatasetStatistics& s = dataset.statistics;
   if (context.stop.load()) return dataset;
@@ -122,6 +124,7 @@ void load_model(const spec::EngineContext& context, const Warn& warn, Job& job) 
                       "set training.max_length to at most " + std::to_string(positions));
   }
   check_method(job);
+  if (!job.settings.gguf_output.empty()) check_gguf_export(job.model_path, job.architecture);
   job.weights = model::open_decoder_weights(job.model_path, job.architecture);
   job.tokenizer = text::load_tokenizer(job.model_path);
   adopt_initial_adapter(context, warn, job);
@@ -139,8 +142,7 @@ void load_data(const spec::EngineContext& context, const Warn& warn, Job& job) {
         "check data.train: its format, and that the rows have an answer to learn from");
   }
   if (job.tokenizer->vocab_size() > job.architecture.vocab_size) {
-    const auto& tokens = job.train.documents.tokens;
-    const int32_t highest = *std::max_element(tokens.begin(), tokens.end());
+    const int32_t highest = job.train.statistics.highest_token;
     if (highest >= job.architecture.vocab_size) {
       throw base::Error(base::kInvalidModel,
                         "the tokenizer made token " + std::to_string(highest) + ", but the model has only " +

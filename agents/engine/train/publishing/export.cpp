@@ -57,12 +57,6 @@ std::vector<float> copy_out(const at::Tensor& tensor) {
   return {values.data_ptr<float>(), values.data_ptr<float>() + values.numel()};
 }
 
-// The precision in which the base's float tensors are, or f32 for quantised files.
-model::DType stored_type(const model::Weights& base) {
-  const model::DType type = base.get("model.layers.0.self_attn.q_proj.weight").dtype;
-  return type == model::DType::kBF16 || type == model::DType::kF16 ? type : model::DType::kF32;
-}
-
 at::ScalarType scalar_type(model::DType type) {
   return type == model::DType::kBF16 ? at::kBFloat16 : type == model::DType::kF16 ? at::kHalf : at::kFloat;
 }
@@ -141,15 +135,12 @@ void load_adapter_into(Decoder& decoder, const model::Adapter& adapter, const st
   decoder.refresh();
 }
 
-model::DType write_merged_model(const fs::path& folder, const Decoder& decoder, const MethodSettings& method,
-                                const model::Weights& base, const fs::path& base_path,
-                                const text::Tokenizer& tokenizer) {
-  try {
-    fs::remove_all(folder);
-    fs::create_directories(folder);
-  } catch (const fs::filesystem_error& error) {
-    throw file_error("cannot make the folder " + folder.string(), error);
-  }
+model::DType stored_type(const model::Weights& base) {
+  const model::DType type = base.get("model.layers.0.self_attn.q_proj.weight").dtype;
+  return type == model::DType::kBF16 || type == model::DType::kF16 ? type : model::DType::kF32;
+}
+
+model::ReadTensor trained_tensors(const Decoder& decoder, const MethodSettings& method, const model::Weights& base) {
   const Parameters& parameters = decoder.parameters();
   std::map<std::string, AdaptedModule> adapted;  // by the tensor they change
   std::map<std::string, size_t> trained;
@@ -159,27 +150,40 @@ model::DType write_merged_model(const fs::path& folder, const Decoder& decoder, 
     for_each_adapted(decoder,
                      [&](const std::string& module, const AdaptedModule& at) { adapted[module + ".weight"] = at; });
   }
-  const model::DType type = stored_type(base);
-  const auto read = [&](const std::string& name, std::span<float> out) {
-    at::Tensor values = at::empty({static_cast<int64_t>(out.size())}, at::kFloat);
-    if (const auto it = trained.find(name); it != trained.end()) {
-      values.copy_(parameters.value(it->second).view({-1}));
-    } else {
-      base.read_f32(name, {values.data_ptr<float>(), out.size()});
-      if (const auto delta = adapted.find(name); delta != adapted.end()) {
-        const at::Tensor a = parameters.value(delta->second.a).to(at::kCPU);
-        const at::Tensor b = parameters.value(delta->second.b).to(at::kCPU);
-        at::Tensor whole = values.view({b.size(0), a.size(1)});
-        whole.addmm_(b, a, 1.0, method.scaling());
-        if (delta->second.magnitude) {
-          const at::Tensor norms = at::linalg_vector_norm(whole, 2, at::IntArrayRef{1});
-          whole.mul_((parameters.value(*delta->second.magnitude).to(at::kCPU) / norms).unsqueeze(1));
+  return
+      [&, adapted = std::move(adapted), trained = std::move(trained)](const std::string& name, std::span<float> out) {
+        at::Tensor values = at::empty({static_cast<int64_t>(out.size())}, at::kFloat);
+        if (const auto it = trained.find(name); it != trained.end()) {
+          values.copy_(parameters.value(it->second).view({-1}));
+        } else {
+          base.read_f32(name, {values.data_ptr<float>(), out.size()});
+          if (const auto delta = adapted.find(name); delta != adapted.end()) {
+            const at::Tensor a = parameters.value(delta->second.a).to(at::kCPU);
+            const at::Tensor b = parameters.value(delta->second.b).to(at::kCPU);
+            at::Tensor whole = values.view({b.size(0), a.size(1)});
+            whole.addmm_(b, a, 1.0, method.scaling());
+            if (delta->second.magnitude) {
+              const at::Tensor norms = at::linalg_vector_norm(whole, 2, at::IntArrayRef{1});
+              whole.mul_((parameters.value(*delta->second.magnitude).to(at::kCPU) / norms).unsqueeze(1));
+            }
+          }
         }
-      }
-    }
-    std::copy_n(values.data_ptr<float>(), out.size(), out.begin());
-  };
-  std::vector<model::FileTensor> tensors = model::family_tensors(decoder.architecture(), read);
+        std::copy_n(values.data_ptr<float>(), out.size(), out.begin());
+      };
+}
+
+model::DType write_merged_model(const fs::path& folder, const Decoder& decoder, const MethodSettings& method,
+                                const model::Weights& base, const fs::path& base_path,
+                                const text::Tokenizer& tokenizer) {
+  try {
+    fs::remove_all(folder);
+    fs::create_directories(folder);
+  } catch (const fs::filesystem_error& error) {
+    throw file_error("cannot make the folder " + folder.string(), error);
+  }
+  const model::DType type = stored_type(base);
+  std::vector<model::FileTensor> tensors =
+      model::family_tensors(decoder.architecture(), trained_tensors(decoder, method, base));
   std::vector<at::Tensor> kept;
   std::vector<model::TensorView> views;
   for (model::FileTensor& tensor : tensors) {

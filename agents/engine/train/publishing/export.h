@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "agents/engine/model/adapter.h"
+#include "agents/engine/model/decoder_tensors.h"
 #include "agents/engine/model/weights.h"
 #include "agents/engine/train/decoder/decoder.h"
 #include "agents/engine/train/settings.h"
@@ -21,6 +22,13 @@ model::Adapter adapter_of(const Decoder& decoder, const MethodSettings& method, 
 
 // Fills the decoder's LoRA parameters. Throws base::Error INVALID_MODEL when modules or shapes differ.
 void load_adapter_into(Decoder& decoder, const model::Adapter& adapter, const std::string& origin);
+
+// Reads the trained model's tensors by their decoder's names: the base's with the deltas added, or the trained ones.
+// The arguments must outlive it.
+model::ReadTensor trained_tensors(const Decoder& decoder, const MethodSettings& method, const model::Weights& base);
+
+// The precision in which the base's float tensors are, or f32 for quantised files.
+model::DType stored_type(const model::Weights& base);
 
 // Writes the trained model as a Hugging Face folder into `folder` (made, or emptied): the base's tensors in their own
 // precision (quantised ones as f32) with the deltas added. Returns that precision.
