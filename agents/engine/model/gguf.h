@@ -26,14 +26,6 @@ struct GgufTensor {
   std::span<const std::byte> data;
 };
 
-// A value as it lies in the file.
-struct GgufValue {
-  uint32_t type = 0;  // of the value, or of the array's elements
-  bool array = false;
-  uint64_t count = 1;
-  std::span<const std::byte> bytes;  // the value itself; for strings with their length prefixes
-};
-
 // Everything is checked against the file when it is opened: counts, lengths, offsets and sizes. The getters are for any
 // thread. string_views and spans point into the mapping and live as long as this object.
 //
@@ -55,7 +47,6 @@ class GgufFile {
 
   bool contains(std::string_view key) const;
   std::vector<std::string_view> keys() const;  // sorted
-  const GgufValue& get(std::string_view key) const;
 
   std::string_view get_string(std::string_view key) const;
   int64_t get_int(std::string_view key) const;   // any integer type
@@ -76,7 +67,12 @@ class GgufFile {
   const GgufTensor* find_tensor(std::string_view name) const;
 
  private:
-  using Value = GgufValue;
+  struct Value {
+    uint32_t type = 0;  // of the value, or of the array's elements
+    bool array = false;
+    uint64_t count = 1;
+    std::span<const std::byte> bytes;  // the value itself; for strings with their length prefixes
+  };
 
   void parse(std::span<const std::byte> bytes);
   const Value* find(std::string_view key) const;

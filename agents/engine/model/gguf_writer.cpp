@@ -1,22 +1,17 @@
 #include "agents/engine/model/gguf_writer.h"
 
-#include <cerrno>
-#include <cstdio>
 #include <cstring>
-#include <memory>
 #include <utility>
 
+#include "agents/engine/model/dequantize.h"
+#include "agents/engine/model/gguf_format.h"
 #include "backend/base/error.h"
 #include "backend/base/files.h"
 
 namespace slipway::model {
-
 namespace {
 
-constexpr uint64_t kAlignment = 32;
-// Types of values and of tensors in the file.
-constexpr uint32_t kU32 = 4, kI32 = 5, kFloat = 6, kBool = 7, kString = 8, kArray = 9;
-constexpr uint32_t kTensorF32 = 0, kTensorF16 = 1, kTensorBF16 = 30;
+constexpr uint32_t kVersion = 3;
 
 template <typename T>
 void put(std::string& out, T value) {
@@ -25,144 +20,132 @@ void put(std::string& out, T value) {
   out.append(bytes, sizeof(T));
 }
 
-void put_string(std::string& out, std::string_view text) {
-  put(out, static_cast<uint64_t>(text.size()));
-  out.append(text);
+void put_text(std::string& out, std::string_view value) {
+  put<uint64_t>(out, value.size());
+  out += value;
 }
 
-uint32_t type_in_file(DType dtype) {
-  return dtype == DType::kF16 ? kTensorF16 : dtype == DType::kBF16 ? kTensorBF16 : kTensorF32;
+uint32_t ggml_type(DType dtype) {
+  switch (dtype) {
+    case DType::kF32:
+      return 0;
+    case DType::kF16:
+      return 1;
+    case DType::kBF16:
+      return 30;
+    default:
+      throw base::Error(base::kUnsupported,
+                        "a GGUF file with tensors of type " + dtype_name(dtype) + " cannot be written",
+                        "known are F32, F16, BF16");
+  }
 }
 
-uint16_t to_bf16(float value) {
-  uint32_t bits = 0;
-  std::memcpy(&bits, &value, sizeof bits);
-  if ((bits & 0x7fffffffU) > 0x7f800000U) return static_cast<uint16_t>((bits >> 16U) | 0x40U);  // stays NaN
-  return static_cast<uint16_t>((bits + 0x7fffU + ((bits >> 16U) & 1U)) >> 16U);
-}
+uint64_t padding(uint64_t size) { return (kGgufAlignment - size % kGgufAlignment) % kGgufAlignment; }
 
-uint16_t to_f16(float value) {
-  const _Float16 half = static_cast<_Float16>(value);
-  uint16_t bits = 0;
-  std::memcpy(&bits, &half, sizeof bits);
-  return bits;
-}
-
-std::string bytes_of(const std::vector<float>& values, DType dtype) {
-  std::string out;
+// The elements as the file holds them.
+std::string stored(const std::vector<float>& values, DType dtype) {
+  std::string out(values.size() * static_cast<size_t>(block_bytes(dtype)), '\0');
   if (dtype == DType::kF32) {
-    out.assign(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
+    std::memcpy(out.data(), values.data(), out.size());
     return out;
   }
-  std::vector<uint16_t> halves(values.size());
-  for (size_t i = 0; i < values.size(); ++i) halves[i] = dtype == DType::kF16 ? to_f16(values[i]) : to_bf16(values[i]);
-  out.assign(reinterpret_cast<const char*>(halves.data()), halves.size() * sizeof(uint16_t));
+  for (size_t i = 0; i < values.size(); ++i) {
+    const uint16_t bits = dtype == DType::kBF16 ? f32_to_bf16(values[i]) : f32_to_f16(values[i]);
+    std::memcpy(out.data() + i * sizeof bits, &bits, sizeof bits);
+  }
   return out;
 }
 
-uint64_t aligned(uint64_t size) { return (size + kAlignment - 1) / kAlignment * kAlignment; }
-
-struct CloseFile {
-  void operator()(std::FILE* file) const { std::fclose(file); }
-};
-
 }  // namespace
 
-uint64_t GgufWriter::Tensor::bytes() const {
-  uint64_t elements = 1;
-  for (const int64_t dimension : dimensions) elements *= static_cast<uint64_t>(dimension);
-  return elements * (dtype == DType::kF32 ? 4 : 2);
+void GgufWriter::key(std::string_view key, uint32_t type) {
+  put_text(metadata_, key);
+  put(metadata_, type);
+  ++keys_;
 }
 
-void GgufWriter::begin(std::string_view key, uint32_t type) {
-  put_string(values_, key);
-  put(values_, type);
-  ++value_count_;
+void GgufWriter::list(std::string_view key, uint32_t type, size_t count) {
+  this->key(key, kArray);
+  put(metadata_, type);
+  put<uint64_t>(metadata_, count);
 }
 
-void GgufWriter::add(std::string_view key, std::string_view value) {
-  begin(key, kString);
-  put_string(values_, value);
+void GgufWriter::text(std::string_view key, std::string_view value) {
+  this->key(key, kString);
+  put_text(metadata_, value);
 }
 
-void GgufWriter::add(std::string_view key, bool value) {
-  begin(key, kBool);
-  put(values_, static_cast<uint8_t>(value ? 1 : 0));
+void GgufWriter::integer(std::string_view key, uint32_t value) {
+  this->key(key, kUint32);
+  put(metadata_, value);
 }
 
-void GgufWriter::add_u32(std::string_view key, uint32_t value) {
-  begin(key, kU32);
-  put(values_, value);
+void GgufWriter::number(std::string_view key, float value) {
+  this->key(key, kFloat32);
+  put(metadata_, value);
 }
 
-void GgufWriter::add_f32(std::string_view key, float value) {
-  begin(key, kFloat);
-  put(values_, value);
+void GgufWriter::boolean(std::string_view key, bool value) {
+  this->key(key, kBool);
+  put<uint8_t>(metadata_, value ? 1 : 0);
 }
 
-void GgufWriter::add(std::string_view key, std::span<const std::string> values) {
-  begin(key, kArray);
-  put(values_, kString);
-  put(values_, static_cast<uint64_t>(values.size()));
-  for (const std::string& value : values) put_string(values_, value);
+void GgufWriter::texts(std::string_view key, std::span<const std::string> values) {
+  list(key, kString, values.size());
+  for (const std::string& value : values) put_text(metadata_, value);
 }
 
-void GgufWriter::add(std::string_view key, std::span<const int32_t> values) {
-  begin(key, kArray);
-  put(values_, kI32);
-  put(values_, static_cast<uint64_t>(values.size()));
-  for (const int32_t value : values) put(values_, value);
+void GgufWriter::integers(std::string_view key, std::span<const int32_t> values) {
+  list(key, kInt32, values.size());
+  for (const int32_t value : values) put(metadata_, value);
 }
 
-void GgufWriter::add(std::string_view key, const GgufValue& value) {
-  begin(key, value.array ? kArray : value.type);
-  if (value.array) {
-    put(values_, value.type);
-    put(values_, value.count);
-  }
-  values_.append(reinterpret_cast<const char*>(value.bytes.data()), value.bytes.size());
+void GgufWriter::numbers(std::string_view key, std::span<const float> values) {
+  list(key, kFloat32, values.size());
+  for (const float value : values) put(metadata_, value);
 }
 
-void GgufWriter::add_tensor(std::string name, DType dtype, std::vector<int64_t> dimensions,
-                            std::function<std::vector<float>()> values) {
-  tensors_.push_back({std::move(name), dtype, std::move(dimensions), std::move(values)});
+void GgufWriter::tensor(std::string name, std::vector<int64_t> shape, DType dtype,
+                        std::function<std::vector<float>()> values) {
+  ggml_type(dtype);
+  const auto bytes = checked_bytes(dtype, shape);
+  if (!bytes) throw base::Error(base::kInvalidModel, "tensor " + name + " has dimensions whose product is too large");
+  tensors_.push_back({std::move(name), std::move(shape), dtype, *bytes, std::move(values)});
 }
 
 std::string GgufWriter::header() const {
   std::string out = "GGUF";
-  put(out, uint32_t{3});
-  put(out, static_cast<uint64_t>(tensors_.size()));
-  put(out, value_count_);
-  out += values_;
+  put(out, kVersion);
+  put<uint64_t>(out, tensors_.size());
+  put(out, keys_);
+  out += metadata_;
   uint64_t offset = 0;
   for (const Tensor& tensor : tensors_) {
-    put_string(out, tensor.name);
-    put(out, static_cast<uint32_t>(tensor.dimensions.size()));
-    for (const int64_t dimension : tensor.dimensions) put(out, static_cast<uint64_t>(dimension));
-    put(out, type_in_file(tensor.dtype));
+    put_text(out, tensor.name);
+    put(out, static_cast<uint32_t>(tensor.shape.size()));
+    for (auto size = tensor.shape.rbegin(); size != tensor.shape.rend(); ++size)
+      put<uint64_t>(out, static_cast<uint64_t>(*size));
+    put(out, ggml_type(tensor.dtype));
     put(out, offset);
-    offset += aligned(tensor.bytes());
+    offset += tensor.bytes + padding(tensor.bytes);
   }
-  out.resize(aligned(out.size()), '\0');
+  out.append(padding(out.size()), '\0');
   return out;
 }
 
 void GgufWriter::write(const std::filesystem::path& path) const {
-  const std::filesystem::path temporary = path.string() + ".writing";
-  const auto fail = [&] { throw base::system_error("cannot write " + path.string(), errno); };
-  {
-    const std::unique_ptr<std::FILE, CloseFile> file(std::fopen(temporary.c_str(), "wb"));
-    if (!file) fail();
-    const auto append = [&](std::string bytes) {
-      bytes.resize(aligned(bytes.size()), '\0');
-      if (std::fwrite(bytes.data(), 1, bytes.size(), file.get()) != bytes.size()) fail();
-    };
-    append(header());
-    for (const Tensor& tensor : tensors_) append(bytes_of(tensor.values(), tensor.dtype));
-    if (std::fflush(file.get()) != 0) fail();
+  base::AtomicFile file(path);
+  file.write(header());
+  for (const Tensor& tensor : tensors_) {
+    std::string data = stored(tensor.values(), tensor.dtype);
+    if (data.size() != tensor.bytes) {
+      throw base::Error(base::kInvalidModel, "tensor " + tensor.name + " has " + std::to_string(data.size()) +
+                                                 " bytes of values, its shape needs " + std::to_string(tensor.bytes));
+    }
+    data.append(padding(data.size()), '\0');
+    file.write(data);
   }
-  base::sync_path(temporary);
-  std::filesystem::rename(temporary, path);
+  file.commit();
 }
 
 }  // namespace slipway::model

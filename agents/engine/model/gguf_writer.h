@@ -1,5 +1,6 @@
-// Writes GGUF (version 3): metadata, then tensors one after the other, so that no more than one of them is in memory.
-// Used by train when it exports a model. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+// Writes a GGUF file (version 3): metadata first, then tensors one at a time, so that no more than one lies in memory.
+// Used by gguf_export here and by text/ for the vocabulary. Format:
+// https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 #pragma once
 
 #include <cstdint>
@@ -10,42 +11,43 @@
 #include <string_view>
 #include <vector>
 
-#include "agents/engine/model/gguf.h"
+#include "agents/engine/model/weights.h"
 
 namespace slipway::model {
 
-// One thread.
+// One thread. Keys are written in the order in which they are given; each at most once.
 class GgufWriter {
  public:
-  void add(std::string_view key, std::string_view value);
-  void add(std::string_view key, bool value);
-  void add_u32(std::string_view key, uint32_t value);
-  void add_f32(std::string_view key, float value);
-  void add(std::string_view key, std::span<const std::string> values);
-  void add(std::string_view key, std::span<const int32_t> values);
-  // As it lies in another file.
-  void add(std::string_view key, const GgufValue& value);
+  void text(std::string_view key, std::string_view value);
+  void integer(std::string_view key, uint32_t value);
+  void number(std::string_view key, float value);
+  void boolean(std::string_view key, bool value);
+  void texts(std::string_view key, std::span<const std::string> values);
+  void integers(std::string_view key, std::span<const int32_t> values);
+  void numbers(std::string_view key, std::span<const float> values);
 
-  // dtype: kF32, kF16 or kBF16. dimensions: innermost first. `values` gives the elements when it is their turn.
-  void add_tensor(std::string name, DType dtype, std::vector<int64_t> dimensions,
-                  std::function<std::vector<float>()> values);
+  // `shape` as in Hugging Face, [out, in] for a linear weight. `values` is called once, by write(), and gives the
+  // elements. dtype: kF32, kF16 or kBF16; others throw base::Error UNSUPPORTED.
+  void tensor(std::string name, std::vector<int64_t> shape, DType dtype, std::function<std::vector<float>()> values);
 
-  // Writes the file in one step (temporary name, fsync, rename). Throws base::Error.
+  // In one step: temporary name, fsync, rename. Throws base::Error (DISK_FULL, IO) and leaves nothing behind.
   void write(const std::filesystem::path& path) const;
 
  private:
   struct Tensor {
     std::string name;
-    DType dtype = DType::kF32;
-    std::vector<int64_t> dimensions;
+    std::vector<int64_t> shape;
+    DType dtype;
+    uint64_t bytes;
     std::function<std::vector<float>()> values;
-    uint64_t bytes() const;
   };
-  void begin(std::string_view key, uint32_t type);
+
+  void key(std::string_view key, uint32_t type);
+  void list(std::string_view key, uint32_t type, size_t count);
   std::string header() const;
 
-  std::string values_;
-  uint64_t value_count_ = 0;
+  std::string metadata_;
+  uint64_t keys_ = 0;
   std::vector<Tensor> tensors_;
 };
 

@@ -81,6 +81,8 @@ struct GenerationRequest {
   // given to on_token: it finishes the request with kStop. A false return ends the request with kStop too (a stop
   // string, or the client left). on_finish comes exactly once, last.
   std::function<bool(const GeneratedToken&)> on_token;
+  // Before the first token: how many of the prompt's tokens were found in the prefix cache.
+  std::function<void(int64_t)> on_cached;
   // Before the first token, when prompt_logprobs asks for it: one entry per token of the prompt, the first without a
   // probability. Then the prompt is computed in full, whatever the cache holds.
   std::function<void(const std::vector<GeneratedToken>&)> on_prompt;

@@ -1,28 +1,20 @@
-// A tokenizer's vocabulary as GGUF's metadata wants it: the reverse of read_gguf.cpp. Used by train when it exports a
-// model whose base is a Hugging Face folder.
+// A tokenizer as GGUF metadata (tokenizer.ggml.*), the reverse of read_gguf.cpp. Used by train when it publishes a
+// GGUF. Keys: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md#tokenizer
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
-#include <optional>
-#include <string>
-#include <vector>
+#include <span>
 
+#include "agents/engine/model/gguf_writer.h"
 #include "agents/engine/text/tokenizer.h"
 
 namespace slipway::text {
 
-struct GgufVocabulary {
-  std::string pre_tokenizer;  // tokenizer.ggml.pre
-  std::vector<std::string> tokens, merges;
-  std::vector<int32_t> types;  // 1 normal, 3 control, 4 user-defined, 5 unused
-  std::optional<TokenId> bos, eos, pad;
-  bool add_bos = false;
-  std::string chat_template;
-};
-
-// Of the tokenizer in `folder`, filled up to `size` tokens. Throws base::Error UNSUPPORTED for one that GGUF has no
-// name for: other than byte-level BPE, or with a pre-tokenizer that llama.cpp does not know.
-GgufVocabulary gguf_vocabulary(const std::filesystem::path& folder, int64_t size);
+// Puts the vocabulary, the special tokens and the chat template into `writer`. `rows`: embeddings that the model has;
+// llama.cpp wants a token for each. `end_ids`: tokens that end a reply, the first one the vocabulary's own. Throws
+// base::Error UNSUPPORTED for tokenizers that GGUF has no words for: unigram models, and ways of splitting text that it
+// has no name for.
+void put_vocabulary(model::GgufWriter& writer, const Tokenizer& tokenizer, int64_t rows,
+                    std::span<const TokenId> end_ids);
 
 }  // namespace slipway::text

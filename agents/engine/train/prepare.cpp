@@ -9,7 +9,6 @@
 #include "agents/engine/model/decoder_tensors.h"
 #include "agents/engine/train/environment.h"
 #include "agents/engine/train/publishing/export.h"
-#include "agents/engine/train/publishing/gguf_export.h"
 #include "backend/base/error.h"
 
 namespace slipway::train {
@@ -124,9 +123,9 @@ void load_model(const spec::EngineContext& context, const Warn& warn, Job& job) 
                       "set training.max_length to at most " + std::to_string(positions));
   }
   check_method(job);
-  if (!job.settings.gguf_output.empty()) check_gguf_export(job.model_path, job.architecture);
   job.weights = model::open_decoder_weights(job.model_path, job.architecture);
   job.tokenizer = text::load_tokenizer(job.model_path);
+  if (!job.settings.gguf_output.empty()) check_gguf(job.architecture, *job.tokenizer);
   adopt_initial_adapter(context, warn, job);
 }
 

@@ -58,7 +58,7 @@ def test_transformers_reads_the_merged_model(trained):
     assert (found[..., :expected.shape[-1]] - expected).abs().max() < 1e-2 * expected.abs().max()
 
 
-def test_a_gguf_base_gives_its_metadata(tmp_path, trained):
+def test_a_gguf_base_keeps_its_vocabulary(tmp_path, trained):
     """A second training, begun from the first one's GGUF file."""
     gguf = pytest.importorskip("gguf")
     write_texts(tmp_path / "train.jsonl", 8)
@@ -66,9 +66,10 @@ def test_a_gguf_base_gives_its_metadata(tmp_path, trained):
                     output={"merged": "out/merged", "gguf": "out/gguf"})
     run_train(tmp_path / "work", spec)
     before, after = (gguf.GGUFReader(f / "model.gguf") for f in (trained[1], tmp_path / "work/out/gguf"))
-    assert set(before.fields) == set(after.fields)
-    assert before.fields["tokenizer.ggml.pre"].contents() == after.fields["tokenizer.ggml.pre"].contents()
-    assert [t.name for t in before.tensors] == [t.name for t in after.tensors]
+    for key in before.fields:
+        if key.startswith("tokenizer."):
+            assert before.fields[key].contents() == after.fields[key].contents(), key
+    assert sorted(t.name for t in before.tensors) == sorted(t.name for t in after.tensors)
     ids, expected = logits(tmp_path / "work/out/merged", " ".join(WORDS))
     _, found = logits(tmp_path / "work/out/gguf", " ".join(WORDS), gguf_file="model.gguf")
     assert (found[..., :expected.shape[-1]] - expected).abs().max() < 1e-2 * expected.abs().max()

@@ -10,7 +10,9 @@
 #include <utility>
 
 #include "agents/engine/model/decoder_tensors.h"
+#include "agents/engine/model/gguf_export.h"
 #include "agents/engine/model/weights.h"
+#include "agents/engine/text/gguf_vocabulary.h"
 #include "agents/engine/text/tokenizer.h"
 #include "backend/base/error.h"
 #include "backend/base/files.h"
@@ -71,6 +73,15 @@ std::string generation_config(const model::Architecture& architecture) {
   }
   if (architecture.pad_token_id >= 0) config["pad_token_id"] = architecture.pad_token_id;
   return config.dump(2) + "\n";
+}
+
+model::GgufWriter gguf_of(const model::Architecture& architecture, const text::Tokenizer& tokenizer,
+                          const model::ReadTensor& read, model::DType matrices) {
+  model::GgufWriter writer;
+  model::put_model(writer, architecture, matrices, read);
+  const std::vector<text::TokenId> ends(architecture.eos_token_ids.begin(), architecture.eos_token_ids.end());
+  text::put_vocabulary(writer, tokenizer, architecture.vocab_size, ends);
+  return writer;
 }
 
 }  // namespace
@@ -182,15 +193,12 @@ model::DType write_merged_model(const fs::path& folder, const Decoder& decoder, 
     throw file_error("cannot make the folder " + folder.string(), error);
   }
   const model::DType type = stored_type(base);
-  std::vector<model::FileTensor> tensors =
-      model::family_tensors(decoder.architecture(), trained_tensors(decoder, method, base));
+  const model::ReadTensor read = trained_tensors(decoder, method, base);
   std::vector<at::Tensor> kept;
   std::vector<model::TensorView> views;
-  for (model::FileTensor& tensor : tensors) {
-    at::Tensor values = at::empty(tensor.shape, at::kFloat);
-    std::copy(tensor.values.begin(), tensor.values.end(), values.data_ptr<float>());
-    tensor.values = {};
-    values = values.to(scalar_type(type));
+  for (const model::FileTensor& tensor : model::file_tensors(decoder.architecture(), model::FileLayout::kHuggingFace)) {
+    std::vector<float> elements = model::file_values(tensor, read);
+    at::Tensor values = at::from_blob(elements.data(), tensor.shape, at::kFloat).to(scalar_type(type), false, true);
     const auto* bytes = static_cast<const std::byte*>(values.data_ptr());
     views.push_back({tensor.name, type, tensor.shape, {bytes, values.nbytes()}});
     kept.push_back(std::move(values));
@@ -209,6 +217,15 @@ model::DType write_merged_model(const fs::path& folder, const Decoder& decoder, 
   base::write_file_atomically(folder / "config.json",
                               model::config_from_architecture(decoder.architecture(), torch_type).dump(2) + "\n");
   return type;
+}
+
+void write_gguf(const fs::path& path, const model::Architecture& architecture, const text::Tokenizer& tokenizer,
+                const model::ReadTensor& read, model::DType matrices) {
+  gguf_of(architecture, tokenizer, read, matrices).write(path);
+}
+
+void check_gguf(const model::Architecture& architecture, const text::Tokenizer& tokenizer) {
+  gguf_of(architecture, tokenizer, {}, model::DType::kF16);
 }
 
 void publish_folder(const fs::path& finished, const fs::path& target) {

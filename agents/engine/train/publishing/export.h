@@ -36,6 +36,12 @@ model::DType write_merged_model(const std::filesystem::path& folder, const Decod
                                 const MethodSettings& method, const model::Weights& base,
                                 const std::filesystem::path& base_path, const text::Tokenizer& tokenizer);
 
+// The trained model as one GGUF file for llama.cpp; matrices: kBF16 or kF16, vectors are f32.
+void write_gguf(const std::filesystem::path& path, const model::Architecture& architecture,
+                const text::Tokenizer& tokenizer, const model::ReadTensor& read, model::DType matrices);
+// Throws base::Error UNSUPPORTED when that cannot be done: before anything is trained.
+void check_gguf(const model::Architecture& architecture, const text::Tokenizer& tokenizer);
+
 // Puts `finished` in the place of `target`, which may exist.
 void publish_folder(const std::filesystem::path& finished, const std::filesystem::path& target);
 

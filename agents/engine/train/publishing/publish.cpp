@@ -7,7 +7,6 @@
 
 #include "agents/engine/train/environment.h"
 #include "agents/engine/train/publishing/export.h"
-#include "agents/engine/train/publishing/gguf_export.h"
 #include "agents/engine/train/publishing/parity.h"
 #include "backend/base/error.h"
 #include "backend/base/files.h"
@@ -80,7 +79,7 @@ void publish(const spec::EngineContext& context, const Job& job, Decoder& decode
     if (failure) throw base::system_error("cannot make the folder " + writing.string(), failure.value());
     const model::DType matrices =
         stored_type(*job.weights) == model::DType::kBF16 ? model::DType::kBF16 : model::DType::kF16;
-    write_gguf(writing / "model.gguf", job.model_path, job.architecture,
+    write_gguf(writing / "model.gguf", job.architecture, *job.tokenizer,
                trained_tensors(decoder, settings.method, *job.weights), matrices);
     require_parity(logit_difference(trained, prompts, writing / "model.gguf", {}, usable_threads()), true,
                    "the GGUF file");
