@@ -66,3 +66,16 @@ if(EXISTS ${SLIPWAY_XGRAMMAR} AND EXISTS ${SLIPWAY_TVM_FFI})
 else()
   message(STATUS "XGrammar's wheels are not at ${SLIPWAY_SITE_PACKAGES}: slipway-serve is built without constrained output")
 endif()
+
+# Arrow and Parquet from pyarrow's wheel, whose libraries carry their version in their names: libslipway_parquet.so alone
+# links them.
+set(arrow_root ${SLIPWAY_SITE_PACKAGES}/pyarrow)
+file(GLOB SLIPWAY_ARROW_LIBRARIES ${arrow_root}/libarrow.so.[0-9]* ${arrow_root}/libparquet.so.[0-9]*)
+if(SLIPWAY_ARROW_LIBRARIES)
+  add_library(slipway_arrow INTERFACE)
+  target_include_directories(slipway_arrow SYSTEM INTERFACE ${arrow_root}/include)
+  target_link_libraries(slipway_arrow INTERFACE ${SLIPWAY_ARROW_LIBRARIES})
+  target_link_options(slipway_arrow INTERFACE -Wl,-rpath,${arrow_root} -Wl,--allow-shlib-undefined)
+else()
+  message(STATUS "pyarrow's wheel is not at ${SLIPWAY_SITE_PACKAGES}: the engines are built without Parquet")
+endif()

@@ -45,6 +45,7 @@ OUTSIDE = [
      {"backend/rpc", "backend/web", "agents/node", "app/cli", "backend/main.cpp"}),
     (re.compile(r"^(torch|ATen|c10)/"), {"agents/engine/train"}),
     (re.compile(r"^tvm/ffi/"), {"agents/engine/runtime"}),
+    (re.compile(r"^(arrow|parquet)/"), {"agents/engine/text"}),
     (re.compile(r"^Q[A-Za-z]|^Qt[A-Z]|^qt6keychain|^qtkeychain"), {"app/desktop"}),
     (re.compile(r"^boost/(beast|asio)"), {"backend/net", "backend/web", "agents/engine/serve"}),
 ]

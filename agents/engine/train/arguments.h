@@ -1,4 +1,5 @@
-// The command line of slipway-train where its main has to look before the engine does. Used by plan.cpp and launcher.cpp.
+// The command line of slipway-train where its main has to look before the engine does. Used by plan.cpp and
+// launcher.cpp.
 #pragma once
 
 #include <string>

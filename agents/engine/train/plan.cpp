@@ -17,8 +17,8 @@
 #include "agents/engine/train/arguments.h"
 #include "agents/engine/train/environment.h"
 #include "agents/engine/train/optimizers/optimizer.h"
-#include "agents/engine/train/prepare.h"
 #include "agents/engine/train/optimizers/schedule.h"
+#include "agents/engine/train/prepare.h"
 #include "backend/base/clock.h"
 #include "backend/base/error.h"
 #include "backend/base/files.h"
@@ -66,10 +66,11 @@ std::string advice_for(const TrainSettings& settings) {
   return "lower max_length, or choose a smaller model";
 }
 
-nlohmann::ordered_json plan_job(const spec::EngineContext& context) {
+nlohmann::ordered_json plan_job(const spec::EngineContext& context, const std::filesystem::path& scratch) {
   const auto began = SteadyClock::now();
   Job job;
   job.settings = settings_from_spec(context.spec);
+  job.cache = scratch;
   const Warn ignore = [](const std::string&, const std::string&, const std::string&) {};
   load_model(context, ignore, job);
   load_data(context, ignore, job);
@@ -142,7 +143,7 @@ int run_plan(int argc, char** argv) {
     const std::atomic<bool> stop = false;
     const spec::EngineContext context{spec::parse_spec("train", base::read_file(spec_path, kMaxSpecBytes)),
                                       std::filesystem::absolute(workdir).lexically_normal(), events, stop};
-    std::printf("%s\n", plan_job(context).dump(2).c_str());
+    std::printf("%s\n", plan_job(context, scratch.path()).dump(2).c_str());
     return spec::kExitSucceeded;
   } catch (const base::Error& error) {
     std::fprintf(stderr, "slipway-train: %s: %s\nslipway-train: %s\n", error.code().c_str(), error.what(),

@@ -80,7 +80,8 @@ Dataset load(const spec::EngineContext& context, const Warn& warn, const Job& jo
                                  {settings.max_length,
                                   {settings.assistant_only_loss, settings.completion_only_loss},
                                   settings.seed,
-                                  usable_threads()},
+                                  usable_threads(),
+                                  job.cache},
                                  context.stop);
   const DatasetStatistics& s = dataset.statistics;
   if (context.stop.load()) return dataset;
@@ -124,6 +125,7 @@ void load_model(const spec::EngineContext& context, const Warn& warn, Job& job) 
   check_method(job);
   job.weights = model::open_decoder_weights(job.model_path, job.architecture);
   job.tokenizer = text::load_tokenizer(job.model_path);
+  if (!job.settings.gguf_output.empty()) check_gguf(job.architecture, *job.tokenizer);
   adopt_initial_adapter(context, warn, job);
 }
 
@@ -139,8 +141,7 @@ void load_data(const spec::EngineContext& context, const Warn& warn, Job& job) {
         "check data.train: its format, and that the rows have an answer to learn from");
   }
   if (job.tokenizer->vocab_size() > job.architecture.vocab_size) {
-    const auto& tokens = job.train.documents.tokens;
-    const int32_t highest = *std::max_element(tokens.begin(), tokens.end());
+    const int32_t highest = job.train.statistics.highest_token;
     if (highest >= job.architecture.vocab_size) {
       throw base::Error(base::kInvalidModel,
                         "the tokenizer made token " + std::to_string(highest) + ", but the model has only " +

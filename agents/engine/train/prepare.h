@@ -16,9 +16,9 @@
 #include "agents/engine/spec/engine_main.h"
 #include "agents/engine/text/tokenizer.h"
 #include "agents/engine/train/data/dataset.h"
+#include "agents/engine/train/data/packing.h"
 #include "agents/engine/train/decoder/decoder.h"
 #include "agents/engine/train/optimizers/optimizer.h"
-#include "agents/engine/train/data/packing.h"
 #include "agents/engine/train/settings.h"
 #include "agents/engine/train/step.h"
 
@@ -27,7 +27,8 @@ namespace slipway::train {
 using Warn = std::function<void(const std::string& code, const std::string& message, const std::string& advice)>;
 
 struct Job {
-  TrainSettings settings;  // init_adapter's rank and layers taken over
+  TrainSettings settings;       // init_adapter's rank and layers taken over
+  std::filesystem::path cache;  // of tokens
   std::filesystem::path model_path;
   model::Architecture architecture;
   std::unique_ptr<const model::Weights> weights;

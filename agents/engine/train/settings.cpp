@@ -35,6 +35,7 @@ void take(const json& object, const char* key, T& target) {
 // What may change between two starts on one workdir without changing the numbers.
 std::string fingerprint_of(json spec) {
   spec.erase("output");
+  if (spec.contains("data")) spec["data"].erase("cache");
   if (spec.contains("parallel")) {
     // Who computes decides nothing, how much does.
     spec["parallel"] = {{"ranks", spec["parallel"].value("ranks", 1)}};
@@ -75,6 +76,11 @@ MethodSettings method_from_spec(const json& method) {
   take(method, "target_modules", s.target_modules);
   take(method, "layers_to_transform", s.layers_to_transform);
   take(method, "init_adapter", s.init_adapter);
+  const std::string quantization = method.value("quantization", "none");
+  s.quantization = quantization == "nf4"    ? Quantization::kNf4
+                   : quantization == "int8" ? Quantization::kInt8
+                                            : Quantization::kNone;
+  take(method, "double_quantization", s.double_quantization);
   take(method, "freeze_layers", s.freeze_layers);
   take(method, "freeze_embeddings", s.freeze_embeddings);
   if (s.target_modules.empty()) {
@@ -155,10 +161,7 @@ void check(const TrainSettings& s) {
     throw wrong("training: neither num_train_epochs nor max_steps is above 0", "set one of them");
   }
   if (s.adapter_output.empty() && s.merged_output.empty() && s.gguf_output.empty()) {
-    throw wrong("output: nothing would be written", "set output.adapter, output.merged, output.gguf or several");
-  }
-  if (!s.gguf_output.empty() && !s.gguf_output.ends_with(".gguf")) {
-    throw wrong("output.gguf: " + s.gguf_output + " does not end in .gguf", "name a file like out/model.gguf");
+    throw wrong("output: nothing would be written", "set output.adapter, output.merged or output.gguf");
   }
   const bool needs_evaluation = s.load_best_model_at_end || s.early_stopping_patience > 0;
   if (needs_evaluation && (s.eval_steps == 0 || s.validation.empty())) {
@@ -170,6 +173,9 @@ void check(const TrainSettings& s) {
     if (s.optimizer != OptimizerType::kAdamW && s.optimizer != OptimizerType::kLion) {
       throw wrong("training.optim: strategy fsdp shares out only the state of adamw and lion",
                   "use optim adamw, or parallel.strategy ddp");
+    }
+    if (s.method.quantization != Quantization::kNone) {
+      throw wrong("method.quantization: not with strategy fsdp", "use parallel.strategy ddp");
     }
     if (s.method.use_dora) throw wrong("method.use_dora: not with strategy fsdp", "use parallel.strategy ddp");
     if (s.objective.type == ObjectiveType::kKto) {
@@ -196,6 +202,7 @@ TrainSettings settings_from_spec(const json& spec) {
   s.model_path = spec.at("model").at("path").get<std::string>();
   s.train = sources(spec.at("data").at("train"));
   if (spec.at("data").contains("validation")) s.validation = sources(spec.at("data").at("validation"));
+  s.cache = spec.at("data").value("cache", "cache");
   s.method = method_from_spec(spec.value("method", json::object()));
   s.objective = objective_from_spec(spec.value("objective", json::object()));
   take_training(spec.value("training", json::object()), s);

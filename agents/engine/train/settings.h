@@ -15,6 +15,8 @@ enum class MethodType { kLora, kFull };
 enum class ObjectiveType { kSupervised, kDpo, kOrpo, kKto };
 enum class OptimizerType { kAdamW, kAdamW8Bit, kAdafactor, kLion, kMuon };
 enum class Precision { kAuto, kF32, kBF16 };
+// Of the frozen weights of linear layers; see decoder/quantized_weight.h.
+enum class Quantization { kNone, kNf4, kInt8 };
 enum class Strategy { kReplicated, kFullySharded };
 
 struct DataSource {
@@ -34,8 +36,10 @@ struct MethodSettings {
   std::vector<std::string> target_modules;
   std::vector<int64_t> layers_to_transform;  // empty: all
   std::string init_adapter;                  // empty: a fresh adapter
-  int64_t freeze_layers = 0;                 // full: from the first on
-  bool freeze_embeddings = false;            // full
+  Quantization quantization = Quantization::kNone;
+  bool double_quantization = true;
+  int64_t freeze_layers = 0;       // full: from the first on
+  bool freeze_embeddings = false;  // full
 
   double scaling() const;
 };
@@ -57,6 +61,7 @@ struct ObjectiveSettings {
 struct TrainSettings {
   std::string model_path;
   std::vector<DataSource> train, validation;
+  std::string cache;  // folder for tokens
   MethodSettings method;
   ObjectiveSettings objective;
 

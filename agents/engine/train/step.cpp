@@ -23,8 +23,8 @@ int64_t tokens_of(const RowSet& set, int64_t row) {
 }
 
 int64_t targets_of(const Documents& documents, int64_t document) {
-  const auto begin = documents.trained.begin() + documents.offsets[static_cast<size_t>(document)];
-  return std::count(begin + 1, begin + documents.length(document), uint8_t{1});
+  const std::span<const uint8_t> trained = documents.trained(document);
+  return std::count(trained.begin() + 1, trained.end(), uint8_t{1});
 }
 
 std::vector<Row> rows_of(const RowSet& set, const std::vector<int64_t>& rows) {
@@ -69,7 +69,19 @@ RowSet make_row_set(const Dataset& data, bool packing, int64_t max_length) {
 
 // Sums over the pairs of a step, as ranks add them up.
 struct StepRunner::Totals {
-  enum Field { kLoss, kEntropy, kKl, kChosenReward, kRejectedReward, kMargins, kChosen, kRejected, kPairs, kRight, kFields };
+  enum Field {
+    kLoss,
+    kEntropy,
+    kKl,
+    kChosenReward,
+    kRejectedReward,
+    kMargins,
+    kChosen,
+    kRejected,
+    kPairs,
+    kRight,
+    kFields
+  };
   std::array<double, kFields> sums{};
 
   void add(const AnswerPair& pair, const PairLoss& of_pair) {

@@ -15,14 +15,14 @@
 #include <utility>
 
 #include "agents/engine/train/checkpoints/checkpoint.h"
+#include "agents/engine/train/checkpoints/run_state.h"
 #include "agents/engine/train/environment.h"
+#include "agents/engine/train/optimizers/optimizer.h"
 #include "agents/engine/train/parallel/rank_environment.h"
 #include "agents/engine/train/parallel/ranks.h"
-#include "agents/engine/train/optimizers/optimizer.h"
 #include "agents/engine/train/prepare.h"
 #include "agents/engine/train/publishing/publish.h"
 #include "agents/engine/train/reporter.h"
-#include "agents/engine/train/checkpoints/run_state.h"
 #include "agents/engine/train/samples.h"
 #include "agents/engine/train/settings.h"
 #include "agents/engine/train/step.h"
@@ -97,15 +97,14 @@ class Trainer {
 Trainer::Trainer(spec::EngineContext& context)
     : context_(context),
       reporter_(context),
-      job_{settings_from_spec(context.spec), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, 0},
+      job_{settings_from_spec(context.spec), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, 0},
       environment_(rank_environment()),
       ranks_(environment_, job_.settings.strategy) {
   if (!ranks_.is_first()) return;
-  checkpoints_.emplace(context.workdir / "checkpoints", job_.settings.save_total_limit,
-                       [this](const std::string& message) {
-                         reporter_.warn("DAMAGED_CHECKPOINT", message,
-                                        "training goes on from the one before; check the disk");
-                       });
+  checkpoints_.emplace(
+      context.workdir / "checkpoints", job_.settings.save_total_limit, [this](const std::string& message) {
+        reporter_.warn("DAMAGED_CHECKPOINT", message, "training goes on from the one before; check the disk");
+      });
   writer_.emplace(*checkpoints_);
 }
 
@@ -129,7 +128,11 @@ void Trainer::load() {
   load_model(context_, warn, job_);
   reporter_.phase("load", "end");
   reporter_.phase("tokenize", "begin");
+  job_.cache = context_.resolve(job_.settings.cache);
+  // The others find its tokens ready.
+  if (!ranks_.is_first()) ranks_.from_first({});
   load_data(context_, warn, job_);
+  if (ranks_.is_first()) ranks_.from_first({});
   if (context_.stop.load()) return;
   report_data();
   reporter_.phase("tokenize", "end");
@@ -255,7 +258,7 @@ void Trainer::report_step(const StepResult& result, double learning_rate, double
       {"tokens_per_second", rate},
       {"tokens", state_.tokens},
       {"trained_tokens", state_.trained_tokens},
-      {"peak_memory_bytes", *std::max_element(memory.begin(), memory.end())}};
+      {"peak_memory_bytes", static_cast<int64_t>(*std::max_element(memory.begin(), memory.end()))}};
   if (ranks_.size() > 1) values["ranks"] = ranks_.size();
   for (const auto& [name, value] : result.further) values[name] = value;
   reporter_.step(step, values);

@@ -22,7 +22,8 @@ std::vector<WorkShare> work_of(const std::vector<std::vector<int64_t>>& micro_ba
     for (int64_t part = 0; part < parts; ++part) {
       const int64_t begin = size * part / parts, end = size * (part + 1) / parts;
       if (begin == end) continue;
-      all.push_back({i, static_cast<size_t>(part) * kPiecesPerPart, std::vector<int64_t>(rows.begin() + begin, rows.begin() + end)});
+      all.push_back({i, static_cast<size_t>(part) * kPiecesPerPart,
+                     std::vector<int64_t>(rows.begin() + begin, rows.begin() + end)});
     }
   }
   std::vector<WorkShare> own;

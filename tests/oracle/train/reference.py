@@ -37,7 +37,7 @@ def spec_for(model, train, method, training, validation=None, output=None):
     spec = {"version": 1, "kind": "train", "model": {"path": str(model)},
             "data": {"train": [{"path": str(train), "format": "text"}]},
             "method": method, "training": {**base, **training},
-            "output": output or {"adapter": "out/adapter", "merged": "out/merged", "gguf": "out/model.gguf"}}
+            "output": output or {"adapter": "out/adapter", "merged": "out/merged"}}
     if validation:
         spec["data"]["validation"] = [{"path": str(validation), "format": "text"}]
     return spec

@@ -14,7 +14,8 @@ namespace slipway::train {
 namespace {
 
 // Runs use(ring, rank) on `size` connected ranks, each on a thread of its own.
-void on_ranks(int64_t size, const std::function<void(Ring&, int64_t)>& use, const WhileWaiting& waiting = [] {}) {
+void on_ranks(
+    int64_t size, const std::function<void(Ring&, int64_t)>& use, const WhileWaiting& waiting = [] {}) {
   std::vector<Ring> rings;
   std::vector<Socket> next(static_cast<size_t>(size)), previous(static_cast<size_t>(size));
   for (int64_t rank = 0; rank < size; ++rank) {

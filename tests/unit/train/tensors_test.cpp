@@ -10,9 +10,9 @@
 #include "agents/engine/train/decoder/attention.h"
 #include "agents/engine/train/decoder/output_loss.h"
 #include "agents/engine/train/decoder/parameters.h"
-#include "agents/engine/train/publishing/parity.h"
 #include "agents/engine/train/decoder/products.h"
 #include "agents/engine/train/decoder/tensor_ops.h"
+#include "agents/engine/train/publishing/parity.h"
 #include "backend/base/error.h"
 
 namespace slipway::train {

@@ -89,10 +89,10 @@ void restore(const LoadedCheckpoint* checkpoint, const RunIdentity& identity, Ra
   const nlohmann::json saved_state =
       nlohmann::json::parse(ranks.from_first(checkpoint != nullptr ? checkpoint->state.dump() : std::string()));
   if (saved_state.at("data_fingerprint") != identity.data_fingerprint) {
-    throw base::Error(base::kInvalidData,
-                      "the training data is not what step-" + saved_state.at("step").dump() +
-                          " in this workdir was trained on",
-                      "put the former data back, or start in a new workdir");
+    throw base::Error(
+        base::kInvalidData,
+        "the training data is not what step-" + saved_state.at("step").dump() + " in this workdir was trained on",
+        "put the former data back, or start in a new workdir");
   }
   const Parameters& parameters = decoder.parameters();
   const at::Tensor own_values = ranks.own(decoder).values;
@@ -108,7 +108,8 @@ void restore(const LoadedCheckpoint* checkpoint, const RunIdentity& identity, Ra
     at::Tensor whole;
     if (checkpoint != nullptr) {
       const bool shared_out = ranks.moves_together() && own.numel() == own_values.numel();
-      whole = read(*checkpoint->optimizer, name, shared_out ? parameters.element_count() : own.numel(), own.scalar_type());
+      whole =
+          read(*checkpoint->optimizer, name, shared_out ? parameters.element_count() : own.numel(), own.scalar_type());
     }
     ranks.give(decoder, whole, own);
   };

@@ -11,9 +11,9 @@
 #include <string>
 
 #include "agents/engine/train/checkpoints/checkpoint.h"
+#include "agents/engine/train/decoder/decoder.h"
 #include "agents/engine/train/optimizers/optimizer.h"
 #include "agents/engine/train/parallel/ranks.h"
-#include "agents/engine/train/decoder/decoder.h"
 
 namespace slipway::train {
 

@@ -26,17 +26,35 @@ struct Line {
   std::optional<base::Error> error;
 };
 
+// Names a file's tokens by everything that decides them.
+std::string key_of(const DataFile& file, const text::Tokenizer& tokenizer, const TokenizeOptions& options) {
+  constexpr char kVersion[] = "slipway tokens 1";
+  if (!std::filesystem::is_regular_file(file.path)) {
+    int64_t number = 0;
+    text::for_each_line(file.path, number, [](const std::string&) { return false; });  // tells what is wrong with it
+  }
+  base::Sha256 hash;
+  const auto add = [&](const std::string& text) { hash.update(text.data(), text.size() + 1); };
+  add(kVersion);
+  add(tokenizer.fingerprint());
+  add(base::sha256_file(file.path));
+  add(std::to_string(static_cast<int>(file.format)) + " " + std::to_string(options.max_length) + " " +
+      std::to_string(static_cast<int>(options.rows.assistant_only)) + " " +
+      std::to_string(static_cast<int>(options.rows.completion_only)));
+  return hash.hex();
+}
+
+// Makes one file's tokens. One thread.
 class Loader {
  public:
   Loader(const text::Tokenizer& tokenizer, const TokenizeOptions& options, const std::atomic<bool>& stop,
-         Dataset& dataset)
-      : tokenizer_(tokenizer), options_(options), stop_(stop), dataset_(dataset) {}
+         TokenCacheWriter& writer)
+      : tokenizer_(tokenizer), options_(options), stop_(stop), writer_(writer) {}
 
-  void read(const DataFile& file) {
+  // False when a stop came first.
+  bool read(const DataFile& file) {
     const text::RowEncoder encoder(tokenizer_, file.format, options_.rows);
     const bool preferences = file.format == text::RowFormat::kPreference;
-    const auto first = static_cast<int64_t>(preferences ? dataset_.preferences.size()
-                                                        : static_cast<size_t>(dataset_.documents.count()));
     std::vector<Line> lines;
     size_t bytes = 0;
     const auto flush = [&] {
@@ -56,9 +74,9 @@ class Loader {
       return !stop_.load();
     });
     flush();
-    const auto last = static_cast<int64_t>(preferences ? dataset_.preferences.size()
-                                                       : static_cast<size_t>(dataset_.documents.count()));
-    add_to_epoch(first, last, file.weight);
+    if (stop_.load()) return false;
+    writer_.finish(statistics_);
+    return true;
   }
 
  private:
@@ -99,7 +117,7 @@ class Loader {
 
   // Adds one row, or counts why not.
   void add(std::vector<text::TrainingRow> rows, bool preferences) {
-    DatasetStatistics& statistics = dataset_.statistics;
+    DatasetStatistics& statistics = statistics_;
     if (rows.empty()) return;  // a stop came first
     ++statistics.rows;
     bool truncated = false;
@@ -120,39 +138,54 @@ class Loader {
     Preference preference;
     for (size_t i = 0; i < rows.size(); ++i) {
       if (rows[i].ids.empty()) continue;
-      (i == 0 ? preference.chosen : preference.rejected) = dataset_.documents.count();
-      dataset_.documents.add(rows[i].ids, rows[i].trained);
+      (i == 0 ? preference.chosen : preference.rejected) = writer_.count();
+      writer_.add(rows[i].ids, rows[i].trained);
+      statistics.highest_token =
+          std::max(statistics.highest_token, *std::max_element(rows[i].ids.begin(), rows[i].ids.end()));
     }
-    if (preferences) dataset_.preferences.push_back(preference);
-  }
-
-  void add_to_epoch(int64_t first, int64_t last, double weight) {
-    const double whole = std::floor(weight);
-    for (int64_t copy = 0; copy < static_cast<int64_t>(whole); ++copy) {
-      for (int64_t i = first; i < last; ++i) dataset_.epoch.push_back(i);
-    }
-    const auto part = static_cast<int64_t>(std::llround((weight - whole) * static_cast<double>(last - first)));
-    if (part == 0) return;
-    std::vector<int64_t> drawn =
-        shuffled_order(last - first, mix_seed(options_.seed, "source", static_cast<uint64_t>(first)));
-    drawn.resize(static_cast<size_t>(part));
-    std::sort(drawn.begin(), drawn.end());
-    for (const int64_t i : drawn) dataset_.epoch.push_back(first + i);
+    if (preferences) writer_.add(preference);
   }
 
   const text::Tokenizer& tokenizer_;
   const TokenizeOptions& options_;
   const std::atomic<bool>& stop_;
-  Dataset& dataset_;
+  TokenCacheWriter& writer_;
+  DatasetStatistics statistics_;
 };
+
+// How often an epoch holds each of the rows [first, last).
+void add_to_epoch(Dataset& dataset, int64_t first, int64_t last, double weight, uint64_t seed) {
+  const double whole = std::floor(weight);
+  for (int64_t copy = 0; copy < static_cast<int64_t>(whole); ++copy) {
+    for (int64_t i = first; i < last; ++i) dataset.epoch.push_back(i);
+  }
+  const auto part = static_cast<int64_t>(std::llround((weight - whole) * static_cast<double>(last - first)));
+  if (part == 0) return;
+  std::vector<int64_t> drawn = shuffled_order(last - first, mix_seed(seed, "source", static_cast<uint64_t>(first)));
+  drawn.resize(static_cast<size_t>(part));
+  std::sort(drawn.begin(), drawn.end());
+  for (const int64_t i : drawn) dataset.epoch.push_back(first + i);
+}
+
+void add_file(Dataset& dataset, const CachedTokens& cached, double weight, uint64_t seed) {
+  const int64_t first_document = dataset.documents.count();
+  dataset.documents.add(cached.documents);
+  dataset.statistics.add(cached.statistics);
+  const bool preferences = !cached.preferences.empty();
+  const int64_t first = preferences ? static_cast<int64_t>(dataset.preferences.size()) : first_document;
+  for (const Preference& one : cached.preferences) {
+    const auto moved = [&](int64_t document) { return document < 0 ? document : document + first_document; };
+    dataset.preferences.push_back({moved(one.chosen), moved(one.rejected)});
+  }
+  const int64_t last = preferences ? static_cast<int64_t>(dataset.preferences.size()) : dataset.documents.count();
+  add_to_epoch(dataset, first, last, weight, seed);
+}
 
 }  // namespace
 
 std::string Dataset::fingerprint() const {
   base::Sha256 hash;
-  hash.update(documents.tokens.data(), documents.tokens.size() * sizeof(int32_t));
-  hash.update(documents.trained.data(), documents.trained.size());
-  hash.update(documents.offsets.data(), documents.offsets.size() * sizeof(int64_t));
+  for (const std::string& key : keys) hash.update(key.data(), key.size());
   hash.update(preferences.data(), preferences.size() * sizeof(Preference));
   hash.update(epoch.data(), epoch.size() * sizeof(int64_t));
   return hash.hex();
@@ -161,9 +194,18 @@ std::string Dataset::fingerprint() const {
 Dataset load_dataset(const std::vector<DataFile>& files, const text::Tokenizer& tokenizer,
                      const TokenizeOptions& options, const std::atomic<bool>& stop) {
   Dataset dataset;
-  Loader loader(tokenizer, options, stop, dataset);
   for (const DataFile& file : files) {
-    if (!stop.load()) loader.read(file);
+    const std::string key = key_of(file, tokenizer, options);
+    auto cached = open_token_cache(options.cache, key);
+    if (!cached) {
+      TokenCacheWriter writer(options.cache, key);
+      if (!Loader(tokenizer, options, stop, writer).read(file)) return dataset;
+      cached = open_token_cache(options.cache, key);
+    }
+    if (!cached)
+      throw base::Error(base::kIo, "the tokens in " + (options.cache / key).string() + " cannot be read back");
+    add_file(dataset, *cached, file.weight, options.seed);
+    dataset.keys.push_back(key);
   }
   return dataset;
 }
@@ -172,20 +214,22 @@ void add_mismatched(Dataset& dataset, int64_t group, int64_t max_length) {
   Documents& documents = dataset.documents;
   const int64_t count = documents.count();
   const auto answer_begin = [&](int64_t document) {
-    const auto begin = documents.trained.begin() + documents.offsets[static_cast<size_t>(document)];
-    return std::find(begin, begin + documents.length(document), uint8_t{1}) - documents.trained.begin();
+    const std::span<const uint8_t> trained = documents.trained(document);
+    return static_cast<size_t>(std::find(trained.begin(), trained.end(), uint8_t{1}) - trained.begin());
   };
   dataset.mismatched.assign(static_cast<size_t>(count), -1);
   for (int64_t first = 0; first < count; first += group) {
     const int64_t last = std::min(first + group, count);
     for (int64_t i = first; i < last; ++i) {
       const int64_t other = i == first ? last - 1 : i - 1;
-      const int64_t prompt_begin = documents.offsets[static_cast<size_t>(i)], prompt_end = answer_begin(i);
-      const int64_t other_begin = answer_begin(other), other_end = documents.offsets[static_cast<size_t>(other) + 1];
-      std::vector<int32_t> tokens(documents.tokens.begin() + prompt_begin, documents.tokens.begin() + prompt_end);
+      const std::span<const int32_t> prompt = documents.tokens(i).first(answer_begin(i));
+      const size_t begin = answer_begin(other);
+      const std::span<const int32_t> answer = documents.tokens(other).subspan(begin);
+      const std::span<const uint8_t> marks = documents.trained(other).subspan(begin);
+      std::vector<int32_t> tokens(prompt.begin(), prompt.end());
       std::vector<uint8_t> trained(tokens.size(), 0);
-      tokens.insert(tokens.end(), documents.tokens.begin() + other_begin, documents.tokens.begin() + other_end);
-      trained.insert(trained.end(), documents.trained.begin() + other_begin, documents.trained.begin() + other_end);
+      tokens.insert(tokens.end(), answer.begin(), answer.end());
+      trained.insert(trained.end(), marks.begin(), marks.end());
       tokens.resize(std::min(tokens.size(), static_cast<size_t>(max_length)));
       trained.resize(tokens.size());
       dataset.mismatched[static_cast<size_t>(i)] = documents.count();

@@ -10,25 +10,13 @@
 
 #include "agents/engine/text/training_rows.h"
 #include "agents/engine/train/data/packing.h"
+#include "agents/engine/train/data/token_cache.h"
 
 namespace slipway::text {
 class Tokenizer;
 }
 
 namespace slipway::train {
-
-struct DatasetStatistics {
-  int64_t rows = 0;            // in the files
-  int64_t dropped_rows = 0;    // no trained token left after cutting to max_length
-  int64_t truncated_rows = 0;  // cut to max_length (those that were kept)
-  int64_t tokens = 0;          // of the rows that were kept
-  int64_t trained_tokens = 0;
-};
-
-// Documents of a preference row; -1 where there is none.
-struct Preference {
-  int64_t chosen = -1, rejected = -1;
-};
 
 struct Dataset {
   Documents documents;
@@ -39,7 +27,9 @@ struct Dataset {
   std::vector<int64_t> epoch;
   DatasetStatistics statistics;
 
-  // SHA-256 over tokens, marks and the epoch: a resumed run refuses other data.
+  std::vector<std::string> keys;  // of the files' tokens
+
+  // SHA-256 over what decides tokens, marks and the epoch: a resumed run refuses other data.
   std::string fingerprint() const;
 };
 
@@ -48,6 +38,7 @@ struct TokenizeOptions {
   text::RowOptions rows;
   uint64_t seed = 42;  // draws the rows of a source whose weight is not whole
   int threads = 1;
+  std::filesystem::path cache;  // a folder, made when it is not there
 };
 
 // `weight` says how often an epoch holds each row: 2 twice, 0.5 every other one, 1.5 all and half of them again.
@@ -57,8 +48,8 @@ struct DataFile {
   double weight = 1;
 };
 
-// Reads all `files` in order. Throws base::Error INVALID_DATA naming file and line. Returns what it has so far when
-// `stop` becomes true.
+// The tokens of all `files` in order: from the cache, or made and put there. Throws base::Error INVALID_DATA naming
+// file and line. Returns what it has so far when `stop` becomes true.
 Dataset load_dataset(const std::vector<DataFile>& files, const text::Tokenizer& tokenizer,
                      const TokenizeOptions& options, const std::atomic<bool>& stop);
 

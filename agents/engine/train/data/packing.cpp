@@ -9,12 +9,6 @@
 
 namespace slipway::train {
 
-void Documents::add(std::span<const int32_t> document_tokens, std::span<const uint8_t> document_trained) {
-  tokens.insert(tokens.end(), document_tokens.begin(), document_tokens.end());
-  trained.insert(trained.end(), document_trained.begin(), document_trained.end());
-  offsets.push_back(static_cast<int64_t>(tokens.size()));
-}
-
 std::vector<Row> make_rows(const Documents& documents, const std::vector<int64_t>& chosen, bool packing,
                            int64_t max_length) {
   std::vector<Row> rows;
@@ -46,19 +40,21 @@ Batch make_batch(const Documents& documents, std::span<const Row> rows, const st
   Batch batch;
   for (const Row& row : rows) {
     for (const int64_t document : row) {
-      const int64_t start = documents.offsets[static_cast<size_t>(document)], length = documents.length(document);
+      const std::span<const int32_t> tokens = documents.tokens(document);
+      const std::span<const uint8_t> marks = documents.trained(document);
+      const auto length = static_cast<int64_t>(tokens.size());
       const bool all = std::find(every_token.begin(), every_token.end(), document) != every_token.end();
       const auto place = static_cast<int64_t>(batch.document_starts.size());
       batch.document_starts.push_back(static_cast<int64_t>(batch.tokens.size()));
       for (int64_t i = 0; i < length; ++i) {
-        const bool trained = i + 1 < length && documents.trained[static_cast<size_t>(start + i + 1)] != 0;
+        const bool trained = i + 1 < length && marks[static_cast<size_t>(i) + 1] != 0;
         if (trained || (all && i + 1 < length)) {
           batch.target_rows.push_back(static_cast<int64_t>(batch.tokens.size()));
-          batch.targets.push_back(documents.tokens[static_cast<size_t>(start + i + 1)]);
+          batch.targets.push_back(tokens[static_cast<size_t>(i) + 1]);
           batch.target_documents.push_back(place);
           batch.target_trained.push_back(trained ? 1 : 0);
         }
-        batch.tokens.push_back(documents.tokens[static_cast<size_t>(start + i)]);
+        batch.tokens.push_back(tokens[static_cast<size_t>(i)]);
         batch.positions.push_back(i);
       }
     }

@@ -5,19 +5,9 @@
 #include <span>
 #include <vector>
 
+#include "agents/engine/train/data/documents.h"
+
 namespace slipway::train {
-
-// All documents of a data set, one after the other. A token is trained when its bit in `trained` is set and it is not
-// the first of its document (nothing predicts that one).
-struct Documents {
-  std::vector<int32_t> tokens;
-  std::vector<uint8_t> trained;     // beside tokens
-  std::vector<int64_t> offsets{0};  // document i is [offsets[i], offsets[i + 1])
-
-  int64_t count() const { return static_cast<int64_t>(offsets.size()) - 1; }
-  int64_t length(int64_t document) const { return offsets[document + 1] - offsets[document]; }
-  void add(std::span<const int32_t> document_tokens, std::span<const uint8_t> document_trained);
-};
 
 // A row is the documents that share one of the batch's places.
 using Row = std::vector<int64_t>;

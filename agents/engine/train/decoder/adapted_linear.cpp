@@ -27,7 +27,22 @@ AdaptedLinear::AdaptedLinear(const Compute& compute, std::vector<LinearPart> par
     dora_ = dora_ || parts_[i].magnitude.has_value();
   }
   out_features_ = offset;
+  in_features_ = rows_.size(1);
   b_.resize(adapted_.size());
+}
+
+void AdaptedLinear::quantize(Quantization quantization, bool double_quantization) {
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    quantized_.emplace_back(part_of(rows_, i), quantization, double_quantization);
+  }
+  rows_.reset();
+}
+
+at::Tensor AdaptedLinear::rows() const {
+  if (quantized_.empty()) return rows_;
+  const at::Tensor here = at::empty({out_features_, in_features_}, at::TensorOptions().dtype(compute_.type));
+  for (size_t i = 0; i < parts_.size(); ++i) quantized_[i].read(part_of(here, i));
+  return here.to(compute_.device);
 }
 
 void AdaptedLinear::set_frozen_rows(at::Tensor rows) { rows_ = std::move(rows); }
@@ -64,7 +79,7 @@ void AdaptedLinear::refresh(const Parameters& parameters) {
 
 at::Tensor AdaptedLinear::row_norms(size_t part, const Parameters& parameters) const {
   const at::Tensor a = parameters.value(parts_[part].lora_a), b = parameters.value(parts_[part].lora_b);
-  const at::Tensor whole = at::addmm(rows_of(part).to(at::kFloat), b, a, 1.0, lora_.scaling);
+  const at::Tensor whole = at::addmm(part_of(rows(), part).to(at::kFloat), b, a, 1.0, lora_.scaling);
   return at::linalg_vector_norm(whole, 2, at::IntArrayRef{1});
 }
 
@@ -94,19 +109,21 @@ at::Tensor AdaptedLinear::compress(const at::Tensor& x, uint64_t dropout_seed) c
   return hidden;
 }
 
-void AdaptedLinear::unscaled(const at::Tensor& x, const at::Tensor& hidden, size_t part, at::Tensor y) const {
+void AdaptedLinear::unscaled(const at::Tensor& x, const at::Tensor& hidden, const at::Tensor& rows, size_t part,
+                             at::Tensor y) const {
   const auto place = static_cast<int64_t>(*places_[part]);
-  forward_product(x, rows_of(part), {}, {hidden.narrow(1, place * lora_.rank, lora_.rank), b_[*places_[part]]},
+  forward_product(x, part_of(rows, part), {}, {hidden.narrow(1, place * lora_.rank, lora_.rank), b_[*places_[part]]},
                   std::move(y));
 }
 
 at::Tensor AdaptedLinear::forward(const at::Tensor& x, at::Tensor& hidden, uint64_t dropout_seed) const {
   const at::Tensor y = at::empty({x.size(0), out_features_}, x.options());
   if (!adapted_.empty()) hidden = compress(x, dropout_seed);
+  const at::Tensor weight = rows();
   for (size_t i = 0; i < parts_.size(); ++i) {
     at::Tensor part = y.narrow(1, offsets_[i], parts_[i].out_features);
     if (parts_[i].magnitude) {
-      unscaled(x, hidden, i, part);
+      unscaled(x, hidden, weight, i, part);
       part.mul_(row_scales_[i]);
       if (bias_.defined()) part.add_(bias_of(i));
       continue;
@@ -115,7 +132,7 @@ at::Tensor AdaptedLinear::forward(const at::Tensor& x, at::Tensor& hidden, uint6
     if (places_[i]) {
       delta = {hidden.narrow(1, static_cast<int64_t>(*places_[i]) * lora_.rank, lora_.rank), b_[*places_[i]]};
     }
-    forward_product(x, rows_of(i), bias_of(i), delta, part);
+    forward_product(x, part_of(weight, i), bias_of(i), delta, part);
   }
   return y;
 }
@@ -131,17 +148,17 @@ void AdaptedLinear::add_forward(const at::Tensor& x, at::Tensor& hidden, uint64_
     hidden = compress(x, dropout_seed);
     delta = {hidden, b_.front()};
   }
-  add_forward_product(x, rows_, bias_, delta, target);
+  add_forward_product(x, rows(), bias_, delta, target);
 }
 
 // The gradient of u from that of y, and the magnitudes' own: Σ dy·u over the rows' norm.
 void AdaptedLinear::backward_dora(const at::Tensor& x, const at::Tensor& hidden, const at::Tensor& dy,
-                                  at::Tensor& scaled, Parameters& parameters) const {
+                                  const at::Tensor& rows, at::Tensor& scaled, Parameters& parameters) const {
   scaled = dy.clone();
   for (const size_t i : adapted_) {
     const at::Tensor dy_part = dy.narrow(1, offsets_[i], parts_[i].out_features);
     const at::Tensor u = at::empty({x.size(0), parts_[i].out_features}, x.options());
-    unscaled(x, hidden, i, u);
+    unscaled(x, hidden, rows, i, u);
     parameters.gradient(*parts_[i].magnitude).add_(dy_part.to(at::kFloat).mul(u).sum(0).div_(row_norms_[i]));
     scaled.narrow(1, offsets_[i], parts_[i].out_features).mul_(row_scales_[i]);
   }
@@ -150,14 +167,15 @@ void AdaptedLinear::backward_dora(const at::Tensor& x, const at::Tensor& hidden,
 at::Tensor AdaptedLinear::backward(const at::Tensor& x, const at::Tensor& hidden, const at::Tensor& dy_given,
                                    uint64_t dropout_seed, bool need_input_gradient, Parameters& parameters) const {
   at::Tensor dy = dy_given;
-  if (dora_) backward_dora(x, hidden, dy_given, dy, parameters);
+  const at::Tensor weight = dora_ || need_input_gradient ? rows() : at::Tensor();
+  if (dora_) backward_dora(x, hidden, dy_given, weight, dy, parameters);
   if (trained_) {
     add_outer(compute_, parameters.stacked_gradient(trained_->first_weight, parts_.size()), dy, x, 1.0);
     if (trained_->first_bias) {
       parameters.joined_gradient(*trained_->first_bias, out_features_).add_(dy.sum(0, false, at::kFloat));
     }
   }
-  if (adapted_.empty()) return need_input_gradient ? input_gradient(dy, rows_, {}, {}) : at::Tensor();
+  if (adapted_.empty()) return need_input_gradient ? input_gradient(dy, weight, {}, {}) : at::Tensor();
 
   const at::Tensor dhidden = at::empty({x.size(0), static_cast<int64_t>(adapted_.size()) * lora_.rank}, x.options());
   for (size_t k = 0; k < adapted_.size(); ++k) {
@@ -173,10 +191,10 @@ at::Tensor AdaptedLinear::backward(const at::Tensor& x, const at::Tensor& hidden
   }
   if (!drops(dropout_seed)) {
     add_outer(compute_, parameters.stacked_gradient(parts_[adapted_.front()].lora_a, adapted_.size()), dhidden, x, 1.0);
-    return need_input_gradient ? input_gradient(dy, rows_, dhidden, a_) : at::Tensor();
+    return need_input_gradient ? input_gradient(dy, weight, dhidden, a_) : at::Tensor();
   }
   at::Tensor dx;
-  if (need_input_gradient) dx = input_gradient(dy, rows_, {}, {});
+  if (need_input_gradient) dx = input_gradient(dy, weight, {}, {});
   for (size_t k = 0; k < adapted_.size(); ++k) {
     const at::Tensor mask = mask_of(x, dropout_seed, k);
     const at::Tensor part = dhidden.narrow(1, static_cast<int64_t>(k) * lora_.rank, lora_.rank);

@@ -11,6 +11,7 @@
 
 #include "agents/engine/train/decoder/parameters.h"
 #include "agents/engine/train/decoder/products.h"
+#include "agents/engine/train/decoder/quantized_weight.h"
 
 namespace slipway::train {
 
@@ -40,6 +41,9 @@ class AdaptedLinear {
   // weight [sum of out_features, in_features] in the compute type, bias of f32 or undefined.
   AdaptedLinear(const Compute& compute, std::vector<LinearPart> parts, at::Tensor weight, at::Tensor bias,
                 LoraOptions lora, std::optional<Trained> trained);
+
+  // Keeps the weight, which must be f32 on the CPU and frozen, in fewer bits: each part as a weight of its own.
+  void quantize(Quantization quantization, bool double_quantization);
 
   // Brings the compute copies up to date with the masters: at the start and after each optimizer step.
   void refresh(const Parameters& parameters);
@@ -75,16 +79,22 @@ class AdaptedLinear {
   at::Tensor a_of(size_t index) const;  // rows of the adapted part `index`: [rank, in]
   at::Tensor compress(const at::Tensor& x, uint64_t dropout_seed) const;
   // u = x·Wᵀ + hidden·(s·B)ᵀ of one part, without bias.
-  void unscaled(const at::Tensor& x, const at::Tensor& hidden, size_t part, at::Tensor y) const;
+  void unscaled(const at::Tensor& x, const at::Tensor& hidden, const at::Tensor& rows, size_t part, at::Tensor y) const;
   at::Tensor bias_of(size_t part) const;
-  at::Tensor rows_of(size_t part) const { return rows_.narrow(0, offsets_[part], parts_[part].out_features); }
-  void backward_dora(const at::Tensor& x, const at::Tensor& hidden, const at::Tensor& dy, at::Tensor& scaled,
-                     Parameters& parameters) const;
+  // The whole weight in the compute type, and one part's rows of it.
+  at::Tensor rows() const;
+  at::Tensor part_of(const at::Tensor& rows, size_t part) const {
+    return rows.narrow(0, offsets_[part], parts_[part].out_features);
+  }
+  void backward_dora(const at::Tensor& x, const at::Tensor& hidden, const at::Tensor& dy, const at::Tensor& rows,
+                     at::Tensor& scaled, Parameters& parameters) const;
 
   Compute compute_;
   std::vector<LinearPart> parts_;
   int64_t out_features_ = 0;
-  at::Tensor rows_, bias_;
+  int64_t in_features_ = 0;
+  at::Tensor rows_, bias_;                  // rows_ undefined when it is quantized
+  std::vector<QuantizedWeight> quantized_;  // of each part
   LoraOptions lora_;
   std::optional<Trained> trained_;
   bool dora_ = false;

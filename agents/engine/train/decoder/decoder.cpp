@@ -8,8 +8,8 @@
 #include <cstring>
 #include <utility>
 
-#include "agents/engine/train/decoder/output_loss.h"
 #include "agents/engine/train/data/random.h"
+#include "agents/engine/train/decoder/output_loss.h"
 #include "agents/engine/train/decoder/tensor_ops.h"
 
 namespace slipway::train {

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "agents/engine/model/architecture.h"
-#include "agents/engine/train/decoder/decoder_layer.h"
 #include "agents/engine/train/data/packing.h"
+#include "agents/engine/train/decoder/decoder_layer.h"
 #include "agents/engine/train/decoder/parameters.h"
 #include "agents/engine/train/decoder/residence.h"
 #include "agents/engine/train/settings.h"
@@ -29,10 +29,10 @@ struct DecoderOptions {
   at::Device device = at::kCPU;
   at::ScalarType compute_type = at::kFloat;  // of weights, activations and products; masters and norms are f32
   bool gradient_checkpointing = false;
-  bool trainable = true;     // false: only what needs no gradient, with half of the parameters' memory
-  bool portable = false;     // libtorch's operations even where there are kernels of our own
+  bool trainable = true;           // false: only what needs no gradient, with half of the parameters' memory
+  bool portable = false;           // libtorch's operations even where there are kernels of our own
   Residence* residence = nullptr;  // where the weights are shared out among ranks; outlives the decoder
-  double neftune_alpha = 0;        // uniform noise of ±alpha/√(length · hidden) on a document's embeddings in training
+  double neftune_alpha = 0;  // uniform noise of ±alpha/√(length · hidden) on a document's embeddings in training
 };
 
 // What is drawn anew in each step; 0: nothing is drawn.

@@ -101,6 +101,7 @@ Norm Decoder::make_norm(const model::Weights& weights, const std::string& name, 
 std::vector<DecoderLayer> Decoder::make_layers(const model::Weights& weights, const MethodSettings& method) {
   const model::Architecture& a = architecture_;
   const LoraOptions lora{method.r, method.scaling(), method.lora_dropout};
+  const bool quantized = method.quantization != Quantization::kNone;
   std::vector<DecoderLayer> layers;
   layers.reserve(static_cast<size_t>(a.num_hidden_layers));
   for (int64_t i = 0; i < a.num_hidden_layers; ++i) {
@@ -127,7 +128,7 @@ std::vector<DecoderLayer> Decoder::make_layers(const model::Weights& weights, co
           const size_t index = parameters_.add({name, {part.out_features, in_features}, true, false, 1.0, 0, 0});
           if (!trained_at) trained_at = AdaptedLinear::Trained{index, std::nullopt};
         }
-        rows.push_back(read(weights, name).to(options_.device, compute_.type));
+        rows.push_back(quantized ? read(weights, name) : read(weights, name).to(options_.device, compute_.type));
       }
       for (const LinearPart& part : parts) {
         const std::string name = part.module + ".bias";
@@ -160,8 +161,10 @@ std::vector<DecoderLayer> Decoder::make_layers(const model::Weights& weights, co
         if (!part.adapted || !method.use_dora) continue;
         part.magnitude = parameters_.add({magnitude_name(part.module), {part.out_features}, true, false, 1.0, 0, 0});
       }
-      return AdaptedLinear(compute_, std::move(parts), rows.size() == 1 ? rows.front() : at::cat(rows, 0),
+      AdaptedLinear linear(compute_, std::move(parts), rows.size() == 1 ? rows.front() : at::cat(rows, 0),
                            biases.empty() ? at::Tensor() : at::cat(biases, 0), lora, trained_at);
+      if (quantized) linear.quantize(method.quantization, method.double_quantization);
+      return linear;
     };
     const int64_t queries = a.num_attention_heads * a.head_dim, keys = a.num_key_value_heads * a.head_dim;
     Norm norm1 = norm("input_layernorm", a.hidden_size), norm2 = norm("post_attention_layernorm", a.hidden_size);

@@ -3,8 +3,8 @@
 
 #include <cmath>
 
-#include "agents/engine/train/decoder/decoder.h"
 #include "agents/engine/train/data/random.h"
+#include "agents/engine/train/decoder/decoder.h"
 
 namespace slipway::train {
 

@@ -50,7 +50,8 @@ at::Tensor Parameters::stacked(const at::Tensor& flat, size_t first, size_t coun
   const Parameter& begin = list_[first];
   const Parameter& last = list_[first + count - 1];
   const int64_t columns = begin.shape.back();
-  return flat.narrow(0, begin.offset - unit_of(first).begin, last.offset + last.size - begin.offset).view({-1, columns});
+  return flat.narrow(0, begin.offset - unit_of(first).begin, last.offset + last.size - begin.offset)
+      .view({-1, columns});
 }
 
 at::Tensor Parameters::stacked_value(size_t first, size_t count) const {

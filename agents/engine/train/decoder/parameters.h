@@ -1,5 +1,6 @@
 // The trained parameters: f32 masters and gradients, each in one flat buffer, so that the optimizer, the gradient norm
-// and checkpoints each work on few large tensors. Where they are shared out among ranks, only the units in use are here.
+// and checkpoints each work on few large tensors. Where they are shared out among ranks, only the units in use are
+// here.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -1,5 +1,6 @@
-// The decoder's matrix products: libtorch's, which reach about nine tenths of a CPU's rate, but for those of bf16 factors
-// whose result must be f32, which it has not: these are our own kernels'. Used by adapted_linear.cpp and output_loss.cpp.
+// The decoder's matrix products: libtorch's, which reach about nine tenths of a CPU's rate, but for those of bf16
+// factors whose result must be f32, which it has not: these are our own kernels'. Used by adapted_linear.cpp and
+// output_loss.cpp.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -74,7 +74,8 @@ Ring Group::meet(const RankEnvironment& environment) {
   const int64_t following = (rank_ + 1) % size_;
   const std::string address = meeting_.get(address_key(following), kPatience);
   const size_t space = address.find(' ');
-  Socket next = connect_to(address.substr(0, space), static_cast<uint16_t>(std::stoi(address.substr(space + 1))), kPatience);
+  Socket next =
+      connect_to(address.substr(0, space), static_cast<uint16_t>(std::stoi(address.substr(space + 1))), kPatience);
   Socket previous = accept_from(listener, [this] { look_around(); });
   // Whoever came must be of this job: it says which rank it is.
   const int64_t expected = (rank_ + size_ - 1) % size_;
@@ -82,8 +83,9 @@ Ring Group::meet(const RankEnvironment& environment) {
   exchange(next, std::as_bytes(std::span(&rank_, 1)), previous, std::as_writable_bytes(std::span(&came, 1)),
            [this] { look_around(); });
   if (came != expected) {
-    throw base::Error("RANK_UNREACHABLE", "rank " + std::to_string(rank_) + " was called by rank " + std::to_string(came) +
-                                              " instead of " + std::to_string(expected),
+    throw base::Error("RANK_UNREACHABLE",
+                      "rank " + std::to_string(rank_) + " was called by rank " + std::to_string(came) + " instead of " +
+                          std::to_string(expected),
                       "give each job a MASTER_PORT of its own");
   }
   return {rank_, size_, std::move(next), std::move(previous), [this] { look_around(); }};
@@ -95,7 +97,8 @@ void Group::look_around() {
   if (!rank) return;
   if (const auto failure = meeting_.look("failure")) {
     const nlohmann::json said = nlohmann::json::parse(*failure, nullptr, false);
-    if (said.is_object()) throw base::Error(said.value("code", ""), said.value("message", ""), said.value("advice", ""));
+    if (said.is_object())
+      throw base::Error(said.value("code", ""), said.value("message", ""), said.value("advice", ""));
   }
   throw lost(*rank, size_);
 }
@@ -198,7 +201,8 @@ std::string Group::broadcast(std::string text) {
 }
 
 void Group::fail(const std::string& code, const std::string& message, const std::string& advice) {
-  const nlohmann::json failure = {{"code", code}, {"message", "rank " + std::to_string(rank_) + ": " + message}, {"advice", advice}};
+  const nlohmann::json failure = {
+      {"code", code}, {"message", "rank " + std::to_string(rank_) + ": " + message}, {"advice", advice}};
   meeting_.set("failure", failure.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   meeting_.say_lost(rank_);
 }

@@ -1,5 +1,5 @@
-// The ranks of a job as one: sums and copies of tensors among them, waited for or beside the computation, and the end of
-// the waiting when a rank is lost. Used by trainer.cpp, step.cpp and sharding.cpp.
+// The ranks of a job as one: sums and copies of tensors among them, waited for or beside the computation, and the end
+// of the waiting when a rank is lost. Used by trainer.cpp, step.cpp and sharding.cpp.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -50,11 +50,11 @@ void catch_stop_signals() {
 
 nlohmann::json parallel_of(int argc, char** argv) {
   const std::string path = argument(argc, argv, "--spec");
-  if (path.empty()) return {};
+  if (path.empty()) return nlohmann::json::object();
   try {
     return spec::parse_spec("train", base::read_file(path, kMaxSpecBytes)).value("parallel", nlohmann::json::object());
   } catch (const base::Error&) {
-    return {};
+    return nlohmann::json::object();
   }
 }
 
@@ -165,7 +165,8 @@ void Gang::kill_all() {
 
 std::optional<Loss> Gang::loss() {
   for (size_t i = 0; i < ranks_.size(); ++i) {
-    if (ranks_[i].died()) return Loss{static_cast<int64_t>(i), "was killed by signal " + std::to_string(WTERMSIG(*ranks_[i].status))};
+    if (ranks_[i].died())
+      return Loss{static_cast<int64_t>(i), "was killed by signal " + std::to_string(WTERMSIG(*ranks_[i].status))};
   }
   // Those that have ended no longer count; of the others each must.
   if (first_end_) {
@@ -229,8 +230,9 @@ int run_launcher(int argc, char** argv) {
     --size;
     if (size >= std::max<int64_t>(1, fewest)) continue;
     return spec::run_engine(argc, argv, "train", [&](spec::EngineContext&) -> int {
-      throw base::Error(kRankLost, notice + ", and parallel.min_ranks wants " + std::to_string(fewest),
-                        "start again: training goes on from the last checkpoint; look at stderr.log and at the machine's memory");
+      throw base::Error(
+          kRankLost, notice + ", and parallel.min_ranks wants " + std::to_string(fewest),
+          "start again: training goes on from the last checkpoint; look at stderr.log and at the machine's memory");
     });
   }
 }

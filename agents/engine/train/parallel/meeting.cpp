@@ -25,8 +25,10 @@ auto guarded(const Use& use) {
   try {
     return use();
   } catch (const std::exception& error) {
-    throw base::Error(kRankLost, std::string("the ranks' meeting point, which rank 0 or its launcher keeps, is gone: ") + error.what(),
-                      "start all ranks again: they go on from the last checkpoint");
+    throw base::Error(
+        kRankLost,
+        std::string("the ranks' meeting point, which rank 0 or its launcher keeps, is gone: ") + error.what(),
+        "start all ranks again: they go on from the last checkpoint");
   }
 }
 

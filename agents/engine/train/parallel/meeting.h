@@ -1,5 +1,5 @@
-// Where the ranks of a job meet: a key-value store (libtorch's TCPStore) that holds their addresses, their signs of life,
-// and what a failing rank has to say. Used by group.cpp and launcher.cpp.
+// Where the ranks of a job meet: a key-value store (libtorch's TCPStore) that holds their addresses, their signs of
+// life, and what a failing rank has to say. Used by group.cpp and launcher.cpp.
 #pragma once
 
 #include <chrono>

@@ -10,7 +10,8 @@ namespace slipway::train {
 
 namespace {
 
-constexpr char kAdvice[] = "start with torchrun, or set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, or set none of them";
+constexpr char kAdvice[] =
+    "start with torchrun, or set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, or set none of them";
 
 std::string text_of(const char* name) {
   const char* const text = std::getenv(name);
@@ -43,10 +44,12 @@ std::optional<RankEnvironment> rank_environment() {
   e.rank = number_of("RANK", -1, 0, e.size - 1);
   e.local_rank = number_of("LOCAL_RANK", e.rank, 0, kMostRanks);
   e.master_host = text_of("MASTER_ADDR");
-  if (e.master_host.empty()) throw base::Error(base::kInvalidSpec, "the environment variable MASTER_ADDR is not set", kAdvice);
+  if (e.master_host.empty())
+    throw base::Error(base::kInvalidSpec, "the environment variable MASTER_ADDR is not set", kAdvice);
   e.master_port = static_cast<uint16_t>(number_of("MASTER_PORT", -1, 1, 65535));
   e.hosts_meeting = e.rank == 0 && text_of("TORCHELASTIC_USE_AGENT_STORE") != "True";
-  if (const std::string count = text_of("TORCHELASTIC_RESTART_COUNT"); !count.empty()) e.round = "slipway/" + count + "/";
+  if (const std::string count = text_of("TORCHELASTIC_RESTART_COUNT"); !count.empty())
+    e.round = "slipway/" + count + "/";
   e.launched = !text_of(kLaunchedVariable).empty();
   e.notice = text_of(kNoticeVariable);
   return e;

@@ -45,8 +45,8 @@ void Ring::scatter_sums(std::span<T> values, const std::vector<size_t>& bounds) 
 void Ring::gather_parts(std::span<std::byte> all, const std::vector<size_t>& bounds) {
   for (int64_t step = 0; step + 1 < size_; ++step) {
     const size_t sent = part(step), taken = part(step + 1);
-    exchange(next_, bytes(all, bounds, sent), previous_,
-             all.subspan(bounds[taken], bounds[taken + 1] - bounds[taken]), waiting_);
+    exchange(next_, bytes(all, bounds, sent), previous_, all.subspan(bounds[taken], bounds[taken + 1] - bounds[taken]),
+             waiting_);
   }
 }
 

@@ -1,5 +1,5 @@
-// Sums and copies among the ranks of a job, each connected with the next (Patarasuk and Yuan 2009): every rank sends and
-// receives 2 · (size - 1) / size of the data. All ranks get the same bits. Used by group.cpp.
+// Sums and copies among the ranks of a job, each connected with the next (Patarasuk and Yuan 2009): every rank sends
+// and receives 2 · (size - 1) / size of the data. All ranks get the same bits. Used by group.cpp.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +15,11 @@ namespace slipway::train {
 class Ring {
  public:
   Ring(int64_t rank, int64_t size, Socket next, Socket previous, WhileWaiting waiting)
-      : rank_(rank), size_(size), next_(std::move(next)), previous_(std::move(previous)), waiting_(std::move(waiting)) {}
+      : rank_(rank),
+        size_(size),
+        next_(std::move(next)),
+        previous_(std::move(previous)),
+        waiting_(std::move(waiting)) {}
 
   // values become the sums over all ranks.
   void all_reduce(std::span<float> values);

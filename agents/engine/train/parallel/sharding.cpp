@@ -39,7 +39,8 @@ void Sharding::adopt(size_t unit, const std::vector<at::Tensor>& frozen) {
   for (const at::Tensor& tensor : frozen) {
     const int64_t first = std::max(begin, offset), last = std::min(begin + part, offset + tensor.numel());
     if (first < last) {
-      u.frozen_part.narrow(0, first - begin, last - first).copy_(tensor.flatten().narrow(0, first - offset, last - first));
+      u.frozen_part.narrow(0, first - begin, last - first)
+          .copy_(tensor.flatten().narrow(0, first - offset, last - first));
     }
     offset += tensor.numel();
   }

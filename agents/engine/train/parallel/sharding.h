@@ -1,6 +1,6 @@
 // Fully sharded training (Rajbhandari et al. 2020, stage 3): of every unit's masters, gradients and frozen weights each
-// rank keeps one part; a unit is gathered when it is used, the next ones beside the computation, and left again. Used by
-// trainer.cpp.
+// rank keeps one part; a unit is gathered when it is used, the next ones beside the computation, and left again. Used
+// by trainer.cpp.
 #pragma once
 
 #include <deque>

@@ -37,7 +37,8 @@ class Addresses {
     hints.ai_family = AF_UNSPEC;
     hints.ai_socktype = SOCK_STREAM;
     hints.ai_flags = flags;
-    const int failure = getaddrinfo(host.empty() ? nullptr : host.c_str(), std::to_string(port).c_str(), &hints, &list_);
+    const int failure =
+        getaddrinfo(host.empty() ? nullptr : host.c_str(), std::to_string(port).c_str(), &hints, &list_);
     if (failure != 0) {
       throw base::Error("RANK_UNREACHABLE", "the host " + host + " is unknown: " + gai_strerror(failure),
                         "check MASTER_ADDR and the hosts' names");

@@ -59,12 +59,6 @@ std::vector<float> copy_out(const at::Tensor& tensor) {
   return {values.data_ptr<float>(), values.data_ptr<float>() + values.numel()};
 }
 
-// The precision in which the base's float tensors are, or f32 for quantised files.
-model::DType stored_type(const model::Weights& base) {
-  const model::DType type = base.get("model.layers.0.self_attn.q_proj.weight").dtype;
-  return type == model::DType::kBF16 || type == model::DType::kF16 ? type : model::DType::kF32;
-}
-
 at::ScalarType scalar_type(model::DType type) {
   return type == model::DType::kBF16 ? at::kBFloat16 : type == model::DType::kF16 ? at::kHalf : at::kFloat;
 }
@@ -81,35 +75,13 @@ std::string generation_config(const model::Architecture& architecture) {
   return config.dump(2) + "\n";
 }
 
-model::ReadTensor merged_values(const Decoder& decoder, const MethodSettings& method, const model::Weights& base) {
-  const Parameters& parameters = decoder.parameters();
-  std::map<std::string, AdaptedModule> adapted;  // by the tensor they change
-  std::map<std::string, size_t> trained;
-  if (method.type == MethodType::kFull) {
-    for (size_t i = 0; i < parameters.list().size(); ++i) trained[parameters.list()[i].name] = i;
-  } else {
-    for_each_adapted(decoder,
-                     [&](const std::string& module, const AdaptedModule& at) { adapted[module + ".weight"] = at; });
-  }
-  return [&parameters, &base, trained, adapted, scaling = method.scaling()](const std::string& name,
-                                                                            std::span<float> out) {
-    at::Tensor values = at::from_blob(out.data(), {static_cast<int64_t>(out.size())}, at::kFloat);
-    if (const auto it = trained.find(name); it != trained.end()) {
-      values.copy_(parameters.value(it->second).view({-1}));
-      return;
-    }
-    base.read_f32(name, out);
-    const auto delta = adapted.find(name);
-    if (delta == adapted.end()) return;
-    const at::Tensor a = parameters.value(delta->second.a).to(at::kCPU);
-    const at::Tensor b = parameters.value(delta->second.b).to(at::kCPU);
-    at::Tensor whole = values.view({b.size(0), a.size(1)});
-    whole.addmm_(b, a, 1.0, scaling);
-    if (delta->second.magnitude) {
-      const at::Tensor norms = at::linalg_vector_norm(whole, 2, at::IntArrayRef{1});
-      whole.mul_((parameters.value(*delta->second.magnitude).to(at::kCPU) / norms).unsqueeze(1));
-    }
-  };
+model::GgufWriter gguf_of(const model::Architecture& architecture, const text::Tokenizer& tokenizer,
+                          const model::ReadTensor& read, model::DType matrices) {
+  model::GgufWriter writer;
+  model::put_model(writer, architecture, matrices, read);
+  const std::vector<text::TokenId> ends(architecture.eos_token_ids.begin(), architecture.eos_token_ids.end());
+  text::put_vocabulary(writer, tokenizer, architecture.vocab_size, ends);
+  return writer;
 }
 
 }  // namespace
@@ -174,6 +146,43 @@ void load_adapter_into(Decoder& decoder, const model::Adapter& adapter, const st
   decoder.refresh();
 }
 
+model::DType stored_type(const model::Weights& base) {
+  const model::DType type = base.get("model.layers.0.self_attn.q_proj.weight").dtype;
+  return type == model::DType::kBF16 || type == model::DType::kF16 ? type : model::DType::kF32;
+}
+
+model::ReadTensor trained_tensors(const Decoder& decoder, const MethodSettings& method, const model::Weights& base) {
+  const Parameters& parameters = decoder.parameters();
+  std::map<std::string, AdaptedModule> adapted;  // by the tensor they change
+  std::map<std::string, size_t> trained;
+  if (method.type == MethodType::kFull) {
+    for (size_t i = 0; i < parameters.list().size(); ++i) trained[parameters.list()[i].name] = i;
+  } else {
+    for_each_adapted(decoder,
+                     [&](const std::string& module, const AdaptedModule& at) { adapted[module + ".weight"] = at; });
+  }
+  return
+      [&, adapted = std::move(adapted), trained = std::move(trained)](const std::string& name, std::span<float> out) {
+        at::Tensor values = at::empty({static_cast<int64_t>(out.size())}, at::kFloat);
+        if (const auto it = trained.find(name); it != trained.end()) {
+          values.copy_(parameters.value(it->second).view({-1}));
+        } else {
+          base.read_f32(name, {values.data_ptr<float>(), out.size()});
+          if (const auto delta = adapted.find(name); delta != adapted.end()) {
+            const at::Tensor a = parameters.value(delta->second.a).to(at::kCPU);
+            const at::Tensor b = parameters.value(delta->second.b).to(at::kCPU);
+            at::Tensor whole = values.view({b.size(0), a.size(1)});
+            whole.addmm_(b, a, 1.0, method.scaling());
+            if (delta->second.magnitude) {
+              const at::Tensor norms = at::linalg_vector_norm(whole, 2, at::IntArrayRef{1});
+              whole.mul_((parameters.value(*delta->second.magnitude).to(at::kCPU) / norms).unsqueeze(1));
+            }
+          }
+        }
+        std::copy_n(values.data_ptr<float>(), out.size(), out.begin());
+      };
+}
+
 model::DType write_merged_model(const fs::path& folder, const Decoder& decoder, const MethodSettings& method,
                                 const model::Weights& base, const fs::path& base_path,
                                 const text::Tokenizer& tokenizer) {
@@ -184,7 +193,7 @@ model::DType write_merged_model(const fs::path& folder, const Decoder& decoder, 
     throw file_error("cannot make the folder " + folder.string(), error);
   }
   const model::DType type = stored_type(base);
-  const model::ReadTensor read = merged_values(decoder, method, base);
+  const model::ReadTensor read = trained_tensors(decoder, method, base);
   std::vector<at::Tensor> kept;
   std::vector<model::TensorView> views;
   for (const model::FileTensor& tensor : model::file_tensors(decoder.architecture(), model::FileLayout::kHuggingFace)) {
@@ -210,19 +219,17 @@ model::DType write_merged_model(const fs::path& folder, const Decoder& decoder, 
   return type;
 }
 
-model::DType write_gguf_model(const fs::path& file, const Decoder& decoder, const MethodSettings& method,
-                              const model::Weights& base, const text::Tokenizer& tokenizer) {
-  const model::Architecture& architecture = decoder.architecture();
-  const model::DType type = stored_type(base);
-  model::GgufWriter writer;
-  model::put_model(writer, architecture, type, merged_values(decoder, method, base));
-  text::put_vocabulary(writer, tokenizer, architecture.vocab_size, architecture.eos_token_ids);
-  writer.write(file);
-  model::require_same_decoder(architecture, model::load_architecture(file));
-  return type;
+void write_gguf(const fs::path& path, const model::Architecture& architecture, const text::Tokenizer& tokenizer,
+                const model::ReadTensor& read, model::DType matrices) {
+  gguf_of(architecture, tokenizer, read, matrices).write(path);
+  model::require_same_decoder(architecture, model::load_architecture(path));
 }
 
-void publish_path(const fs::path& finished, const fs::path& target) {
+void check_gguf(const model::Architecture& architecture, const text::Tokenizer& tokenizer) {
+  gguf_of(architecture, tokenizer, {}, model::DType::kF16);
+}
+
+void publish_folder(const fs::path& finished, const fs::path& target) {
   try {
     base::sync_path(finished);
     fs::remove_all(target);

@@ -21,9 +21,9 @@ std::vector<std::vector<int64_t>> parity_prompts(const Documents& documents, siz
   const auto available = static_cast<size_t>(documents.count());
   for (size_t i = 0; i < std::min(count, available); ++i) {
     const size_t document = i * available / std::min(count, available);
-    const int64_t begin = documents.offsets[document];
-    const int64_t end = begin + std::min(length, documents.length(static_cast<int64_t>(document)));
-    prompts.emplace_back(documents.tokens.begin() + begin, documents.tokens.begin() + end);
+    const std::span<const int32_t> tokens = documents.tokens(static_cast<int64_t>(document));
+    const std::span<const int32_t> beginning = tokens.first(std::min(static_cast<size_t>(length), tokens.size()));
+    prompts.emplace_back(beginning.begin(), beginning.end());
   }
   return prompts;
 }

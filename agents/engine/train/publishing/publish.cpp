@@ -37,16 +37,20 @@ void publish(const spec::EngineContext& context, const Job& job, Decoder& decode
   results.reserve(3);
   const auto add = [&](const std::string& name, const std::string& output) -> const fs::path& {
     const fs::path target = context.resolve(output + "/.").parent_path();
-    results.push_back({name, output, target.parent_path() / (".writing." + target.filename().string()), target});
+    results.push_back({name, output, target.parent_path() / ("." + target.filename().string() + ".writing"), target});
     return results.back().writing;
   };
   const std::vector<std::vector<int64_t>> prompts = parity_prompts(job.train.documents, 3, 64);
-  // What was trained in bf16 is compared in f32, so that the comparison can be strict.
+  // What was trained in bf16, or on a base of fewer bits, is compared in f32 on the base that will be served, so that
+  // the comparison can be strict.
   std::optional<Decoder> exact;
-  if (machine.compute_type != at::kFloat || !machine.device.is_cpu()) {
+  MethodSettings on_the_base = settings.method;
+  on_the_base.quantization = Quantization::kNone;
+  if (machine.compute_type != at::kFloat || !machine.device.is_cpu() ||
+      settings.method.quantization != Quantization::kNone) {
     DecoderOptions options;
     options.trainable = false;
-    exact.emplace(job.architecture, *job.weights, settings.method, options);
+    exact.emplace(job.architecture, *job.weights, on_the_base, options);
     exact->copy_parameters(decoder);
   }
   Decoder& trained = exact ? *exact : decoder;
@@ -69,12 +73,19 @@ void publish(const spec::EngineContext& context, const Job& job, Decoder& decode
   }
   if (!settings.gguf_output.empty()) {
     const fs::path& writing = add("gguf", settings.gguf_output);
-    const model::DType stored = write_gguf_model(writing, decoder, settings.method, *job.weights, *job.tokenizer);
-    require_parity(logit_difference(trained, prompts, writing, {}, usable_threads()), stored != model::DType::kF32,
+    std::error_code failure;
+    fs::remove_all(writing, failure);
+    fs::create_directories(writing, failure);
+    if (failure) throw base::system_error("cannot make the folder " + writing.string(), failure.value());
+    const model::DType matrices =
+        stored_type(*job.weights) == model::DType::kBF16 ? model::DType::kBF16 : model::DType::kF16;
+    write_gguf(writing / "model.gguf", job.architecture, *job.tokenizer,
+               trained_tensors(decoder, settings.method, *job.weights), matrices);
+    require_parity(logit_difference(trained, prompts, writing / "model.gguf", {}, usable_threads()), true,
                    "the GGUF file");
   }
   for (const Result& result : results) {
-    publish_path(result.writing, result.target);
+    publish_folder(result.writing, result.target);
     reporter.artifact(result.name, result.output);
   }
 }
