@@ -105,8 +105,8 @@ def test_requests_for_models_that_do_not_fit_together_are_all_answered(several):
 def test_who_leaves_while_a_model_waits_for_its_place_is_forgotten(several):
     text_of(several, model="c", prompt="x")
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        busy = pool.submit(text_of, several, model="c", prompt="x", max_tokens=1000)
-        wait_until(lambda: several.metric("vllm:num_requests_running", "c") == 1)
+        busy = pool.submit(text_of, several, model="c", prompt="x", max_tokens=1000, n=8)
+        wait_until(lambda: several.metric("vllm:num_requests_running", "c") == 8)
         connection = several.connect()
         connection.request("POST", "/v1/completions", json.dumps({"model": "b", "prompt": "x"}), {"Content-Type": "application/json"})
         wait_until(lambda: several.metric("vllm:num_requests_waiting", "b") == 1)
@@ -154,8 +154,8 @@ def test_an_idle_model_is_dropped_and_comes_back(files, tmp_path):
 
 
 def test_a_request_that_takes_too_long_is_ended(files, tmp_path):
-    server = Server(tmp_path / "log", "--request-timeout", "0.02", model=files / "a")
-    fields = dict(prompt="x", max_tokens=1000, ignore_eos=True, seed=1)
+    server = Server(tmp_path / "log", "--request-timeout", "0.3", model=files / "a")
+    fields = dict(prompt="x", max_tokens=1000, ignore_eos=True, seed=1, n=8)
     response, body = server.post("/v1/completions", **fields)
     assert response.status == 504 and body["error"]["code"] == "timeout"
     events = server.stream("/v1/completions", **fields)
