@@ -154,8 +154,8 @@ def test_an_idle_model_is_dropped_and_comes_back(files, tmp_path):
 
 
 def test_a_request_that_takes_too_long_is_ended(files, tmp_path):
-    server = Server(tmp_path / "log", "--request-timeout", "0.3", model=files / "a")
-    fields = dict(prompt="x", max_tokens=1000, ignore_eos=True, seed=1, n=8)
+    server = Server(tmp_path / "log", "--request-timeout", "0.2", model=files / "a")
+    fields = dict(prompt="x", max_tokens=1000, ignore_eos=True, seed=1, n=128)
     response, body = server.post("/v1/completions", **fields)
     assert response.status == 504 and body["error"]["code"] == "timeout"
     events = server.stream("/v1/completions", **fields)
