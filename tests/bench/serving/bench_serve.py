@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """The serving engine beside llama.cpp, in one run on this machine: make bench-serve. No test: nothing passes or fails.
 
 Both servers run SmolLM2-135M-Instruct with the same number of threads and the same context, and are asked over HTTP in
