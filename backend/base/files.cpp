@@ -4,8 +4,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <utility>
 
 #include "backend/base/error.h"
 
@@ -25,17 +27,6 @@ class Descriptor {
  private:
   int fd_;
 };
-
-void write_all(int fd, std::string_view content, const std::string& name) {
-  while (!content.empty()) {
-    const ssize_t written = write(fd, content.data(), content.size());
-    if (written < 0) {
-      if (errno == EINTR) continue;
-      throw system_error("write " + name, errno);
-    }
-    content.remove_prefix(static_cast<size_t>(written));
-  }
-}
 
 }  // namespace
 
@@ -59,19 +50,49 @@ std::string read_file(const std::filesystem::path& path, size_t max_bytes) {
 }
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view content, mode_t mode) {
-  std::string temporary = path.string() + ".XXXXXX";
-  const Descriptor file(mkostemp(temporary.data(), O_CLOEXEC));
-  if (file.get() < 0) throw system_error("create " + temporary, errno);
-  try {
-    if (fchmod(file.get(), mode) != 0) throw system_error("chmod " + temporary, errno);
-    write_all(file.get(), content, temporary);
-    if (fsync(file.get()) != 0) throw system_error("fsync " + temporary, errno);
-    if (rename(temporary.c_str(), path.c_str()) != 0) throw system_error("rename to " + path.string(), errno);
-  } catch (...) {
-    unlink(temporary.c_str());
-    throw;
+  AtomicFile file(path, mode);
+  file.write(content);
+  file.commit();
+}
+
+AtomicFile::AtomicFile(std::filesystem::path path, mode_t mode)
+    : path_(std::move(path)), temporary_(path_.string() + ".XXXXXX"), fd_(mkostemp(temporary_.data(), O_CLOEXEC)) {
+  if (fd_ < 0) throw system_error("create " + temporary_, errno);
+  if (fchmod(fd_, mode) != 0) {
+    const int error = errno;
+    close(fd_);
+    unlink(temporary_.c_str());
+    throw system_error("chmod " + temporary_, error);
   }
-  sync_path(path.has_parent_path() ? path.parent_path() : std::filesystem::path("."));
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ < 0) return;
+  close(fd_);
+  unlink(temporary_.c_str());
+}
+
+void AtomicFile::write(std::string_view content) {
+  while (!content.empty()) {
+    const ssize_t written = ::write(fd_, content.data(), std::min(content.size(), size_t{1} << 30U));
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      throw system_error("write " + temporary_, errno);
+    }
+    content.remove_prefix(static_cast<size_t>(written));
+  }
+}
+
+void AtomicFile::write(std::span<const std::byte> content) {
+  write(std::string_view(reinterpret_cast<const char*>(content.data()), content.size()));
+}
+
+void AtomicFile::commit() {
+  if (fsync(fd_) != 0) throw system_error("fsync " + temporary_, errno);
+  if (rename(temporary_.c_str(), path_.c_str()) != 0) throw system_error("rename to " + path_.string(), errno);
+  close(fd_);
+  fd_ = -1;
+  sync_path(path_.has_parent_path() ? path_.parent_path() : std::filesystem::path("."));
 }
 
 void sync_path(const std::filesystem::path& path) {

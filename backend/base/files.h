@@ -3,7 +3,9 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -15,6 +17,26 @@ std::string read_file(const std::filesystem::path& path, size_t max_bytes = size
 // Replaces `path` in one step; after a crash there is the old content or the new, never a mix. Throws base::Error
 // (DISK_FULL, IO) and leaves nothing behind.
 void write_file_atomically(const std::filesystem::path& path, std::string_view content, mode_t mode = 0644);
+
+// The same for a content that does not lie in memory at once: write() as often as it takes, then commit(). Without
+// commit() nothing changes and nothing is left behind. One thread.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::filesystem::path path, mode_t mode = 0644);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  // Throws base::Error (DISK_FULL, IO).
+  void write(std::string_view content);
+  void write(std::span<const std::byte> content);
+  void commit();
+
+ private:
+  std::filesystem::path path_;
+  std::string temporary_;
+  int fd_;
+};
 
 // fsync of a file or of a folder. Throws base::Error.
 void sync_path(const std::filesystem::path& path);

@@ -75,8 +75,8 @@ class ExchangeImpl final : public Exchange, public std::enable_shared_from_this<
 
 class ConnectionImpl final : public Connection, public std::enable_shared_from_this<ConnectionImpl> {
  public:
-  ConnectionImpl(boost::asio::io_context& io, std::unique_ptr<Transport> transport, Handler& site, RequestDone done,
-                 std::function<void()> gone)
+  ConnectionImpl(boost::asio::io_context& io, std::unique_ptr<net::Transport> transport, Handler& site,
+                 RequestDone done, std::function<void()> gone)
       : io_(io),
         transport_(std::move(transport)),
         site_(site),
@@ -314,7 +314,7 @@ class ConnectionImpl final : public Connection, public std::enable_shared_from_t
   }
 
   boost::asio::io_context& io_;
-  const std::unique_ptr<Transport> transport_;
+  const std::unique_ptr<net::Transport> transport_;
   Handler& site_;
   const RequestDone request_done_;
   std::function<void()> gone_;
@@ -426,7 +426,7 @@ void ExchangeImpl::abort() {
 
 }  // namespace
 
-std::shared_ptr<Connection> make_connection(boost::asio::io_context& io, std::unique_ptr<Transport> transport,
+std::shared_ptr<Connection> make_connection(boost::asio::io_context& io, std::unique_ptr<net::Transport> transport,
                                             Handler& site, RequestDone done, std::function<void()> gone) {
   return std::make_shared<ConnectionImpl>(io, std::move(transport), site, std::move(done), std::move(gone));
 }

@@ -6,8 +6,8 @@
 #include <functional>
 #include <memory>
 
+#include "backend/net/transport.h"
 #include "backend/web/exchange.h"
-#include "backend/web/transport.h"
 
 namespace slipway::web {
 
@@ -23,7 +23,7 @@ class Connection {
 };
 
 // `site` and `io` must outlive the connection; `gone` is called once at its end.
-std::shared_ptr<Connection> make_connection(boost::asio::io_context& io, std::unique_ptr<Transport> transport,
+std::shared_ptr<Connection> make_connection(boost::asio::io_context& io, std::unique_ptr<net::Transport> transport,
                                             Handler& site, RequestDone done, std::function<void()> gone);
 
 }  // namespace slipway::web

@@ -15,8 +15,8 @@
 #include <utility>
 
 #include "backend/base/status.h"
+#include "backend/net/transport.h"
 #include "backend/web/connection.h"
-#include "backend/web/transport.h"
 
 namespace slipway::web {
 namespace {
@@ -56,8 +56,8 @@ class WebServerImpl final : public WebServer {
     if (error) return refused(error.message());
     port_ = acceptor_.local_endpoint().port();
     try {
-      transports_ = options.tls_certificate.empty() ? plain_transports()
-                                                    : tls_transports(options.tls_certificate, options.tls_key);
+      transports_ = options.tls_certificate.empty() ? net::plain_transports()
+                                                    : net::tls_transports(options.tls_certificate, options.tls_key);
     } catch (const std::exception& exception) {
       return base::error(absl::StatusCode::kInvalidArgument,
                          std::string("the TLS files cannot be used: ") + exception.what(),
@@ -135,7 +135,7 @@ class WebServerImpl final : public WebServer {
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
   tcp::acceptor acceptor_;
   boost::asio::steady_timer retry_;
-  std::unique_ptr<TransportMaker> transports_;
+  std::unique_ptr<net::TransportMaker> transports_;
   Handler* site_ = nullptr;
   std::function<void(const RequestHead&, int, int64_t)> request_done_;
   int port_ = 0;

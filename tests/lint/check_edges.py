@@ -7,6 +7,7 @@ from pathlib import Path
 # Room -> rooms it may include. A room is the longest of these prefixes of a path.
 ALLOWED = {
     "backend/base": set(),
+    "backend/net": {"backend/base"},
     "backend/domain": {"backend/base"},
     "backend/store": {"backend/domain", "backend/base"},
     "backend/artifacts": {"backend/base"},
@@ -15,7 +16,7 @@ ALLOWED = {
                         "agents/engine/model", "agents/engine/text", "agents/engine/prep"},
     # Bytes of artifacts go straight from the store to the stream, and the services answer with the store's records.
     "backend/rpc": {"backend/service", "backend/domain", "backend/artifacts", "backend/store", "backend/base"},
-    "backend/web": {"backend/artifacts", "backend/service", "backend/base"},
+    "backend/web": {"backend/artifacts", "backend/service", "backend/net", "backend/base"},
     "backend/main.cpp": {"*"},
     "workflows": {"backend/domain", "backend/base"},
     "agents/node": {"agents/engine/spec", "backend/base"},
@@ -31,7 +32,7 @@ ALLOWED = {
     "agents/engine/eval": {"agents/engine/runtime", "agents/engine/model", "agents/engine/text", "agents/engine/spec",
                            "backend/base"},
     "agents/engine/serve": {"agents/engine/runtime", "agents/engine/model", "agents/engine/text", "agents/engine/spec",
-                            "backend/base"},
+                            "backend/net", "backend/base"},
     "app/desktop": {"backend/base"},
     "app/cli": {"backend/base"},
 }
@@ -42,7 +43,7 @@ OUTSIDE = [
     (re.compile(r"^(torch|ATen|c10)/"), {"agents/engine/train"}),
     (re.compile(r"^tvm/ffi/"), {"agents/engine/runtime"}),
     (re.compile(r"^Q[A-Za-z]|^Qt[A-Z]|^qt6keychain|^qtkeychain"), {"app/desktop"}),
-    (re.compile(r"^boost/(beast|asio)"), {"backend/web", "agents/engine/serve"}),
+    (re.compile(r"^boost/(beast|asio)"), {"backend/net", "backend/web", "agents/engine/serve"}),
 ]
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]')
 LONGEST_FILE = 800

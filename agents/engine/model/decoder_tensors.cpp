@@ -73,6 +73,13 @@ int64_t file_row(const TensorPlace& place, int64_t row) {
   return place.run == 0 ? place.first + row : place.first + row / place.run * place.stride + row % place.run;
 }
 
+// Where the family keeps its tensors.
+auto places(const Architecture& architecture, FileLayout layout) {
+  const Family* family = find_family(architecture.family);
+  if (layout == FileLayout::kHuggingFace) return family->place;
+  return family->gguf_place != nullptr ? family->gguf_place : &llama_place;
+}
+
 // Names that a base model without its head, or a model that also sees images, has for the same tensor.
 std::vector<std::string> spellings(const std::string& name) {
   std::vector<std::string> out = {name};
@@ -91,10 +98,8 @@ class DecoderWeights final : public Weights {
  public:
   DecoderWeights(const std::filesystem::path& path, const Architecture& architecture)
       : origin_(path.string()), files_(open_weights(path)) {
-    const Family* family = find_family(architecture.family);
-    const auto place_of = path.extension() != ".gguf" || std::filesystem::is_directory(path) ? family->place
-                          : family->gguf_place != nullptr                                    ? family->gguf_place
-                                                                                             : &llama_place;
+    const bool gguf = path.extension() == ".gguf" && !std::filesystem::is_directory(path);
+    const auto place_of = places(architecture, gguf ? FileLayout::kGguf : FileLayout::kHuggingFace);
     for (DecoderTensor& tensor : decoder_tensors(architecture)) {
       std::string name = tensor.name();
       TensorPlace place = place_of(architecture, tensor);
@@ -280,30 +285,33 @@ std::vector<ModulePart> parts_of_module(const Architecture& architecture, const 
   return parts;
 }
 
-std::vector<FileTensor> family_tensors(const Architecture& architecture, const ReadTensor& read) {
-  const Family* family = find_family(architecture.family);
-  std::vector<FileTensor> out;
+std::vector<FileTensor> file_tensors(const Architecture& architecture, FileLayout layout) {
+  const auto place_of = places(architecture, layout);
+  std::vector<FileTensor> files;
   std::map<std::string, size_t> index;
-  for (const DecoderTensor& tensor : decoder_tensors(architecture)) {
-    const TensorPlace place = family->place(architecture, tensor);
-    const auto [entry, is_new] = index.emplace(place.name, out.size());
-    if (is_new) {
-      FileTensor file{place.name, file_shape(tensor, place), {}};
-      size_t elements = 1;
-      for (const int64_t size : file.shape) elements *= static_cast<size_t>(size);
-      file.values.resize(elements);
-      out.push_back(std::move(file));
-    }
-    FileTensor& file = out[entry->second];
+  for (DecoderTensor& tensor : decoder_tensors(architecture)) {
+    TensorPlace place = place_of(architecture, tensor);
+    const auto [entry, is_new] = index.emplace(place.name, files.size());
+    if (is_new) files.push_back({place.name, file_shape(tensor, place), {}});
+    files[entry->second].parts.push_back({std::move(tensor), std::move(place)});
+  }
+  return files;
+}
+
+std::vector<float> file_values(const FileTensor& file, const ReadTensor& read) {
+  size_t elements = 1;
+  for (const int64_t size : file.shape) elements *= static_cast<size_t>(size);
+  std::vector<float> out(elements), values;
+  for (const auto& [tensor, place] : file.parts) {
     const auto rows = static_cast<size_t>(tensor.shape[0]);
     const size_t columns = tensor.shape.size() == 1 ? 1 : static_cast<size_t>(tensor.shape[1]);
-    std::vector<float> values(rows * columns);
+    values.resize(rows * columns);
     read(tensor.name(), values);
-    const size_t file_rows = file.values.size() / std::max<size_t>(columns, 1);
+    const size_t file_rows = elements / std::max<size_t>(columns, 1);
     for (size_t row = 0; row < rows; ++row) {
       const auto to = static_cast<size_t>(file_row(place, static_cast<int64_t>(row)));
       for (size_t column = 0; column < columns; ++column) {
-        file.values[place.transposed ? column * file_rows + to : to * columns + column] =
+        out[place.transposed ? column * file_rows + to : to * columns + column] =
             values[row * columns + column] - place.plus;
       }
     }

@@ -76,14 +76,23 @@ struct ModulePart {
 // The parts of a layer like model.layers.0.self_attn.qkv_proj; empty when the architecture has none of this name.
 std::vector<ModulePart> parts_of_module(const Architecture& architecture, const std::string& module);
 
-// A decoder's tensors as the family's files on disk hold them, for exports. `values` gives the f32 elements of a
-// decoder's tensor by its name.
-struct FileTensor {
-  std::string name;
-  std::vector<int64_t> shape;
-  std::vector<float> values;
+// One tensor of a model's files, and the decoder's tensors that it holds, for exports.
+struct FilePart {
+  DecoderTensor tensor;
+  TensorPlace place;
 };
+struct FileTensor {
+  std::string name;            // in GGUF: what open_weights() calls it
+  std::vector<int64_t> shape;  // as in Hugging Face
+  std::vector<FilePart> parts;
+};
+enum class FileLayout { kHuggingFace, kGguf };
+
+// All tensors of the family's files.
+std::vector<FileTensor> file_tensors(const Architecture& architecture, FileLayout layout);
+
+// The f32 elements of one of them. `read` gives those of a decoder's tensor by its name.
 using ReadTensor = std::function<void(const std::string& name, std::span<float> out)>;
-std::vector<FileTensor> family_tensors(const Architecture& architecture, const ReadTensor& read);
+std::vector<float> file_values(const FileTensor& file, const ReadTensor& read);
 
 }  // namespace slipway::model

@@ -44,4 +44,18 @@ inline float f16_to_f32(uint16_t value) {
   return sign != 0 ? -magnitude : magnitude;
 }
 
+// Round to nearest even; what is too large becomes infinite, NaN stays NaN.
+inline uint16_t f32_to_f16(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  const auto sign = static_cast<uint16_t>((bits >> 16U) & 0x8000U);
+  const uint32_t magnitude = bits & 0x7fffffffU;
+  if (magnitude > 0x7f800000U) return sign | 0x7e00U;
+  if (magnitude >= 0x477ff000U) return sign | 0x7c00U;  // from 65,520 on
+  if (magnitude < 0x38800000U) {                        // below 2^-14: a multiple of 2^-24, as floats from 0.5 on are
+    const float rounded = std::bit_cast<float>(magnitude) + 0.5F;
+    return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(rounded) - std::bit_cast<uint32_t>(0.5F)));
+  }
+  return static_cast<uint16_t>(sign | ((magnitude + 0xfffU + ((magnitude >> 13U) & 1U) - 0x38000000U) >> 13U));
+}
+
 }  // namespace slipway::model

@@ -4,27 +4,13 @@
 #include <limits>
 
 #include "agents/engine/model/dequantize.h"
+#include "agents/engine/model/gguf_format.h"
 #include "agents/engine/model/mapped_file.h"
 #include "backend/base/error.h"
 
 namespace slipway::model {
 namespace {
 
-enum GgufType : uint32_t {
-  kUint8 = 0,
-  kInt8,
-  kUint16,
-  kInt16,
-  kUint32,
-  kInt32,
-  kFloat32,
-  kBool,
-  kString,
-  kArray,
-  kUint64,
-  kInt64,
-  kFloat64,
-};
 constexpr const char* kTypeNames[] = {"uint8", "int8",   "uint16", "int16",  "uint32", "int32",  "float32",
                                       "bool",  "string", "array",  "uint64", "int64",  "float64"};
 constexpr size_t kTypeBytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
@@ -221,7 +207,7 @@ void GgufFile::parse(std::span<const std::byte> bytes) {
     if (!values_.emplace(key, value).second) fail(origin_, "the key " + quoted(key) + " is there twice");
   }
 
-  const auto alignment = find_int("general.alignment").value_or(32);
+  const auto alignment = find_int("general.alignment").value_or(kGgufAlignment);
   if (alignment < 1 || alignment > (1 << 20) || (alignment & (alignment - 1)) != 0) {
     fail(origin_, "general.alignment is " + std::to_string(alignment) + ", a power of two up to 2^20 expected");
   }

@@ -1,12 +1,6 @@
 #include "agents/engine/model/safetensors.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -137,33 +131,11 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Tens
   text.append((8 - text.size() % 8) % 8, ' ');
   const uint64_t length = text.size();
 
-  std::string temporary = path.string() + ".XXXXXX";
-  const int fd = mkostemp(temporary.data(), O_CLOEXEC);
-  if (fd < 0) throw base::system_error("create a file beside " + path.string(), errno);
-  const auto give_up = [&](const std::string& step) {
-    const int error = errno;
-    close(fd);
-    unlink(temporary.c_str());
-    throw base::system_error(step + " " + path.string(), error);
-  };
-  const auto put = [&](const void* from, size_t size) {
-    const char* at = static_cast<const char*>(from);
-    while (size > 0) {
-      const ssize_t written = write(fd, at, std::min(size, size_t{1} << 30U));
-      if (written < 0 && errno != EINTR) give_up("write");
-      if (written > 0) at += written, size -= static_cast<size_t>(written);
-    }
-  };
-  put(&length, sizeof length);
-  put(text.data(), text.size());
-  for (const TensorView& tensor : tensors) put(tensor.data.data(), tensor.data.size());
-  if (fchmod(fd, 0644) != 0 || fsync(fd) != 0) give_up("write");
-  if (close(fd) != 0 || rename(temporary.c_str(), path.c_str()) != 0) {
-    const int error = errno;
-    unlink(temporary.c_str());
-    throw base::system_error("write " + path.string(), error);
-  }
-  base::sync_path(path.has_parent_path() ? path.parent_path() : std::filesystem::path("."));
+  base::AtomicFile file(path);
+  file.write(std::string_view(reinterpret_cast<const char*>(&length), sizeof length));
+  file.write(text);
+  for (const TensorView& tensor : tensors) file.write(tensor.data);
+  file.commit();
 }
 
 }  // namespace slipway::model

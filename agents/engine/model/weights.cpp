@@ -37,7 +37,7 @@ class NamedTensors : public Weights {
     check_type(tensor);
     const int64_t rows = tensor.shape.empty() ? 0 : tensor.shape[0];
     const auto columns = rows == 0 ? size_t{0} : static_cast<size_t>(tensor.elements() / rows);
-    if (tensor.shape.size() != 2 || columns == 0 || first < 0 || out.size() % columns != 0 ||
+    if (tensor.shape.size() > 2 || columns == 0 || first < 0 || out.size() % columns != 0 ||
         static_cast<int64_t>(out.size() / columns) > rows - first) {
       throw base::Error(base::kInvalidModel,
                         origin_ + ": tensor " + name + " does not have the rows that were asked for",
@@ -151,7 +151,6 @@ class GgufWeights : public NamedTensors {
   }
 
  protected:
-  // The converter stores, per head, rows 0, d/2, 1, d/2 + 1, … of some weights, so that rotated pairs are neighbours.
   int64_t stored_row(const TensorView& tensor, int64_t row) const override {
     if (!permuted_ || !has_permuted_rows(tensor.name)) return row;
     const int64_t heads = tensor.name.find(".q_proj.") != std::string::npos ? heads_ : key_value_heads_;
@@ -160,9 +159,7 @@ class GgufWeights : public NamedTensors {
       throw base::Error(base::kInvalidModel, origin_ + ": tensor " + tensor.name + " has " + std::to_string(rows) +
                                                  " rows, which are not " + std::to_string(heads) + " even heads");
     }
-    const int64_t half = rows / heads / 2;
-    const int64_t head = row / (2 * half), within = row % (2 * half);
-    return head * 2 * half + 2 * (within % half) + within / half;
+    return permuted_row(row, rows, heads);
   }
 
  private:

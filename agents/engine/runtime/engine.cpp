@@ -352,6 +352,8 @@ class Engine::Impl {
       return;
     }
     if (result.tokens.empty()) return;
+    if (sequence.outstanding() == 0 && sequence.computed == sequence.prompt_tokens && sequence.request.on_cached)
+      sequence.request.on_cached(sequence.cached_tokens);
     if (!sequence.prompt_results.empty() && !give_prompt(sequence)) return;
     int64_t right = 0;
     for (size_t i = 0; i < result.tokens.size(); ++i) {

@@ -81,6 +81,8 @@ struct GenerationRequest {
   // given to on_token: it finishes the request with kStop. A false return ends the request with kStop too (a stop
   // string, or the client left). on_finish comes exactly once, last.
   std::function<bool(const GeneratedToken&)> on_token;
+  // Before the first token: how many of the prompt's tokens were found in the prefix cache.
+  std::function<void(int64_t)> on_cached;
   // Before the first token, when prompt_logprobs asks for it: one entry per token of the prompt, the first without a
   // probability. Then the prompt is computed in full, whatever the cache holds.
   std::function<void(const std::vector<GeneratedToken>&)> on_prompt;
@@ -101,7 +103,7 @@ struct EngineStats {
   double kv_cache_usage = 0;    // of running sequences: 0 to 1
   int64_t kv_cache_tokens = 0;  // that it holds in all
   int64_t max_model_len = 0, max_num_seqs = 0;
-  int weight_bits = 0;  // 32 f32, 16 bf16, 8 int8, 4 int4
+  int64_t weight_bits = 0;  // 32 f32, 16 bf16, 8 int8, 4 int4
   int64_t adapters = 0, adapters_in_memory = 0;
   // Running totals.
   int64_t prompt_tokens = 0, generated_tokens = 0;

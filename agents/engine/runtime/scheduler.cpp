@@ -177,7 +177,9 @@ void Scheduler::attach(Sequence& sequence) {
     sequence.node = pool_.node(page);
     sequence.computed += kPage;
     ++sequence.entered_pages;
-    if (!sequence.admitted_before && sequence.generates()) counts_.prefix_hits += kPage;
+    if (sequence.admitted_before || !sequence.generates()) continue;
+    counts_.prefix_hits += kPage;
+    sequence.cached_tokens += kPage;
   }
 }
 

@@ -41,6 +41,7 @@ struct Sequence {
   int64_t entered_pages = 0;   // how many of them others can find
   PrefixNode node = 0;         // of the last of those; the root when there are none
   bool admitted_before = false;
+  int64_t cached_tokens = 0;  // of the prompt, found in the cache when it was first admitted
 
   std::vector<int32_t> draft;  // guesses at what follows `tokens`, computed along in this step
   int64_t draft_limit = 0;     // how many to guess; follows how well they went

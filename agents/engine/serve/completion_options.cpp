@@ -11,7 +11,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr int64_t kMaxChoices = 128;
 constexpr size_t kMaxStops = 64;
 constexpr size_t kMaxStopBytes = 1024;
 constexpr size_t kMaxBiases = 1024;
@@ -43,13 +42,12 @@ void refuse_unsupported(const std::string& name, const std::string& why) {
   throw ApiError(400, name + " is not supported" + (why.empty() ? "" : ": " + why), name, "unsupported_parameter");
 }
 
-CompletionOptions parse_options(const JsonFields& fields) {
+CompletionOptions parse_options(const JsonFields& fields, int64_t least_tokens) {
   CompletionOptions options;
   options.model = fields.text("model").value_or("");
   options.n = fields.integer("n", 1, kMaxChoices).value_or(1);
-  const int64_t best_of = fields.integer("best_of", 1, kMaxChoices).value_or(options.n);
-  if (best_of != options.n) refuse_unsupported("best_of", "it must equal n");
-  options.max_tokens = fields.integer("max_tokens", 1, kMaxTokens);
+  options.best_of = options.n;
+  options.max_tokens = fields.integer("max_tokens", least_tokens, kMaxTokens);
   if (const auto seed =
           fields.integer("seed", std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max())) {
     options.seed = static_cast<uint64_t>(*seed);
@@ -75,7 +73,9 @@ CompletionOptions parse_options(const JsonFields& fields) {
     if (!options.stream)
       throw ApiError(400, "stream_options needs stream to be true", "stream_options", "invalid_value");
     if (!stream_options->is_object()) fields.fail("stream_options", "an object");
-    options.include_usage = JsonFields(*stream_options, "stream_options.").boolean("include_usage").value_or(false);
+    const JsonFields inner(*stream_options, "stream_options.");
+    options.include_usage = inner.boolean("include_usage").value_or(false);
+    options.continuous_usage = options.include_usage && inner.boolean("continuous_usage_stats").value_or(false);
   }
   runtime::SamplingOptions& sampling = options.sampling;
   sampling.temperature = fields.number("temperature", 0.0, 2.0).value_or(1.0);

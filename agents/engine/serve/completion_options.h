@@ -13,6 +13,7 @@
 namespace slipway::serve {
 
 inline constexpr int64_t kMaxTokens = 1 << 24;
+inline constexpr int64_t kMaxChoices = 128;
 inline constexpr int64_t kMaxTopLogprobs = 20;
 inline constexpr int64_t kMaxPriority = int64_t{1} << 31U;
 
@@ -20,7 +21,8 @@ inline constexpr int64_t kMaxPriority = int64_t{1} << 31U;
 struct CompletionOptions {
   std::string model;  // empty: the base model
   int64_t n = 1;
-  std::optional<int64_t> max_tokens;
+  int64_t best_of = 1;                // how many are generated for each prompt; the n most likely by token are given
+  std::optional<int64_t> max_tokens;  // 0: nothing is generated
   std::optional<uint64_t> seed;
   std::vector<std::string> stop;
   std::vector<int32_t> stop_token_ids;
@@ -31,13 +33,15 @@ struct CompletionOptions {
   bool include_stop_str_in_output = false;
   bool stream = false;
   bool include_usage = false;
+  bool continuous_usage = false;  // in every chunk of the stream
   bool logprobs = false;
   std::optional<OutputFormat> output_format;  // nothing: free text
   runtime::SamplingOptions sampling;
 };
 
-// Throws ApiError 400 that names the field, what was expected, and what came.
-CompletionOptions parse_options(const JsonFields& fields);
+// `least_tokens`: the least that max_tokens may be. Throws ApiError 400 that names the field, what was expected, and
+// what came.
+CompletionOptions parse_options(const JsonFields& fields, int64_t least_tokens);
 
 // What the API knows but this server cannot do is refused rather than ignored: the answer would be wrong.
 [[noreturn]] void refuse_unsupported(const std::string& name, const std::string& why);

@@ -70,8 +70,8 @@ void Embeddings::start() {
       break;
     }
   }
-  exchange_->on_disconnect([weak = weak_from_this()] {
-    if (const auto self = weak.lock()) self->cancel();
+  exchange_->on_abandoned([weak = weak_from_this()](Abandoned why) {
+    if (const auto self = weak.lock()) self->abandon(why);
   });
   std::vector<uint64_t> late;
   {
@@ -118,11 +118,12 @@ void Embeddings::take(size_t index, runtime::FinishReason reason, const std::str
   end(std::move(response));
 }
 
-void Embeddings::cancel() {
+void Embeddings::abandon(Abandoned why) {
   std::vector<uint64_t> running;
   {
     const std::lock_guard lock(mutex_);
     running = queued_;
+    if (!ended_ && why == Abandoned::kTimedOut) end(error_response(time_out_error()));
     if (!ended_) {
       ended_ = true;
       done_();

@@ -36,7 +36,7 @@ class Embeddings : public std::enable_shared_from_this<Embeddings> {
 
  private:
   void take(size_t index, runtime::FinishReason reason, const std::string& message, std::vector<float> state);
-  void cancel();
+  void abandon(Abandoned why);
   void end(HttpResponse response);  // with mutex_ held
 
   const EmbeddingsPlan plan_;

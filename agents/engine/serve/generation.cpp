@@ -54,6 +54,8 @@ struct Generation::Choice {
   bool finished = false;
   bool role_sent = false;
   int64_t tokens = 0;
+  int64_t cached_tokens = 0;  // of its prompt's
+  double logprob = 0;         // of its tokens together
   double first_token_seconds = -1;
   int64_t decoded_characters = 0;  // of all tokens so far, for text_offset
   ChoiceResult result;             // what is not sent yet: all of it when not streaming
@@ -61,7 +63,7 @@ struct Generation::Choice {
 };
 
 Generation::Generation(GenerationPlan plan, std::shared_ptr<Exchange> exchange, Generator& generator,
-                       const text::Tokenizer& tokenizer, Metrics& metrics, std::function<void()> done)
+                       const text::Tokenizer& tokenizer, ModelMetrics& metrics, std::function<void()> done)
     : plan_(std::move(plan)),
       exchange_(std::move(exchange)),
       generator_(generator),
@@ -69,12 +71,12 @@ Generation::Generation(GenerationPlan plan, std::shared_ptr<Exchange> exchange, 
       metrics_(metrics),
       done_(std::move(done)),
       begin_(SteadyClock::now()) {
-  const auto n = static_cast<size_t>(plan_.options.n);
-  for (size_t i = 0; i < plan_.prompts.size() * n; ++i) {
+  const auto best_of = static_cast<size_t>(plan_.options.best_of);
+  for (size_t i = 0; i < plan_.prompts.size() * best_of; ++i) {
     auto choice = std::make_unique<Choice>(i, tokenizer_, plan_.options);
     choice->result.index = static_cast<int64_t>(i);
     choice->result.has_logprobs = plan_.options.logprobs;
-    if (!plan_.echo.empty()) choice->result.text = plan_.echo[i / n];
+    if (!plan_.echo.empty()) choice->result.text = plan_.echo[i / best_of];
     if (plan_.tool_format) choice->parser.emplace(*plan_.tool_format);
     choices_.push_back(std::move(choice));
   }
@@ -87,37 +89,51 @@ Generation::Generation(GenerationPlan plan, std::shared_ptr<Exchange> exchange, 
 
 Generation::~Generation() = default;
 
+size_t Generation::prompt_of(const Choice& choice) const {
+  return choice.index / static_cast<size_t>(plan_.options.best_of);
+}
+
+runtime::GenerationRequest Generation::request_of(size_t index) {
+  const CompletionOptions& options = plan_.options;
+  const auto best_of = static_cast<size_t>(options.best_of);
+  const size_t prompt = index / best_of;
+  runtime::GenerationRequest request;
+  request.prompt = plan_.prompts[prompt];
+  request.adapter = plan_.adapter;
+  request.sampling = options.sampling;
+  request.sampling.seed = plan_.seed + index % best_of;
+  request.max_tokens = std::max<int64_t>(1, plan_.max_tokens[prompt]);  // one is computed where none is wanted
+  request.min_tokens = options.min_tokens;
+  request.ignore_eos = options.ignore_eos;
+  request.stop_token_ids = options.stop_token_ids;
+  request.priority = options.priority;
+  if (!plan_.constraints.empty()) request.constraint = plan_.constraints[index];
+  request.on_cached = [self = shared_from_this(), index](int64_t tokens) {
+    const std::lock_guard lock(self->mutex_);
+    self->choices_[index]->cached_tokens = tokens;
+  };
+  request.on_token = [self = shared_from_this(), index](const runtime::GeneratedToken& token) {
+    return self->take_token(index, token);
+  };
+  request.on_finish = [self = shared_from_this(), index](runtime::FinishReason reason, const std::string& message) {
+    self->take_end(index, reason, message);
+  };
+  if (!plan_.echo.empty() && options.logprobs) {
+    request.prompt_logprobs = std::max(0, options.sampling.top_logprobs);
+    request.on_prompt = [self = shared_from_this(), index](const std::vector<runtime::GeneratedToken>& tokens) {
+      const std::lock_guard lock(self->mutex_);
+      self->begin_with_prompt(*self->choices_[index], tokens);
+    };
+  }
+  return request;
+}
+
 void Generation::start() {
-  const auto n = static_cast<size_t>(plan_.options.n);
   for (size_t i = 0; i < choices_.size(); ++i) {
-    runtime::GenerationRequest request;
-    request.prompt = plan_.prompts[i / n];
-    request.adapter = plan_.adapter;
-    request.sampling = plan_.options.sampling;
-    request.sampling.seed = plan_.seed + i % n;
-    request.max_tokens = plan_.max_tokens[i / n];
-    request.min_tokens = plan_.options.min_tokens;
-    request.ignore_eos = plan_.options.ignore_eos;
-    request.stop_token_ids = plan_.options.stop_token_ids;
-    request.on_token = [self = shared_from_this(), i](const runtime::GeneratedToken& token) {
-      return self->take_token(i, token);
-    };
-    request.on_finish = [self = shared_from_this(), i](runtime::FinishReason reason, const std::string& message) {
-      self->take_end(i, reason, message);
-    };
-    request.priority = plan_.options.priority;
-    if (!plan_.constraints.empty()) request.constraint = plan_.constraints[i];
-    if (!plan_.echo.empty() && plan_.options.logprobs) {
-      request.prompt_logprobs = std::max(0, plan_.options.sampling.top_logprobs);
-      request.on_prompt = [self = shared_from_this(), i](const std::vector<runtime::GeneratedToken>& tokens) {
-        const std::lock_guard lock(self->mutex_);
-        self->begin_with_prompt(*self->choices_[i], tokens);
-      };
-    }
     std::optional<uint64_t> late;
     try {
       // Without the lock: the engine may call back from its own thread before it returns.
-      const uint64_t id = generator_.submit(std::move(request));
+      const uint64_t id = generator_.submit(request_of(i));
       const std::lock_guard lock(mutex_);
       choices_[i]->engine_id = id;
       choices_[i]->queued = true;
@@ -136,8 +152,8 @@ void Generation::start() {
       return;
     }
   }
-  exchange_->on_disconnect([weak = weak_from_this()] {
-    if (const auto self = weak.lock()) self->cancel();
+  exchange_->on_abandoned([weak = weak_from_this()](Abandoned why) {
+    if (const auto self = weak.lock()) self->abandon(why);
   });
 }
 
@@ -145,6 +161,10 @@ bool Generation::take_token(size_t index, const runtime::GeneratedToken& token) 
   const std::lock_guard lock(mutex_);
   Choice& choice = *choices_[index];
   if (ended_ || choice.finished) return false;
+  if (plan_.max_tokens[prompt_of(choice)] == 0) {
+    finish_choice(choice, "length");
+    return false;
+  }
   const auto now = SteadyClock::now();
   if (choice.tokens == 0) {
     choice.first_token_seconds = seconds_since(begin_);
@@ -154,6 +174,7 @@ bool Generation::take_token(size_t index, const runtime::GeneratedToken& token) 
   }
   choice.last_token = now;
   ++choice.tokens;
+  choice.logprob += token.logprob;
   if (plan_.options.logprobs) choice.result.logprobs.push_back(describe(choice, token));
   const auto marker = markers_.find(token.id);
   const std::string text =
@@ -186,19 +207,27 @@ void Generation::take_end(size_t index, runtime::FinishReason reason, const std:
   finish_choice(choice, reason == runtime::FinishReason::kLength && !choice.matcher.stopped() ? "length" : "stop");
 }
 
-// The client has left, or one choice could not be queued: whatever runs shall end.
+void Generation::abandon(Abandoned why) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!ended_ && why == Abandoned::kTimedOut) fail(time_out_error());
+    if (!ended_) {
+      ended_ = true;
+      metrics_.finished({"abort", 0, 0, seconds_since(begin_)});
+      note("abort");
+      done_();
+    }
+  }
+  cancel();
+}
+
+// Whatever still runs shall end.
 void Generation::cancel() {
   std::vector<uint64_t> running;
   {
     const std::lock_guard lock(mutex_);
     for (const auto& choice : choices_) {
       if (choice->queued && !choice->finished) running.push_back(choice->engine_id);
-    }
-    if (!ended_) {
-      ended_ = true;
-      metrics_.finished({"abort", 0, 0, seconds_since(begin_)});
-      note("abort");
-      done_();
     }
   }
   for (const uint64_t id : running) generator_.cancel(id);
@@ -216,13 +245,22 @@ void Generation::emit(Choice& choice, std::string text, bool last) {
   if (plan_.head.kind == ResponseKind::kChat && !choice.role_sent) {
     ChoiceResult role;
     role.index = choice.result.index;
-    exchange_->write(stream_chunk(plan_.head, role, true));
+    write_chunk(choice, role, true);
     choice.role_sent = true;
   }
-  exchange_->write(stream_chunk(plan_.head, choice.result, false));
+  write_chunk(choice, choice.result, false);
   choice.result.text.clear();
   choice.result.calls.clear();
   choice.result.logprobs.clear();
+}
+
+void Generation::write_chunk(const Choice& choice, const ChoiceResult& piece, bool first) {
+  exchange_->write(stream_chunk(plan_.head, piece, first, usage_of(choice)));
+}
+
+// Of one choice so far.
+Usage Generation::usage_of(const Choice& choice) const {
+  return {static_cast<int64_t>(plan_.prompts[prompt_of(choice)].size()), choice.tokens, choice.cached_tokens};
 }
 
 void Generation::finish_choice(Choice& choice, const std::string& reason) {
@@ -233,21 +271,43 @@ void Generation::finish_choice(Choice& choice, const std::string& reason) {
     if (reason == "stop" && choice.parser->calls() > 0 && !plan_.named_tool) choice.result.finish_reason = "tool_calls";
   }
   if (plan_.options.stream) emit(choice, "", true);
-  const auto n = static_cast<size_t>(plan_.options.n);
-  metrics_.finished({reason, static_cast<int64_t>(plan_.prompts[choice.index / n].size()), choice.tokens,
-                     seconds_since(begin_), choice.first_token_seconds});
+  metrics_.finished(
+      {reason, usage_of(choice).prompt_tokens, choice.tokens, seconds_since(begin_), choice.first_token_seconds});
   if (--open_choices_ == 0) finish_all();
+}
+
+// The n most likely by token of each prompt's choices, the best first where some are left out.
+std::vector<ChoiceResult> Generation::best_results() {
+  const auto n = static_cast<size_t>(plan_.options.n), best_of = static_cast<size_t>(plan_.options.best_of);
+  const auto mean = [](const std::unique_ptr<Choice>& choice) {
+    return choice->tokens > 0 ? choice->logprob / static_cast<double>(choice->tokens) : 0.0;
+  };
+  std::vector<ChoiceResult> results;
+  for (size_t first = 0; first < choices_.size(); first += best_of) {
+    const auto begin = choices_.begin() + static_cast<std::ptrdiff_t>(first);
+    if (n < best_of) {
+      std::stable_sort(begin, begin + static_cast<std::ptrdiff_t>(best_of),
+                       [&](const auto& a, const auto& b) { return mean(a) > mean(b); });
+    }
+    for (size_t i = 0; i < n; ++i) {
+      results.push_back(std::move(choices_[first + i]->result));
+      results.back().index = static_cast<int64_t>(results.size()) - 1;
+    }
+  }
+  return results;
 }
 
 void Generation::finish_all() {
   Usage usage;
-  for (const auto& prompt : plan_.prompts) usage.prompt_tokens += static_cast<int64_t>(prompt.size());
-  std::vector<ChoiceResult> results;
   std::string reasons;
   for (const auto& choice : choices_) {
+    // A prompt counts once, however many answers it gets.
+    if (choice->index % static_cast<size_t>(plan_.options.best_of) == 0) {
+      usage.prompt_tokens += usage_of(*choice).prompt_tokens;
+      usage.cached_tokens += choice->cached_tokens;
+    }
     usage.completion_tokens += choice->tokens;
-    if (results.size() < 4) reasons += (reasons.empty() ? "" : ",") + choice->result.finish_reason;
-    results.push_back(std::move(choice->result));
+    if (choice->index < 4) reasons += (reasons.empty() ? "" : ",") + choice->result.finish_reason;
   }
   note(reasons);
   ended_ = true;
@@ -258,7 +318,7 @@ void Generation::finish_all() {
     exchange_->end_stream();
   } else {
     HttpResponse response;
-    response.body = whole_body(plan_.head, results, usage);
+    response.body = whole_body(plan_.head, best_results(), usage);
     exchange_->respond(std::move(response));
   }
   done_();

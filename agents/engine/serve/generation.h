@@ -23,9 +23,9 @@ struct GenerationPlan {
   ResponseHead head;
   CompletionOptions options;
   std::string adapter;                        // empty: the base model
-  std::vector<std::vector<int32_t>> prompts;  // n choices each
+  std::vector<std::vector<int32_t>> prompts;  // best_of choices each
   std::vector<std::string> echo;              // text before each answer, as prompts; or empty
-  std::vector<int64_t> max_tokens;            // as prompts
+  std::vector<int64_t> max_tokens;            // as prompts; 0: nothing is generated
   uint64_t seed = 0;
   std::vector<std::shared_ptr<runtime::TokenConstraint>> constraints;  // one per choice, or none
   std::optional<ToolFormat> tool_format;                               // of the calls to look for; none: no tools
@@ -38,7 +38,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
  public:
   // `done` is called once, at the end.
   Generation(GenerationPlan plan, std::shared_ptr<Exchange> exchange, Generator& generator,
-             const text::Tokenizer& tokenizer, Metrics& metrics, std::function<void()> done);
+             const text::Tokenizer& tokenizer, ModelMetrics& metrics, std::function<void()> done);
   ~Generation();
 
   // Queues every choice. Answers the exchange itself, with errors too.
@@ -49,14 +49,20 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
   bool take_token(size_t index, const runtime::GeneratedToken& token);
   void take_end(size_t index, runtime::FinishReason reason, const std::string& message);
+  void abandon(Abandoned why);
   void cancel();
+  runtime::GenerationRequest request_of(size_t index);
 
   // The rest is called with mutex_ held.
+  size_t prompt_of(const Choice& choice) const;
+  Usage usage_of(const Choice& choice) const;
+  std::vector<ChoiceResult> best_results();
   void emit(Choice& choice, std::string text, bool last);
   void finish_choice(Choice& choice, const std::string& reason);
   void finish_all();
   void fail(const ApiError& error);
   void begin_stream();
+  void write_chunk(const Choice& choice, const ChoiceResult& piece, bool first);
   void begin_with_prompt(Choice& choice, const std::vector<runtime::GeneratedToken>& tokens);
   void note(const std::string& finish);
   TokenLogprobs describe(const Choice& choice, const runtime::GeneratedToken& token) const;
@@ -65,7 +71,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   const std::shared_ptr<Exchange> exchange_;
   Generator& generator_;
   const text::Tokenizer& tokenizer_;
-  Metrics& metrics_;
+  ModelMetrics& metrics_;
   std::function<void()> done_;
   const std::chrono::steady_clock::time_point begin_;
 

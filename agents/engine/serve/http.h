@@ -41,6 +41,9 @@ struct HttpResponse {
   HttpHeaders headers = {};
 };
 
+// Why nobody waits for an answer any more.
+enum class Abandoned { kClientLeft, kTimedOut };
+
 // One request and the answer to it, which is either one response or a stream. Any thread may answer.
 class Exchange {
  public:
@@ -54,9 +57,13 @@ class Exchange {
   virtual void write(std::string data) = 0;
   virtual void end_stream() = 0;
 
-  // `callback` runs once, on the server's thread, when the client leaves before the answer is complete; at once when it
-  // has left already.
-  virtual void on_disconnect(std::function<void()> callback) = 0;
+  // `callback` runs once, on the server's thread, when the client leaves before the answer is complete or the time for
+  // a request has passed; at once when that has happened already. The last callback given counts. A request whose time
+  // has passed still wants an answer.
+  virtual void on_abandoned(std::function<void(Abandoned)> callback) = 0;
+
+  // Runs `work` on one of the server's workers, soon; never, when the server ends before that.
+  virtual void defer(std::function<void()> work) = 0;
 
   // For the line of the access log; the last call counts.
   virtual void note(AccessNotes notes) = 0;

@@ -11,6 +11,7 @@
 
 #include "agents/engine/serve/http_connection.h"
 #include "backend/base/error.h"
+#include "backend/base/files.h"
 
 namespace slipway::serve {
 
@@ -18,6 +19,8 @@ namespace asio = boost::asio;
 using tcp = asio::ip::tcp;
 
 namespace {
+
+constexpr size_t kMaxPemBytes = size_t{1} << 20U;
 
 std::pair<std::string, std::string> split_address(const std::string& listen) {
   const size_t colon = listen.rfind(':');
@@ -32,12 +35,41 @@ std::pair<std::string, std::string> split_address(const std::string& listen) {
   return {host, port};
 }
 
+std::unique_ptr<net::TransportMaker> make_transports(const HttpTls& tls) {
+  if (tls.certificate.empty() && tls.key.empty()) return net::plain_transports();
+  if (tls.certificate.empty() || tls.key.empty()) {
+    throw base::Error(base::kInvalidSpec, "TLS needs a certificate and its key",
+                      "give both ssl_certfile and ssl_keyfile");
+  }
+  const std::string certificate = base::read_file(tls.certificate, kMaxPemBytes);
+  const std::string key = base::read_file(tls.key, kMaxPemBytes);
+  try {
+    return net::tls_transports(certificate, key);
+  } catch (const std::exception& error) {
+    throw base::Error(base::kInvalidSpec,
+                      "the certificate " + tls.certificate.string() + " and the key " + tls.key.string() +
+                          " cannot be used: " + error.what(),
+                      "both must be PEM files, the key without a passphrase and of this certificate");
+  }
+}
+
+std::string address_text(const tcp::endpoint& endpoint) {
+  const std::string address = endpoint.address().to_string();
+  return (endpoint.address().is_v6() ? "[" + address + "]" : address) + ":" + std::to_string(endpoint.port());
+}
+
 }  // namespace
 
 class HttpServer::Impl : public ConnectionOwner, public std::enable_shared_from_this<HttpServer::Impl> {
  public:
-  Impl(const HttpLimits& limits, HttpHandler handler, HttpRefusal refusal, std::function<void(const AccessRecord&)> log)
-      : limits_(limits), handler_(std::move(handler)), refusal_(std::move(refusal)), log_(std::move(log)) {}
+  Impl(const HttpLimits& limits, const HttpTls& tls, HttpHandler handler, HttpRefusal refusal,
+       std::function<void(const AccessRecord&)> log)
+      : limits_(limits),
+        tls_(tls),
+        handler_(std::move(handler)),
+        refusal_(std::move(refusal)),
+        log_(std::move(log)),
+        transports_(make_transports(tls)) {}
 
   void open(const std::string& listen) {
     const auto [host, port] = split_address(listen);
@@ -57,14 +89,13 @@ class HttpServer::Impl : public ConnectionOwner, public std::enable_shared_from_
       throw base::Error(base::kIo, "cannot listen on " + listen + ": " + failure.message(),
                         "choose another port, or port 0 for any free one");
     }
-    const tcp::endpoint bound = acceptor_.local_endpoint();
-    const std::string address = bound.address().to_string();
-    url_ = "http://" + (bound.address().is_v6() ? "[" + address + "]" : address) + ":" + std::to_string(bound.port());
+    url_ = (tls_.key.empty() ? "http://" : "https://") + address_text(acceptor_.local_endpoint());
     accept();
     io_thread_ = std::thread([this] { io_.run(); });
   }
 
   void close() {
+    closing_ = true;
     asio::post(io_, [this] {
       draining_ = true;
       close_acceptor();
@@ -74,6 +105,9 @@ class HttpServer::Impl : public ConnectionOwner, public std::enable_shared_from_
     });
     workers_.join();  // handlers under way may still answer; their connections are gone
     if (io_thread_.joinable()) io_thread_.join();
+    ended_ = true;
+    io_.restart();
+    io_.poll();  // what came too late; it holds exchanges, which hold this
   }
 
   void drain() {
@@ -85,16 +119,27 @@ class HttpServer::Impl : public ConnectionOwner, public std::enable_shared_from_
     });
   }
 
+  void reload_tls() {
+    std::shared_ptr<net::TransportMaker> fresh = make_transports(tls_);
+    asio::post(io_, [self = shared_from_this(), fresh = std::move(fresh)] { self->transports_ = fresh; });
+  }
+
   const std::string& url() const { return url_; }
   int64_t active() const { return active_; }
 
   // ConnectionOwner
-  std::shared_ptr<void> self() override { return shared_from_this(); }
+  std::shared_ptr<ConnectionOwner> self() override { return shared_from_this(); }
   const HttpLimits& limits() const override { return limits_; }
   bool draining() const override { return draining_; }
   HttpResponse refuse(int status, const std::string& message) const override { return refusal_(status, message); }
   void handle(std::shared_ptr<Exchange> exchange) override {
     asio::post(workers_, [this, exchange = std::move(exchange)] { handler_(exchange); });
+  }
+  void on_io_thread(std::function<void()> work) override {
+    if (!ended_) asio::post(io_, std::move(work));
+  }
+  void on_worker(std::function<void()> work) override {
+    if (!closing_) asio::post(workers_, std::move(work));
   }
   void began() override { ++active_; }
   void ended(const AccessRecord& record) override {
@@ -116,7 +161,10 @@ class HttpServer::Impl : public ConnectionOwner, public std::enable_shared_from_
         });
         return;
       }
-      auto connection = std::make_shared<Connection>(std::move(socket), *this);
+      boost::system::error_code ignored;
+      const tcp::endpoint peer = socket.remote_endpoint(ignored);
+      auto connection = std::make_shared<Connection>(transports_->make(std::move(socket)), address_text(peer),
+                                                     io_.get_executor(), *this);
       connections_.insert(connection);
       const bool room = static_cast<int64_t>(connections_.size()) <= limits_.max_connections;
       connection->start(room);
@@ -130,12 +178,13 @@ class HttpServer::Impl : public ConnectionOwner, public std::enable_shared_from_
     retry_.cancel();
   }
 
-  HttpLimits limits_;
+  const HttpLimits limits_;
+  const HttpTls tls_;
   HttpHandler handler_;
   HttpRefusal refusal_;
   std::function<void(const AccessRecord&)> log_;
   std::string url_;
-  std::atomic<bool> draining_{false};
+  std::atomic<bool> draining_{false}, closing_{false}, ended_{false};
   std::atomic<int64_t> active_{0};
 
   asio::io_context io_{1};
@@ -143,19 +192,21 @@ class HttpServer::Impl : public ConnectionOwner, public std::enable_shared_from_
   tcp::acceptor acceptor_{io_};
   asio::steady_timer retry_{io_};
   std::set<std::shared_ptr<Connection>> connections_;  // the I/O thread's alone
+  std::shared_ptr<net::TransportMaker> transports_;    // the I/O thread's alone
   asio::thread_pool workers_{2};
   std::thread io_thread_;
 };
 
-HttpServer::HttpServer(const std::string& listen, const HttpLimits& limits, HttpHandler handler, HttpRefusal refusal,
-                       std::function<void(const AccessRecord&)> log)
-    : impl_(std::make_shared<Impl>(limits, std::move(handler), std::move(refusal), std::move(log))) {
+HttpServer::HttpServer(const std::string& listen, const HttpLimits& limits, const HttpTls& tls, HttpHandler handler,
+                       HttpRefusal refusal, std::function<void(const AccessRecord&)> log)
+    : impl_(std::make_shared<Impl>(limits, tls, std::move(handler), std::move(refusal), std::move(log))) {
   impl_->open(listen);
 }
 
 HttpServer::~HttpServer() { impl_->close(); }
 
 std::string HttpServer::url() const { return impl_->url(); }
+void HttpServer::reload_tls() { impl_->reload_tls(); }
 void HttpServer::drain() { impl_->drain(); }
 int64_t HttpServer::active() const { return impl_->active(); }
 

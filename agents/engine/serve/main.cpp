@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 
 #include "agents/engine/serve/serve.h"
 #include "agents/engine/serve/settings.h"
@@ -19,11 +20,20 @@ namespace {
 using namespace slipway;
 
 std::atomic<bool> stop_requested{false};  // reached by the signal handler
+std::atomic<bool> reload_requested{false};
 void on_stop_signal(int) { stop_requested.store(true); }
+void on_reload_signal(int) { reload_requested.store(true); }
+
+void serve_settings(const serve::ServeSettings& settings, const std::atomic<bool>& stop,
+                    const std::function<void(const std::string&)>& on_ready,
+                    const std::function<void(int64_t)>& on_tick) {
+  if (!settings.tls.key.empty()) std::signal(SIGHUP, on_reload_signal);
+  serve::run_server(settings, stop, reload_requested, on_ready, on_tick);
+}
 
 int serve_from_spec(spec::EngineContext& context) {
   const serve::ServeSettings settings = serve::settings_from_spec(context.spec, context.workdir);
-  serve::run_server(
+  serve_settings(
       settings, context.stop, [&](const std::string& url) { context.events.ready(url); },
       [&](int64_t tokens) { context.events.heartbeat(tokens); });
   return spec::kExitStopped;
@@ -40,7 +50,7 @@ int serve_from_flags(int argc, char** argv) {
     const nlohmann::json checked =
         spec::parse_spec("serve", given->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
     const serve::ServeSettings settings = serve::settings_from_spec(checked, std::filesystem::current_path());
-    serve::run_server(
+    serve_settings(
         settings, stop_requested, [](const std::string& url) { std::printf("%s\n", url.c_str()), std::fflush(stdout); },
         [](int64_t) {});
     return spec::kExitSucceeded;

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "agents/engine/runtime/engine.h"
+#include "agents/engine/serve/model_pool.h"
 
 namespace slipway::serve {
 
@@ -26,10 +26,9 @@ class Histogram {
   double sum_ = 0;
 };
 
-class Metrics {
+// What one base model's requests did.
+class ModelMetrics {
  public:
-  explicit Metrics(std::string model_name);
-
   void first_token(double seconds);
   void next_token(double seconds);
   struct Finished {
@@ -39,15 +38,35 @@ class Metrics {
     double first_token_seconds = -1;  // -1: there was none
   };
   void finished(const Finished& request);
-  void http(const std::string& path, const std::string& method, int status);
 
-  std::string text(const runtime::EngineStats& stats) const;
+  struct Values {
+    Values();
+    Histogram first_token, next_token, per_token, latency, prompt_tokens, generated_tokens;
+    std::map<std::string, int64_t> finished;  // by reason
+  };
+  Values values() const;
 
  private:
-  std::string labels_;
   mutable std::mutex mutex_;
-  Histogram first_token_, next_token_, per_token_, latency_, prompt_tokens_, generated_tokens_;
-  std::map<std::string, int64_t> finished_;
+  Values values_;
+};
+
+class Metrics {
+ public:
+  explicit Metrics(const std::vector<std::string>& model_names);
+
+  ModelMetrics& of(size_t model) { return models_[model]; }
+  void http(const std::string& path, const std::string& method, int status);
+
+  // `stats`: of each model.
+  std::string text(const std::vector<PoolStats>& stats) const;
+
+ private:
+  void write_requests(std::string& out) const;
+
+  std::vector<std::string> labels_;  // of each model
+  std::vector<ModelMetrics> models_;
+  mutable std::mutex mutex_;
   std::map<std::array<std::string, 3>, int64_t> http_;
 };
 

@@ -102,11 +102,22 @@ ordered_json parse_messages(const JsonFields& fields) {
   return messages;
 }
 
+void read_best_of(const JsonFields& fields, CompletionOptions& options) {
+  options.best_of = fields.integer("best_of", 1, kMaxChoices).value_or(options.n);
+  if (options.best_of < options.n) throw ApiError(400, "best_of must be at least n", "best_of", "invalid_value");
+  if (options.best_of > options.n && options.stream) {
+    throw ApiError(400, "best_of above n cannot be streamed: which answers are the best is known at their end",
+                   "best_of", "invalid_value");
+  }
+}
+
 ChatRequest chat_request(const ordered_json& body, bool for_generation) {
   const JsonFields fields(body);
   ChatRequest request;
   if (for_generation) {
-    request.options = parse_options(fields);
+    request.options = parse_options(fields, 1);
+    if (fields.integer("best_of", 1, kMaxChoices).value_or(request.options.n) != request.options.n)
+      refuse_unsupported("best_of", "/v1/completions has it, chats do not");
     if (const auto limit = fields.integer("max_completion_tokens", 1, kMaxTokens)) request.options.max_tokens = limit;
     request.options.logprobs = fields.boolean("logprobs").value_or(false);
     const auto top = fields.integer("top_logprobs", 0, kMaxTopLogprobs);
@@ -137,7 +148,7 @@ TextRequest parse_text_request(std::string_view text) {
   const ordered_json body = parse_body(text);
   const JsonFields fields(body);
   TextRequest request;
-  request.options = parse_options(fields);
+  request.options = parse_options(fields, 0);  // 0, with echo: how evaluations score a text
   if (const auto logprobs = fields.integer("logprobs", 0, kMaxTopLogprobs)) {
     request.options.logprobs = true;
     request.options.sampling.top_logprobs = static_cast<int>(*logprobs);
@@ -147,7 +158,7 @@ TextRequest parse_text_request(std::string_view text) {
     refuse_unsupported("suffix", "this server's models write on from the prompt, they do not fill in");
   }
   request.add_special_tokens = fields.boolean("add_special_tokens").value_or(true);
-
+  read_best_of(fields, request.options);
   request.prompts = parse_prompts(fields, "prompt");
   return request;
 }
@@ -194,7 +205,8 @@ DetokenizeRequest parse_detokenize_request(std::string_view text) {
 AdapterRequest parse_load_adapter_request(std::string_view text) {
   const ordered_json body = parse_body(text);
   const JsonFields fields(body);
-  AdapterRequest request{fields.text("lora_name").value_or(""), fields.text("lora_path").value_or("")};
+  AdapterRequest request{fields.text("lora_name").value_or(""), fields.text("lora_path").value_or(""),
+                         fields.text("base_model_name").value_or("")};
   if (request.name.empty()) fields.fail("lora_name", "a name that is not empty");
   if (request.path.empty()) fields.fail("lora_path", "the path of a PEFT folder");
   return request;
@@ -203,7 +215,7 @@ AdapterRequest parse_load_adapter_request(std::string_view text) {
 AdapterRequest parse_unload_adapter_request(std::string_view text) {
   const ordered_json body = parse_body(text);
   const JsonFields fields(body);
-  AdapterRequest request{fields.text("lora_name").value_or(""), ""};
+  AdapterRequest request{fields.text("lora_name").value_or(""), "", ""};
   if (request.name.empty()) fields.fail("lora_name", "a name that is not empty");
   return request;
 }

@@ -53,7 +53,8 @@ struct DetokenizeRequest {
 
 struct AdapterRequest {
   std::string name;
-  std::string path;  // empty for unloading
+  std::string path;        // empty for unloading
+  std::string base_model;  // served name of the model to load it on; empty: the first
 };
 
 // Each throws ApiError 400 that names the field, what was expected, and what came.

@@ -99,7 +99,8 @@ ordered_json head_json(const ResponseHead& head, bool stream) {
 ordered_json usage_json(const Usage& usage) {
   return {{"prompt_tokens", usage.prompt_tokens},
           {"completion_tokens", usage.completion_tokens},
-          {"total_tokens", usage.prompt_tokens + usage.completion_tokens}};
+          {"total_tokens", usage.prompt_tokens + usage.completion_tokens},
+          {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens}}}};
 }
 
 std::string event(const ordered_json& data) { return "data: " + dumped(data) + "\n\n"; }
@@ -140,7 +141,7 @@ std::string whole_body(const ResponseHead& head, const std::vector<ChoiceResult>
   return dumped(body);
 }
 
-std::string stream_chunk(const ResponseHead& head, const ChoiceResult& piece, bool first) {
+std::string stream_chunk(const ResponseHead& head, const ChoiceResult& piece, bool first, const Usage& usage) {
   ordered_json body = head_json(head, true);
   ordered_json entry = {{"index", piece.index}};
   if (head.kind == ResponseKind::kChat) {
@@ -155,7 +156,7 @@ std::string stream_chunk(const ResponseHead& head, const ChoiceResult& piece, bo
   entry["logprobs"] = logprobs_json(head, piece);
   entry["finish_reason"] = reason_json(piece);
   body["choices"] = ordered_json::array({entry});
-  if (head.include_usage) body["usage"] = nullptr;
+  if (head.include_usage) body["usage"] = head.continuous_usage ? usage_json(usage) : ordered_json();
   return event(body);
 }
 
@@ -174,6 +175,16 @@ HttpResponse error_response(const ApiError& error) {
   response.body = dumped(error_json(error));
   if (error.status == 429 || error.status == 503) response.headers.emplace_back("Retry-After", "1");
   if (error.status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
+  return response;
+}
+
+ApiError time_out_error() {
+  return {504, "the answer took longer than this server allows a request; ask for fewer tokens", "", "timeout"};
+}
+
+HttpResponse json_response(const ordered_json& body) {
+  HttpResponse response;
+  response.body = dumped(body);
   return response;
 }
 

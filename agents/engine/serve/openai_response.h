@@ -24,7 +24,8 @@ struct ResponseHead {
   std::string id;
   int64_t created = 0;  // Unix seconds
   std::string model;
-  bool include_usage = false;  // in streams: every chunk says "usage"
+  bool include_usage = false;     // in streams: every chunk says "usage", which is null but in the last
+  bool continuous_usage = false;  // likewise, with what was used so far
 };
 
 struct LogprobEntry {
@@ -52,17 +53,22 @@ struct ChoiceResult {
 struct Usage {
   int64_t prompt_tokens = 0;
   int64_t completion_tokens = 0;
+  int64_t cached_tokens = 0;  // of the prompt's, those that were found in the prefix cache
 };
 
 std::string whole_body(const ResponseHead& head, const std::vector<ChoiceResult>& choices, const Usage& usage);
 
-// "data: {...}\n\n" of one piece of one choice. `first`: names the role (chat).
-std::string stream_chunk(const ResponseHead& head, const ChoiceResult& piece, bool first);
+// "data: {...}\n\n" of one piece of one choice. `first`: names the role (chat). `usage`: of this choice so far.
+std::string stream_chunk(const ResponseHead& head, const ChoiceResult& piece, bool first, const Usage& usage);
 std::string stream_usage(const ResponseHead& head, const Usage& usage);
 std::string stream_error(const ApiError& error);
 inline constexpr char kStreamDone[] = "data: [DONE]\n\n";
 
 // {"error": {"message", "type", "param", "code"}} with the status; 429 and 503 carry Retry-After.
 HttpResponse error_response(const ApiError& error);
+// The time limit for requests has passed.
+ApiError time_out_error();
+
+HttpResponse json_response(const nlohmann::ordered_json& body);
 
 }  // namespace slipway::serve

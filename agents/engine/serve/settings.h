@@ -12,13 +12,26 @@
 
 namespace slipway::serve {
 
-struct ServeSettings {
-  std::filesystem::path model;
+struct BaseModelSettings {
+  std::filesystem::path path;
   std::string served_model_name;
   std::string dtype;
   std::string fingerprint;  // of the tokenizer; empty: any
-  std::vector<std::pair<std::string, std::filesystem::path>> adapters;
+};
+
+struct AdapterSettings {
+  std::string name;
+  std::filesystem::path path;
+  size_t model = 0;  // index of its base model
+};
+
+struct ServeSettings {
+  std::vector<BaseModelSettings> models;  // the first answers requests that name none
+  std::vector<AdapterSettings> adapters;
+  int64_t memory_limit_bytes = 0;  // of all models in memory together; 0: none
+  double idle_unload_s = 0;        // a model that nobody used for so long is dropped; 0: never
   std::string listen;
+  HttpTls tls;
   int64_t max_model_len = 0;
   int64_t max_num_seqs = 64;
   int64_t queue = 256;

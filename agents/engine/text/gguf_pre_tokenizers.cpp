@@ -143,7 +143,46 @@ constexpr std::array kEntries = {
     Entry{"deepseek-v3", &deepseek_v3},
 };
 
+// A section with what does not change the tokens taken out, so that two ways of writing the same one are equal:
+// offsets, defaults spelled out, and sequences within sequences or of one step.
+json plain(const json& section) {
+  if (!section.is_object()) return nullptr;
+  if (section.value("type", "") != "Sequence") {
+    json out = section;
+    for (const char* key : {"trim_offsets", "add_prefix_space"}) {
+      if (key == std::string_view("trim_offsets") || out.value(key, true) == false) out.erase(key);
+    }
+    if (out.value("type", "") == "Split" && !out.value("invert", false)) out.erase("invert");
+    return out;
+  }
+  json steps = json::array();
+  for (const char* key : {"pretokenizers", "normalizers"}) {
+    for (const json& step : section.value(key, json::array())) {
+      json inner = plain(step);
+      if (inner.is_array()) {
+        steps.insert(steps.end(), inner.begin(), inner.end());
+      } else if (!inner.is_null()) {
+        steps.push_back(std::move(inner));
+      }
+    }
+  }
+  return steps.size() == 1 ? steps[0] : steps.empty() ? json(nullptr) : steps;
+}
+
 }  // namespace
+
+std::optional<std::string_view> name_of_pre_tokenizer(const json& normalizer, const json& pre_tokenizer,
+                                                      bool ignore_merges) {
+  const json wanted_normalizer = plain(normalizer), wanted_pre_tokenizer = plain(pre_tokenizer);
+  for (const Entry& entry : kEntries) {
+    const NamedPreTokenizer known = entry.make();
+    if (plain(known.normalizer) == wanted_normalizer && plain(known.pre_tokenizer) == wanted_pre_tokenizer &&
+        known.ignore_merges == ignore_merges) {
+      return entry.name;
+    }
+  }
+  return std::nullopt;
+}
 
 std::optional<NamedPreTokenizer> find_pre_tokenizer(std::string_view name) {
   for (const Entry& entry : kEntries) {

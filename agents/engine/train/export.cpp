@@ -179,14 +179,11 @@ model::DType write_merged_model(const fs::path& folder, const Decoder& decoder, 
     }
     std::copy_n(values.data_ptr<float>(), out.size(), out.begin());
   };
-  std::vector<model::FileTensor> tensors = model::family_tensors(decoder.architecture(), read);
   std::vector<at::Tensor> kept;
   std::vector<model::TensorView> views;
-  for (model::FileTensor& tensor : tensors) {
-    at::Tensor values = at::empty(tensor.shape, at::kFloat);
-    std::copy(tensor.values.begin(), tensor.values.end(), values.data_ptr<float>());
-    tensor.values = {};
-    values = values.to(scalar_type(type));
+  for (const model::FileTensor& tensor : model::file_tensors(decoder.architecture(), model::FileLayout::kHuggingFace)) {
+    std::vector<float> elements = model::file_values(tensor, read);
+    at::Tensor values = at::from_blob(elements.data(), tensor.shape, at::kFloat).to(scalar_type(type), false, true);
     const auto* bytes = static_cast<const std::byte*>(values.data_ptr());
     views.push_back({tensor.name, type, tensor.shape, {bytes, values.nbytes()}});
     kept.push_back(std::move(values));

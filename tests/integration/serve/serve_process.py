@@ -1,4 +1,4 @@
-# Starts slipway-serve on a free port and speaks to it; used by test_serve.py.
+# Starts slipway-serve on a free port and speaks to it; used by the tests beside it.
 import http.client
 import json
 import os
@@ -22,13 +22,16 @@ class Server:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=open(log, "w"), text=True,
                                         env={**os.environ, **(environment or {})})
         self.url = self.process.stdout.readline().strip()
-        assert self.url.startswith("http://127.0.0.1:"), pathlib.Path(log).read_text()
+        assert self.url.startswith(("http://127.0.0.1:", "https://127.0.0.1:")), pathlib.Path(log).read_text()
+        self.tls = None  # an ssl.SSLContext where the server wants TLS
         self.port = int(self.url.rsplit(":", 1)[1])
         self.access_lines = []
         self.reader = threading.Thread(target=lambda: self.access_lines.extend(self.process.stdout), daemon=True)
         self.reader.start()
 
     def connect(self):
+        if self.tls:
+            return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=60, context=self.tls)
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
 
     def request(self, method, path, body=None, headers=None):
@@ -56,9 +59,11 @@ class Server:
         assert lines[-1] == "data: [DONE]"
         return [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
 
-    def metric(self, name):
+    def metric(self, name, model=""):
+        """The sum over all series that begin with `name` and belong to `model`."""
         text = self.request("GET", "/metrics")[1]
-        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
+        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines()
+                   if line.startswith(name) and f'model_name="{model}' in line)
 
     def stop(self):
         """SIGTERM; returns the exit status."""

@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from serve_process import Server  # noqa: E402
-from tiny_model import write_adapters, write_model  # noqa: E402
+from tiny_model import random_text, write_adapters, write_model  # noqa: E402
 
 COUNT = int(os.environ.get("SOAK_REQUESTS", "400"))
 ADAPTERS = 6
@@ -26,7 +26,8 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("soak")
-    write_adapters(write_model(folder / "model"), folder / "adapters", ADAPTERS)
+    write_model(folder / "model")
+    write_adapters(folder / "adapters", ADAPTERS)
     return folder
 
 
@@ -48,7 +49,7 @@ def resources(server):
 
 def random_request(chance: random.Random):
     """Path and body of one request; some are wrong."""
-    text = "".join(chance.choice("abcdefgh \n") for _ in range(chance.randrange(1, 200)))
+    text = random_text(chance, 200)
     if chance.random() < 0.5:
         text = "You are one of many who begin alike, so that pages of the cache are shared. " * 3 + text
     model = chance.choice(["smollm2", "smollm2", "fixed0", "fixed1", "fixed2", "swap0", "swap1", "nobody"])

@@ -2,12 +2,14 @@
 # requests rather than good answers.
 import json
 import pathlib
+import random
 
 TEMPLATE = ("{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
             "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
+HIDDEN, INTERMEDIATE, LAYERS = 64, 128, 2
 
 
-def write_model(folder: pathlib.Path):
+def write_model(folder: pathlib.Path, seed=1):
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -16,23 +18,39 @@ def write_model(folder: pathlib.Path):
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(["<|im_start|>", "<|im_end|>"])
-    torch.manual_seed(1)
-    model = LlamaForCausalLM(LlamaConfig(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-                                         num_key_value_heads=2, head_dim=16, vocab_size=tokenizer.get_vocab_size(),
-                                         max_position_embeddings=1024, tie_word_embeddings=True, eos_token_id=257))
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(LlamaConfig(hidden_size=HIDDEN, intermediate_size=INTERMEDIATE, num_hidden_layers=LAYERS,
+                                         num_attention_heads=4, num_key_value_heads=2, head_dim=16,
+                                         vocab_size=tokenizer.get_vocab_size(), max_position_embeddings=1024,
+                                         tie_word_embeddings=True, eos_token_id=257))
     model.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({
         "tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>", "chat_template": TEMPLATE}))
-    return model
 
 
-def write_adapters(model, folder: pathlib.Path, count: int):
-    import torch
-    from peft import LoraConfig, get_peft_model
-    tuned = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "up_proj"], task_type="CAUSAL_LM"))
+def write_adapters(folder: pathlib.Path, count: int):
+    """PEFT folders a0, a1, …: LoRA, rsLoRA and DoRA in turns, of rank 2 to 5."""
+    import numpy
+    from safetensors.numpy import save_file
     for i in range(count):
-        for name, parameter in tuned.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(parameter, std=0.3)
-        tuned.save_pretrained(folder / f"a{i}")
+        numbers = numpy.random.default_rng(i)
+        rank, dora = 2 + i % 4, i % 3 == 2
+        tensors = {}
+        for layer in range(LAYERS):
+            for module, size in (("self_attn.q_proj", HIDDEN), ("mlp.up_proj", INTERMEDIATE)):
+                name = f"base_model.model.model.layers.{layer}.{module}"
+                tensors[f"{name}.lora_A.weight"] = numbers.normal(0, 0.3, (rank, HIDDEN)).astype("float32")
+                tensors[f"{name}.lora_B.weight"] = numbers.normal(0, 0.3, (size, rank)).astype("float32")
+                if dora:
+                    tensors[f"{name}.lora_magnitude_vector"] = numbers.uniform(0.5, 1.5, size).astype("float32")
+        target = folder / f"a{i}"
+        target.mkdir(parents=True)
+        save_file(tensors, target / "adapter_model.safetensors")
+        (target / "adapter_config.json").write_text(json.dumps({
+            "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": 2 * rank,
+            "target_modules": ["q_proj", "up_proj"], "use_rslora": i % 3 == 1, "use_dora": dora, "bias": "none"}))
+
+
+def random_text(chance: random.Random, most: int):
+    return "".join(chance.choice("abcdefgh \n") for _ in range(chance.randrange(1, most)))

@@ -10,6 +10,7 @@
 
 #include "agents/engine/text/chat_template.h"
 #include "agents/engine/text/conversation.h"
+#include "agents/engine/text/gguf_vocabulary.h"
 #include "agents/engine/text/tokenizer.h"
 #include "backend/base/error.h"
 
@@ -54,6 +55,13 @@ class Tool {
     if (op == "save") {
       slipway::text::save_tokenizer(*tokenizer_, request.at("path").get<std::string>(),
                                     request.value("model_max_length", 0));
+      return true;
+    }
+    if (op == "save_gguf") {  // the vocabulary alone, as llama.cpp ships its own
+      slipway::model::GgufWriter writer;
+      writer.text("general.architecture", "llama");
+      slipway::text::put_vocabulary(writer, *tokenizer_, tokenizer_->vocab_size(), {});
+      writer.write(request.at("path").get<std::string>());
       return true;
     }
     if (op == "render")

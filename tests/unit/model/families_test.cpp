@@ -7,6 +7,7 @@
 
 #include "agents/engine/model/architecture.h"
 #include "agents/engine/model/decoder_tensors.h"
+#include "agents/engine/model/gguf_export.h"
 #include "backend/base/error.h"
 #include "backend/base/files.h"
 
@@ -116,33 +117,62 @@ TEST(Families, SaysWhichFeaturesAreBeyondLlama) {
   EXPECT_THAT(beyond_llama(read(gpt2_sizes())), HasSubstr("LayerNorm, learned positions"));
 }
 
-// What family_tensors() writes, open_decoder_weights() reads back, for every layout.
+// Distinct numbers for every element of every tensor, small enough to be exact in f32.
+std::map<std::string, std::vector<float>> numbered_tensors(const Architecture& architecture) {
+  std::map<std::string, std::vector<float>> values;
+  float next = 0;
+  for (const auto& tensor : decoder_tensors(architecture)) {
+    auto& list = values[tensor.name()];
+    list.resize(static_cast<size_t>(tensor.shape.size() == 1 ? tensor.shape[0] : tensor.shape[0] * tensor.shape[1]));
+    for (float& value : list) value = next++;
+  }
+  return values;
+}
+
+ReadTensor reader_of(const std::map<std::string, std::vector<float>>& values) {
+  return [&](const std::string& name, std::span<float> out) {
+    std::copy(values.at(name).begin(), values.at(name).end(), out.begin());
+  };
+}
+
+void expect_tensors(const Weights& weights, const std::map<std::string, std::vector<float>>& values,
+                    const std::string& family) {
+  ASSERT_EQ(weights.names().size(), values.size()) << family;
+  for (const auto& [name, expected] : values) {
+    std::vector<float> got(expected.size());
+    weights.read_f32(name, got);
+    EXPECT_EQ(got, expected) << family << " " << name;
+  }
+}
+
+constexpr const char* kAllLayouts[] = {"llama",       "mistral", "qwen2", "qwen3",    "gemma2",
+                                       "gemma3_text", "phi3",    "gpt2",  "gpt_neox", "starcoder2"};
+
+json config_of(const std::string& family) {
+  json config = family == "gpt2" ? gpt2_sizes() : sizes(family.c_str());
+  config["rotary_pct"] = 0.5;
+  config["head_dim"] = 4;
+  if (family.starts_with("gemma")) config["query_pre_attn_scalar"] = 4;
+  if (family == "gemma2" || family == "phi3") config["sliding_window"] = 8;
+  if (family == "mistral") config["sliding_window"] = nullptr;
+  return config;
+}
+
 TEST(Families, TensorsWrittenAsAFamilyHasThemAreReadBack) {
-  for (const char* family : {"llama", "gemma2", "gemma3_text", "phi3", "gpt2", "gpt_neox", "starcoder2", "qwen3"}) {
-    json config = std::string(family) == "gpt2" ? gpt2_sizes() : sizes(family);
-    config["rotary_pct"] = 0.5;
-    const auto architecture = read(config);
-    std::map<std::string, std::vector<float>> values;
-    float next = 0;
-    for (const auto& tensor : decoder_tensors(architecture)) {
-      auto& list = values[tensor.name()];
-      list.resize(static_cast<size_t>(tensor.shape.size() == 1 ? tensor.shape[0] : tensor.shape[0] * tensor.shape[1]));
-      for (float& value : list) value = next++;
-    }
-    const auto files = family_tensors(architecture, [&](const std::string& name, std::span<float> out) {
-      std::copy(values.at(name).begin(), values.at(name).end(), out.begin());
-    });
+  for (const char* family : kAllLayouts) {
+    const auto architecture = read(config_of(family));
+    const auto values = numbered_tensors(architecture);
+    const auto files = file_tensors(architecture, FileLayout::kHuggingFace);
+    std::vector<std::vector<float>> kept;
+    for (const auto& file : files) kept.push_back(file_values(file, reader_of(values)));
     std::vector<TensorView> views;
-    for (const auto& file : files)
-      views.push_back({file.name, DType::kF32, file.shape, std::as_bytes(std::span(file.values))});
+    for (size_t i = 0; i < files.size(); ++i)
+      views.push_back({files[i].name, DType::kF32, files[i].shape, std::as_bytes(std::span(kept[i]))});
     const base::TemporaryFolder folder;
     write_safetensors(folder.path() / "model.safetensors", views);
     const auto weights = open_decoder_weights(folder.path(), architecture);
-    ASSERT_EQ(weights->names().size(), values.size()) << family;
+    expect_tensors(*weights, values, family);
     for (const auto& [name, expected] : values) {
-      std::vector<float> got(expected.size());
-      weights->read_f32(name, got);
-      EXPECT_EQ(got, expected) << family << " " << name;
       const auto view = weights->get(name);
       if (!view.data.empty()) {
         EXPECT_EQ(view.data.size(), expected.size() * sizeof(float)) << family << " " << name;
@@ -150,6 +180,69 @@ TEST(Families, TensorsWrittenAsAFamilyHasThemAreReadBack) {
       }
     }
   }
+}
+
+// What the oracle tests hold against llama.cpp's own converter when it is read, is written here.
+TEST(Families, AModelWrittenAsGgufIsReadBackAsTheSameDecoder) {
+  for (const char* family : kAllLayouts) {
+    const auto architecture = read(config_of(family));
+    const auto values = numbered_tensors(architecture);
+    const base::TemporaryFolder folder;
+    GgufWriter writer;
+    put_model(writer, architecture, DType::kF32, reader_of(values));
+    writer.write(folder.path() / "model.gguf");
+    const auto again = load_architecture(folder.path() / "model.gguf");
+    EXPECT_EQ(again.windowed_layers, architecture.windowed_layers) << family;
+    EXPECT_EQ(again.parallel_residual, architecture.parallel_residual) << family;
+    EXPECT_EQ(again.activation, architecture.activation) << family;
+    EXPECT_DOUBLE_EQ(again.attention_scale, architecture.attention_scale) << family;
+    EXPECT_EQ(again.attention_softcap, architecture.attention_softcap) << family;
+    EXPECT_EQ(again.logit_softcap, architecture.logit_softcap) << family;
+    EXPECT_EQ(again.tie_word_embeddings, architecture.tie_word_embeddings) << family;
+    EXPECT_DOUBLE_EQ(again.rms_norm_eps, architecture.rms_norm_eps) << family;
+    if (architecture.positions == PositionKind::kRotary) {
+      EXPECT_EQ(rope_inverse_frequencies(again), rope_inverse_frequencies(architecture)) << family;
+    }
+    expect_tensors(*open_decoder_weights(folder.path() / "model.gguf", again), values, family);
+  }
+}
+
+TEST(Families, RotaryScalingIsWrittenAsGguf) {
+  const json rules[] = {
+      {{"rope_type", "linear"}, {"factor", 2.0}},
+      {{"rope_type", "llama3"},
+       {"factor", 8.0},
+       {"low_freq_factor", 1.0},
+       {"high_freq_factor", 4.0},
+       {"original_max_position_embeddings", 8192}},
+      {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 16}},
+  };
+  for (const json& rule : rules) {
+    json config = sizes("llama");
+    config["rope_scaling"] = rule;
+    const auto architecture = read(config);
+    const auto values = numbered_tensors(architecture);
+    const base::TemporaryFolder folder;
+    GgufWriter writer;
+    put_model(writer, architecture, DType::kF32, reader_of(values));
+    writer.write(folder.path() / "model.gguf");
+    const auto got = rope_inverse_frequencies(load_architecture(folder.path() / "model.gguf"));
+    const auto expected = rope_inverse_frequencies(architecture);
+    ASSERT_EQ(got.size(), expected.size());
+    for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 1e-6F * expected[i]) << rule;
+  }
+}
+
+TEST(Families, AWindowThatGgufCannotSayCutsTheContext) {
+  json config = sizes("mistral");
+  config["sliding_window"] = 5;
+  const auto architecture = read(config);
+  const auto values = numbered_tensors(architecture);
+  const base::TemporaryFolder folder;
+  GgufWriter writer;
+  put_model(writer, architecture, DType::kF32, reader_of(values));
+  writer.write(folder.path() / "model.gguf");
+  EXPECT_EQ(load_architecture(folder.path() / "model.gguf").max_position_embeddings, 5);
 }
 
 TEST(Families, AWrongShapeNamesTensorAndWhatWasExpected) {

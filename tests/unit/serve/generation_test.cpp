@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "agents/engine/serve/embeddings.h"
-#include "agents/engine/text/tokenizer.h"
 #include "backend/base/error.h"
+#include "tests/unit/serve/fakes.h"
 
 namespace slipway::serve {
 namespace {
@@ -15,124 +15,10 @@ namespace {
 using nlohmann::json;
 using runtime::FinishReason;
 
-// One token per byte.
-class ByteTokenizer : public text::Tokenizer {
- public:
-  std::vector<text::TokenId> encode(std::string_view text, bool, bool) const override {
-    std::vector<text::TokenId> ids;
-    for (const char c : text) ids.push_back(static_cast<unsigned char>(c));
-    return ids;
-  }
-  std::string decode(std::span<const text::TokenId> ids, bool) const override {
-    std::string text;
-    for (const auto id : ids) text += static_cast<char>(id);
-    return text;
-  }
-  std::string token_bytes(text::TokenId id) const override { return std::string(1, static_cast<char>(id)); }
-  std::string id_to_token(text::TokenId id) const override { return token_bytes(id); }
-  std::optional<text::TokenId> token_to_id(std::string_view) const override { return std::nullopt; }
-  int32_t vocab_size() const override { return 256; }
-  bool is_special(text::TokenId) const override { return false; }
-  std::optional<text::TokenId> bos_id() const override { return std::nullopt; }
-  std::optional<text::TokenId> eos_id() const override { return std::nullopt; }
-  std::optional<text::TokenId> pad_id() const override { return std::nullopt; }
-  const std::string& chat_template() const override { return empty_; }
-  std::string fingerprint() const override { return "f"; }
-  const std::string& stripped_prefix() const override { return empty_; }
-
- private:
-  std::string empty_;
-};
-
-// Keeps the requests; the test plays the engine.
-class FakeGenerator : public Generator {
- public:
-  int64_t max_model_len() const override { return 100; }
-  int64_t vocab_size() const override { return 256; }
-  void load_adapter(const std::string&, const std::filesystem::path&) override {}
-  void unload_adapter(const std::string&) override {}
-  uint64_t submit(runtime::GenerationRequest request) override {
-    if (refuse) throw base::Error("NOT_FOUND", "the adapter is gone");
-    requests.push_back(std::move(request));
-    return requests.size();
-  }
-  uint64_t submit(runtime::EmbeddingRequest request) override {
-    embeddings.push_back(std::move(request));
-    return 1000 + embeddings.size();
-  }
-  int64_t hidden_size() const override { return 2; }
-  std::shared_ptr<runtime::TokenConstraint> constrain(runtime::GrammarKind, const std::string&) override {
-    return nullptr;
-  }
-  void cancel(uint64_t id) override { cancelled.push_back(id); }
-  runtime::EngineStats stats() const override { return {}; }
-
-  // Says `text` for request `i`; false when told to stop.
-  bool say(size_t i, const std::string& text) {
-    for (const char c : text) {
-      runtime::GeneratedToken token;
-      token.id = static_cast<unsigned char>(c);
-      token.logprob = -0.5F;
-      token.top_logprobs = {{token.id, -0.5F}};
-      if (!requests[i].on_token(token)) {
-        requests[i].on_finish(FinishReason::kStop, "");
-        return false;
-      }
-    }
-    return true;
-  }
-
-  std::vector<runtime::GenerationRequest> requests;
-  std::vector<runtime::EmbeddingRequest> embeddings;
-  std::vector<uint64_t> cancelled;
-  bool refuse = false;
-};
-
-class FakeExchange : public Exchange {
- public:
-  const HttpRequest& request() const override { return request_; }
-  void respond(HttpResponse response) override {
-    ++answers;
-    answer = std::move(response);
-  }
-  void begin_stream(const std::string&) override { ++answers; }
-  void write(std::string data) override { stream.push_back(std::move(data)); }
-  void end_stream() override { ended = true; }
-  void on_disconnect(std::function<void()> callback) override { leave = std::move(callback); }
-  void note(AccessNotes notes) override { noted = std::move(notes); }
-
-  // The parsed "data:" lines.
-  std::vector<json> events() const {
-    std::vector<json> result;
-    for (const std::string& piece : stream) {
-      EXPECT_TRUE(piece.starts_with("data: ") && piece.ends_with("\n\n")) << piece;
-      if (piece != kStreamDone) result.push_back(json::parse(piece.substr(6)));
-    }
-    return result;
-  }
-  std::string streamed_text() const {
-    std::string text;
-    for (const json& event : events()) {
-      if (!event["choices"].empty()) text += event["choices"][0]["delta"].value("content", "");
-    }
-    return text;
-  }
-
-  HttpResponse answer;
-  AccessNotes noted;
-  std::vector<std::string> stream;
-  std::function<void()> leave;
-  int answers = 0;
-  bool ended = false;
-
- private:
-  HttpRequest request_;
-};
-
 class GenerationTest : public ::testing::Test {
  protected:
   GenerationTest() {
-    plan_.head = {ResponseKind::kChat, "chatcmpl-1", 1700000000, "m", false};
+    plan_.head = {ResponseKind::kChat, "chatcmpl-1", 1700000000, "m"};
     plan_.prompts = {{1, 2, 3}};
     plan_.max_tokens = {50};
   }
@@ -144,7 +30,7 @@ class GenerationTest : public ::testing::Test {
   GenerationPlan plan_;
   ByteTokenizer tokenizer_;
   FakeGenerator generator_;
-  Metrics metrics_{"m"};
+  ModelMetrics metrics_;
   std::shared_ptr<FakeExchange> exchange_ = std::make_shared<FakeExchange>();
   int done_ = 0;
 };
@@ -155,13 +41,76 @@ TEST_F(GenerationTest, AnswersWholeWithUsage) {
   generator_.requests[0].on_finish(FinishReason::kLength, "");
   EXPECT_EQ(answer()["choices"][0]["message"]["content"], "hello");
   EXPECT_EQ(answer()["choices"][0]["finish_reason"], "length");
-  EXPECT_EQ(answer()["usage"], json::parse(R"({"prompt_tokens":3,"completion_tokens":5,"total_tokens":8})"));
+  EXPECT_EQ(
+      answer()["usage"],
+      json::parse(
+          R"({"prompt_tokens":3,"completion_tokens":5,"total_tokens":8,"prompt_tokens_details":{"cached_tokens":0}})"));
   EXPECT_EQ(answer()["object"], "chat.completion");
   EXPECT_EQ(done_, 1);
   EXPECT_EQ(exchange_->noted.prompt_tokens, 3);
   EXPECT_EQ(exchange_->noted.completion_tokens, 5);
   EXPECT_EQ(exchange_->noted.finish, "length");
   EXPECT_GE(exchange_->noted.first_token_seconds, 0);
+}
+
+TEST_F(GenerationTest, SaysHowMuchOfThePromptWasCached) {
+  start();
+  generator_.requests[0].on_cached(2);
+  generator_.say(0, "a");
+  generator_.requests[0].on_finish(FinishReason::kLength, "");
+  EXPECT_EQ(answer()["usage"]["prompt_tokens_details"]["cached_tokens"], 2);
+}
+
+TEST_F(GenerationTest, ContinuousUsageCountsEachChoiceSoFar) {
+  plan_.options.stream = true;
+  plan_.head.include_usage = plan_.head.continuous_usage = true;
+  start();
+  generator_.say(0, "hi");
+  generator_.requests[0].on_finish(FinishReason::kLength, "");
+  const auto events = exchange_->events();
+  EXPECT_EQ(events[1]["usage"]["completion_tokens"], 1);
+  EXPECT_EQ(events[2]["usage"]["completion_tokens"], 2);
+  EXPECT_EQ(events.back()["usage"]["total_tokens"], 5);
+}
+
+TEST_F(GenerationTest, TheMostLikelyByTokenOfBestOfAreGiven) {
+  plan_.options.best_of = 3;
+  plan_.options.n = 2;
+  start();
+  ASSERT_EQ(generator_.requests.size(), 3U);
+  const std::vector<std::pair<std::string, float>> answers = {{"bad", -3.0F}, {"good", -0.1F}, {"so", -1.0F}};
+  for (size_t i = 0; i < answers.size(); ++i) {
+    for (const char c : answers[i].first) generator_.requests[i].on_token({c, answers[i].second, {}});
+    generator_.requests[i].on_finish(FinishReason::kLength, "");
+  }
+  ASSERT_EQ(answer()["choices"].size(), 2U);
+  EXPECT_EQ(answer()["choices"][0]["message"]["content"], "good");
+  EXPECT_EQ(answer()["choices"][1]["message"]["content"], "so");
+  EXPECT_EQ(answer()["choices"][1]["index"], 1);
+  EXPECT_EQ(answer()["usage"]["completion_tokens"], 9);
+  EXPECT_EQ(answer()["usage"]["prompt_tokens"], 3);
+}
+
+TEST_F(GenerationTest, NothingIsGeneratedWhereNothingIsWanted) {
+  plan_.head.kind = ResponseKind::kText;
+  plan_.max_tokens = {0};
+  plan_.echo = {"abc"};
+  start();
+  EXPECT_EQ(generator_.requests[0].max_tokens, 1);
+  EXPECT_FALSE(generator_.say(0, "x"));
+  EXPECT_EQ(answer()["choices"][0]["text"], "abc");
+  EXPECT_EQ(answer()["choices"][0]["finish_reason"], "length");
+  EXPECT_EQ(answer()["usage"]["completion_tokens"], 0);
+}
+
+TEST_F(GenerationTest, ARequestWhoseTimeHasPassedIsToldSo) {
+  start();
+  generator_.say(0, "a");
+  exchange_->abandon(Abandoned::kTimedOut);
+  EXPECT_EQ(exchange_->answer.status, 504);
+  EXPECT_EQ(answer()["error"]["code"], "timeout");
+  EXPECT_EQ(generator_.cancelled, std::vector<uint64_t>{1});
+  EXPECT_EQ(done_, 1);
 }
 
 TEST_F(GenerationTest, StreamsRoleTextReasonUsageAndDone) {
@@ -212,7 +161,7 @@ TEST_F(GenerationTest, HeldTextComesOutWhenTheEngineStops) {
 }
 
 TEST_F(GenerationTest, SeveralChoicesHaveTheirOwnSeeds) {
-  plan_.options.n = 2;
+  plan_.options.n = plan_.options.best_of = 2;
   plan_.seed = 7;
   start();
   EXPECT_EQ(generator_.requests[0].sampling.seed, 7U);
@@ -230,7 +179,7 @@ TEST_F(GenerationTest, TheClientsLeavingCancels) {
   plan_.options.stream = true;
   start();
   generator_.say(0, "a");
-  exchange_->leave();
+  exchange_->abandon(Abandoned::kClientLeft);
   EXPECT_EQ(generator_.cancelled, std::vector<uint64_t>{1});
   EXPECT_FALSE(generator_.requests[0].on_token({}));
   generator_.requests[0].on_finish(FinishReason::kCancelled, "");
@@ -364,7 +313,7 @@ TEST_F(EmbeddingsTest, OneFailureIsTheAnswerAndTheRestIsCancelled) {
   EXPECT_EQ(exchange_->answers, 1);
   exchange_ = std::make_shared<FakeExchange>();
   embed();
-  exchange_->leave();
+  exchange_->abandon(Abandoned::kClientLeft);
   EXPECT_EQ(generator_.cancelled, (std::vector<uint64_t>{1003, 1004}));
   EXPECT_EQ(done_, 2);
 }

@@ -6,10 +6,12 @@
 #include <unistd.h>
 
 #include <condition_variable>
+#include <fstream>
 #include <future>
 #include <mutex>
 
 #include "backend/base/error.h"
+#include "backend/base/files.h"
 
 namespace slipway::serve {
 namespace {
@@ -52,7 +54,7 @@ class HttpServerTest : public ::testing::Test {
  protected:
   void serve(HttpHandler handler) {
     server_ = std::make_unique<HttpServer>(
-        "127.0.0.1:0", limits_, std::move(handler),
+        "127.0.0.1:0", limits_, tls_, std::move(handler),
         [](int status, const std::string& message) {
           return HttpResponse{status, "text/plain", message};
         },
@@ -73,6 +75,7 @@ class HttpServerTest : public ::testing::Test {
   }
 
   HttpLimits limits_;
+  HttpTls tls_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<AccessRecord> records_;
@@ -97,8 +100,11 @@ TEST_F(HttpServerTest, ARequestHasAnIdAndItsTraceGoesOn) {
   });
   const std::string trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
   RawClient client(server_->url());
-  client.say("GET /a HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine-1\r\ntraceparent: " + trace + "\r\n\r\n");
-  EXPECT_NE(client.hear("GET /a ").find("X-Request-Id: mine-1\r\n"), std::string::npos);
+  client.say("GET /a HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine-1\r\ntraceparent: " + trace +
+             "\r\ntracestate: vendor=1\r\n\r\n");
+  const std::string answer = client.hear("GET /a ");
+  EXPECT_NE(answer.find("X-Request-Id: mine-1\r\n"), std::string::npos);
+  EXPECT_NE(answer.find("traceparent: " + trace + "\r\ntracestate: vendor=1\r\n"), std::string::npos);
   const AccessRecord first = wait_for_record();
   EXPECT_EQ(first.request_id, "mine-1");
   EXPECT_EQ(first.trace, trace);
@@ -126,22 +132,74 @@ TEST_F(HttpServerTest, StreamsInChunks) {
 
 TEST_F(HttpServerTest, TellsTheHandlerThatTheClientLeft) {
   std::promise<std::shared_ptr<Exchange>> arrived;
-  std::promise<void> left;
+  std::promise<Abandoned> left;
   serve([&](std::shared_ptr<Exchange> exchange) {
     exchange->begin_stream("text/plain");
     exchange->write("x");
-    exchange->on_disconnect([&] { left.set_value(); });
+    exchange->on_abandoned([&](Abandoned why) { left.set_value(why); });
     arrived.set_value(std::move(exchange));
   });
   RawClient client(server_->url());
   client.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
   const auto exchange = arrived.get_future().get();
   client.leave();
-  EXPECT_EQ(left.get_future().wait_for(std::chrono::seconds(10)), std::future_status::ready);
+  auto why = left.get_future();
+  ASSERT_EQ(why.wait_for(std::chrono::seconds(10)), std::future_status::ready);
+  EXPECT_EQ(why.get(), Abandoned::kClientLeft);
   EXPECT_TRUE(wait_for_record().client_left);
   exchange->write("nobody hears this");
   exchange->end_stream();
   EXPECT_EQ(server_->active(), 0);
+}
+
+TEST_F(HttpServerTest, ARequestWhoseTimeHasPassedMayStillBeAnswered) {
+  limits_.request_timeout = std::chrono::milliseconds(50);
+  serve([](const std::shared_ptr<Exchange>& exchange) {
+    exchange->on_abandoned([exchange](Abandoned why) {
+      EXPECT_EQ(why, Abandoned::kTimedOut);
+      exchange->respond({504, "text/plain", "too slow"});
+    });
+  });
+  RawClient client(server_->url());
+  client.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_NE(client.hear("too slow").find("HTTP/1.1 504 "), std::string::npos);
+}
+
+TEST_F(HttpServerTest, WorkCanBePutOff) {
+  serve([](const std::shared_ptr<Exchange>& exchange) { exchange->defer([exchange] { echo(exchange); }); });
+  RawClient client(server_->url());
+  client.say("GET /later HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_NE(client.hear("GET /later ").find("200 OK"), std::string::npos);
+}
+
+TEST_F(HttpServerTest, ABodyMayWaitForTheWordToContinue) {
+  serve(echo);
+  RawClient client(server_->url());
+  client.say("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+  EXPECT_EQ(client.hear("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
+  client.say("hi");
+  EXPECT_NE(client.hear("POST /a hi").find("200 OK"), std::string::npos);
+}
+
+TEST_F(HttpServerTest, ARequestMayComeByteByByte) {
+  serve(echo);
+  RawClient client(server_->url());
+  for (const char c :
+       std::string("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n")) {
+    client.say(std::string(1, c));
+  }
+  EXPECT_NE(client.hear("POST /a hi").find("200 OK"), std::string::npos);
+}
+
+TEST_F(HttpServerTest, AWrongCertificateIsRefusedAtTheStart) {
+  tls_.certificate = "/nowhere.pem";
+  EXPECT_THROW(serve(echo), base::Error);
+  tls_.key = "/nowhere.pem";
+  EXPECT_THROW(serve(echo), base::Error);
+  const base::TemporaryFolder folder;
+  tls_.certificate = tls_.key = folder.path() / "empty.pem";
+  std::ofstream(tls_.key) << "no PEM";
+  EXPECT_THROW(serve(echo), base::Error);
 }
 
 TEST_F(HttpServerTest, KeepsToItsLimits) {
@@ -219,9 +277,9 @@ TEST_F(HttpServerTest, SaysWhyItCannotListen) {
   serve(echo);
   const std::string taken = server_->url().substr(7);
   const auto refusal = [](int, const std::string&) { return HttpResponse{}; };
-  EXPECT_THROW(HttpServer(taken, {}, echo, refusal, [](const AccessRecord&) {}), base::Error);
-  EXPECT_THROW(HttpServer("127.0.0.1", {}, echo, refusal, [](const AccessRecord&) {}), base::Error);
-  EXPECT_THROW(HttpServer("127.0.0.1:99999", {}, echo, refusal, [](const AccessRecord&) {}), base::Error);
+  EXPECT_THROW(HttpServer(taken, {}, {}, echo, refusal, [](const AccessRecord&) {}), base::Error);
+  EXPECT_THROW(HttpServer("127.0.0.1", {}, {}, echo, refusal, [](const AccessRecord&) {}), base::Error);
+  EXPECT_THROW(HttpServer("127.0.0.1:99999", {}, {}, echo, refusal, [](const AccessRecord&) {}), base::Error);
 }
 
 }  // namespace

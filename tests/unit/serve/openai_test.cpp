@@ -79,6 +79,33 @@ TEST(ChatRequest, RefusesWhatItCannotDoRatherThanIgnoreIt) {
   }
 }
 
+TEST(TextRequest, BestOfIsAtLeastNAndNotStreamed) {
+  const auto refused = [](const std::string& fields) {
+    try {
+      parse_text_request(R"({"prompt":"a",)" + fields + "}");
+    } catch (const ApiError& error) {
+      return error.param;
+    }
+    return std::string("accepted");
+  };
+  const TextRequest request = parse_text_request(R"({"prompt":"a","n":2,"best_of":5,"max_tokens":0})");
+  EXPECT_EQ(request.options.best_of, 5);
+  EXPECT_EQ(request.options.max_tokens, 0);
+  EXPECT_EQ(parse_text_request(R"({"prompt":"a","n":2})").options.best_of, 2);
+  EXPECT_EQ(refused(R"("n":3,"best_of":2)"), "best_of");
+  EXPECT_EQ(refused(R"("best_of":2,"stream":true)"), "best_of");
+  EXPECT_EQ(refused(R"("n":2,"best_of":2,"stream":true)"), "accepted");
+}
+
+TEST(TextRequest, ContinuousUsageNeedsUsage) {
+  const auto continuous = [](const std::string& options) {
+    return parse_text_request(R"({"prompt":"a","stream":true,"stream_options":)" + options + "}")
+        .options.continuous_usage;
+  };
+  EXPECT_TRUE(continuous(R"({"include_usage":true,"continuous_usage_stats":true})"));
+  EXPECT_FALSE(continuous(R"({"continuous_usage_stats":true})"));
+}
+
 TEST(ChatRequest, TheFormOfTheAnswerHasManyNames) {
   using runtime::GrammarKind;
   const auto format = [](const std::string& fields) {
@@ -172,13 +199,17 @@ TEST(Responses, ErrorsHaveOpenAisShape) {
 }
 
 TEST(MetricsText, CountsUnderVllmsNames) {
-  Metrics metrics("a\"b");
-  metrics.first_token(0.03);
-  metrics.finished({"stop", 10, 5, 0.4});
+  Metrics metrics({"a\"b", "other"});
+  metrics.of(0).first_token(0.03);
+  metrics.of(0).finished({"stop", 10, 5, 0.4});
   metrics.http("/v1/models", "GET", 200);
-  runtime::EngineStats stats;
-  stats.running = 2;
+  std::vector<PoolStats> stats(2);
+  stats[0].engine.running = 2;
+  stats[1].loaded = true;
   const std::string text = metrics.text(stats);
+  EXPECT_NE(text.find("slipway:model_loaded{model_name=\"a\\\"b\"} 0\nslipway:model_loaded{model_name=\"other\"} 1\n"),
+            std::string::npos);
+  EXPECT_EQ(text.find("# TYPE vllm:num_requests_running"), text.rfind("# TYPE vllm:num_requests_running"));
   EXPECT_NE(text.find("vllm:num_requests_running{model_name=\"a\\\"b\"} 2\n"), std::string::npos);
   EXPECT_NE(text.find("vllm:time_to_first_token_seconds_bucket{model_name=\"a\\\"b\",le=\"0.02\"} 0\n"),
             std::string::npos);

@@ -26,12 +26,43 @@ TEST(Settings, FlagsAndSpecMeanTheSame) {
                  status);
   ASSERT_TRUE(spec);
   const ServeSettings settings = settings_from_spec(spec::parse_spec("serve", spec->dump()), "/work");
-  EXPECT_EQ(settings.model, "/work/m.gguf");
-  EXPECT_EQ(settings.served_model_name, "name");
-  EXPECT_EQ(settings.adapters[0].second, "/x/a");
-  EXPECT_EQ(settings.adapters[1].second, "/work/b");
+  EXPECT_EQ(settings.models[0].path, "/work/m.gguf");
+  EXPECT_EQ(settings.models[0].served_model_name, "name");
+  EXPECT_EQ(settings.adapters[0].path, "/x/a");
+  EXPECT_EQ(settings.adapters[1].path, "/work/b");
   EXPECT_EQ(settings.threads, 2);
   EXPECT_EQ(settings.max_model_len, 512);
+}
+
+TEST(Settings, SeveralModelsEachWithItsAdapters) {
+  int status = -1;
+  const auto spec = from_flags({"--model", "small=/m/s", "--adapter", "a=/a", "--model=/m/name=big.gguf", "--adapter",
+                                "b=/b", "--memory-limit", "1.5GiB", "--idle-unload-s", "60"},
+                               status);
+  ASSERT_TRUE(spec);
+  const ServeSettings settings = settings_from_spec(spec::parse_spec("serve", spec->dump()), "/work");
+  ASSERT_EQ(settings.models.size(), 2U);
+  EXPECT_EQ(settings.models[0].served_model_name, "small");
+  EXPECT_EQ(settings.models[1].path, "/m/name=big.gguf");
+  EXPECT_EQ(settings.models[1].served_model_name, "name=big");
+  EXPECT_EQ(settings.adapters[0].model, 0U);
+  EXPECT_EQ(settings.adapters[1].model, 1U);
+  EXPECT_EQ(settings.memory_limit_bytes, int64_t{3} << 29U);
+  EXPECT_EQ(settings.idle_unload_s, 60);
+}
+
+TEST(Settings, NamesAreGivenOnceAndAdaptersNeedAServedModel) {
+  const auto refused = [](const nlohmann::json& more) {
+    nlohmann::json spec = {{"version", 1}, {"kind", "serve"}, {"model", {{"path", "/m/a"}}}};
+    spec.update(more);
+    EXPECT_THROW(settings_from_spec(spec::parse_spec("serve", spec.dump()), "/"), base::Error) << more;
+  };
+  refused({{"models", {{{"path", "/other/a"}}}}});
+  refused({{"adapters", {{{"name", "a"}, {"path", "/x"}}}}});
+  refused({{"adapters", {{{"name", "x"}, {"path", "/x"}, {"model", "unknown"}}}}});
+  int status = -1;
+  const auto spec = from_flags({"--model", "m", "--memory-limit", "6 potatoes"}, status);
+  EXPECT_THROW(spec::parse_spec("serve", spec->dump()), base::Error);
 }
 
 TEST(Settings, WrongFlagsAreNamed) {
@@ -50,7 +81,7 @@ TEST(Settings, WrongFlagsAreNamed) {
 TEST(Settings, TheModelIsNamedAfterItsFileUnlessToldOtherwise) {
   const auto name_of = [](const std::string& path) {
     const nlohmann::json spec = {{"version", 1}, {"kind", "serve"}, {"model", {{"path", path}}}};
-    return settings_from_spec(spec::parse_spec("serve", spec.dump()), "/").served_model_name;
+    return settings_from_spec(spec::parse_spec("serve", spec.dump()), "/").models[0].served_model_name;
   };
   EXPECT_EQ(name_of("/models/smol.Q4_1.gguf"), "smol.Q4_1");
   EXPECT_EQ(name_of("/models/llama-3/"), "llama-3");

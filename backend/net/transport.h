@@ -1,4 +1,4 @@
-// Bytes to and from one client, plain or under TLS, so that connection.cpp is compiled once. All on the I/O thread.
+// Bytes to and from one client, plain or under TLS, so that connections are compiled once. All on the I/O thread.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -9,7 +9,7 @@
 #include <memory>
 #include <string>
 
-namespace slipway::web {
+namespace slipway::net {
 
 class Transport {
  public:
@@ -41,4 +41,4 @@ std::unique_ptr<TransportMaker> plain_transports();
 // PEM texts. Throws std::exception when they are wrong.
 std::unique_ptr<TransportMaker> tls_transports(const std::string& certificate, const std::string& key);
 
-}  // namespace slipway::web
+}  // namespace slipway::net

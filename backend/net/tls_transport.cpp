@@ -3,9 +3,9 @@
 #include <boost/asio/ssl.hpp>
 #include <boost/asio/write.hpp>
 
-#include "backend/web/transport.h"
+#include "backend/net/transport.h"
 
-namespace slipway::web {
+namespace slipway::net {
 namespace {
 
 namespace ssl = boost::asio::ssl;
@@ -69,4 +69,4 @@ std::unique_ptr<TransportMaker> tls_transports(const std::string& certificate, c
   return std::make_unique<TlsTransports>(certificate, key);
 }
 
-}  // namespace slipway::web
+}  // namespace slipway::net

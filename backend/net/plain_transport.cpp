@@ -2,9 +2,9 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/write.hpp>
 
-#include "backend/web/transport.h"
+#include "backend/net/transport.h"
 
-namespace slipway::web {
+namespace slipway::net {
 namespace {
 
 using boost::asio::ip::tcp;
@@ -54,4 +54,4 @@ class PlainTransports final : public TransportMaker {
 
 std::unique_ptr<TransportMaker> plain_transports() { return std::make_unique<PlainTransports>(); }
 
-}  // namespace slipway::web
+}  // namespace slipway::net
