@@ -352,7 +352,7 @@ async function usePlayground() {
   await page.getByRole("button", { name: "Copy as code" }).click();
   for (const language of ["curl", "python"]) {
     await page.getByRole("dialog").getByText(language === "curl" ? "curl" : "Python", { exact: true }).click();
-    const code = page.getByLabel("Program");
+    const code = page.getByLabel("Program", { exact: true });
     await until(`the program in ${language}`, async () => ((await code.textContent()) ?? "").startsWith(language === "curl" ? "curl" : "import os"));
     assert.match(runCode(language, (await code.textContent()) ?? "", stage.secret), /ok/);
   }
