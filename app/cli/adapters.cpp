@@ -23,7 +23,8 @@ Exit load(Context& context, const std::string& deployment, const std::string& mo
   request.set_model_version_id(model);
   request.set_name(name.empty() ? model.substr(0, model.find('@')) : name);
   const auto changed = client.call(*stub, &Stub::LoadAdapter, request);
-  std::cout << (context.json ? to_json(changed) : "Adapter " + request.name() + " is being loaded into " + changed.name())
+  std::cout << (context.json ? to_json(changed)
+                             : "Adapter " + request.name() + " is being loaded into " + changed.name())
             << '\n';
   return Exit::kOk;
 }

@@ -84,7 +84,8 @@ void print_deployment(const Context& context, const v1::Deployment& deployment, 
   facts.add({"Model", deployment.model_label() + " (" + deployment.model_version_id() + ")"});
   if (!deployment.base_label().empty()) facts.add({"Base", deployment.base_label()});
   for (const auto& name : deployment.served_names()) facts.add({"Served as", name});
-  for (const auto& adapter : deployment.adapters()) facts.add({"Adapter", adapter.name() + ", " + adapter.model_label()});
+  for (const auto& adapter : deployment.adapters())
+    facts.add({"Adapter", adapter.name() + ", " + adapter.model_label()});
   if (!deployment.node_id().empty()) facts.add({"Node", deployment.node_id()});
   if (!deployment.error().message().empty()) {
     facts.add({"Error", deployment.error().message()});

@@ -74,10 +74,12 @@ Exit sweep(Context& context, const SweepOptions& options) {
 
 void add_sweeps(CLI::App& run, Context& context) {
   const auto options = std::make_shared<SweepOptions>();
-  auto* command = run.add_subcommand("sweep", "Start several runs whose parameters differ: every combination, or at random");
+  auto* command =
+      run.add_subcommand("sweep", "Start several runs whose parameters differ: every combination, or at random");
   command->add_option("WORKFLOW", options->workflow, "Name; slipway workflow list")->required();
   command->add_option("--set", options->set, "PARAMETER=VALUE for all of them; slipway workflow show names them");
-  command->add_option("--vary", options->vary, "PARAMETER=VALUE,VALUE,… or, with --random, PARAMETER=LOW..HIGH")->required();
+  command->add_option("--vary", options->vary, "PARAMETER=VALUE,VALUE,… or, with --random, PARAMETER=LOW..HIGH")
+      ->required();
   command->add_option("--random", options->random_runs, "Draw so many runs instead of every combination")
       ->check(CLI::Range(1, 500));
   command->add_option("--seed", options->seed, "The same seed draws the same runs")->capture_default_str();

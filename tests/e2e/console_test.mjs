@@ -151,8 +151,9 @@ async function startRun() {
   await measured.getByText("Time per step").waitFor({ timeout: runMinutes * 60_000 });
   await screenshot("light-wizard-measured");
   say("a sweep's runs counted as one types");
-  await choose(page.getByLabel("Vary another parameter"), "Learning rate");
-  await page.getByLabel("Learning rate", { exact: true }).fill("1e-4, 3e-4, 1e-3");
+  await page.getByRole("combobox", { name: "Vary another parameter" }).pressSequentially("Learning rate");
+  await page.locator(".ant-select-item-option", { hasText: /^Learning rate$/ }).click();
+  await page.getByRole("textbox", { name: "Learning rate", exact: true }).fill("1e-4, 3e-4, 1e-3");
   await page.getByRole("button", { name: "Start 3 runs" }).waitFor();
   const start = page.getByRole("button", { name: "Start run" });
   await until("the review to be free of violations", () => start.isEnabled());
@@ -345,13 +346,13 @@ async function usePlayground() {
   await page.getByLabel("Message").fill("Is it there?");
   await page.getByRole("button", { name: "Send" }).click();
   await until("two more answers", async () => (await measured.count()) === 4, 120_000);
-  const answer = await page.locator('[data-role="assistant"]').nth(1).locator(".token-probabilities, :scope").first().textContent();
+  const answer = await page.locator('[data-role="assistant"]').nth(1).textContent();
   assert.match(answer ?? "", /"ok"/, "the answer follows the schema");
 
   await page.getByRole("button", { name: "Copy as code" }).click();
   for (const language of ["curl", "python"]) {
     await page.getByRole("dialog").getByText(language === "curl" ? "curl" : "Python", { exact: true }).click();
-    const code = page.getByLabel("Program");
+    const code = page.getByLabel("Program", { exact: true });
     await until(`the program in ${language}`, async () => ((await code.textContent()) ?? "").startsWith(language === "curl" ? "curl" : "import os"));
     assert.match(runCode(language, (await code.textContent()) ?? "", stage.secret), /ok/);
   }
@@ -366,12 +367,12 @@ async function useAdapters() {
   say("what the deployment measures; an adapter loaded while it serves, tried, unloaded");
   await page.goto(stage.deploymentUrl);
   const first = page.getByRole("figure", { name: /^Time to first token/ });
-  await until("percentiles", async () => /ms|s/.test((await first.locator(".now").first().textContent().catch(() => "")) ?? ""), 60_000);
+  await until("percentiles", async () => /\d/.test((await first.locator(".now").first().textContent().catch(() => "")) ?? ""), 60_000);
   await page.getByText("KV cache", { exact: true }).waitFor();
   await screenshot("light-deployment-now");
   await page.getByRole("button", { name: "Load an adapter" }).click();
-  await choose(page.getByRole("dialog").getByLabel("Adapter"), "harbour");
-  await page.getByRole("dialog").getByLabel("Name").fill("harbour-two");
+  await choose(page.getByRole("dialog").getByLabel("Adapter", { exact: true }), "harbour");
+  await page.getByRole("dialog").getByLabel("Name", { exact: true }).fill("harbour-two");
   await page.getByRole("dialog").getByRole("button", { name: "Load" }).click();
   const row = page.getByRole("table", { name: "Adapters" }).getByRole("row", { name: /harbour-two/ });
   await row.getByText("Loaded").waitFor({ timeout: 60_000 });
@@ -381,7 +382,7 @@ async function useAdapters() {
   await choose(page.getByLabel("The answer must be"), "Free text");
   await page.getByLabel("Message").fill("Where is the rope?");
   await page.getByRole("button", { name: "Send" }).click();
-  await page.locator(".foot", { hasText: /first after/ }).first().waitFor({ timeout: 60_000 });
+  await page.getByRole("log", { name: "Chat with harbour-two" }).locator(".foot", { hasText: /first after/ }).waitFor({ timeout: 60_000 });
   await page.goto(stage.deploymentUrl);
   await row.getByRole("button", { name: "Unload" }).click();
   await page.getByText("It was called").waitFor(); // in use: asked once

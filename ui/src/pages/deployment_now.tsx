@@ -11,7 +11,7 @@ import { Figure, Section } from "@/widgets/page";
 
 /** Seconds as they are said of tokens: 8.25 ms, 1.2 s. */
 const brief = (seconds: number): string =>
-  seconds < 1 ? `${formatNumber(seconds * 1000, 3)} ms` : `${formatNumber(seconds, 3)} s`;
+  !Number.isFinite(seconds) ? "–" : seconds < 1 ? `${formatNumber(seconds * 1000, 3)} ms` : `${formatNumber(seconds, 3)} s`;
 const rate = (value: number) => formatNumber(value, 3);
 
 type Value = (sample: DeploymentSample) => number | undefined;

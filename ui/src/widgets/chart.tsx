@@ -88,7 +88,7 @@ export function Chart(props: ChartProps) {
         <div className="legend">
           {(pointed === undefined ? lines : []).map((line, index) => {
             const color = palette.series[index] ?? palette.muted;
-            const last = line.points[line.points.length - 1];
+            const last = lastPoint(line.points);
             return (
               <button
                 key={line.name}
@@ -196,6 +196,12 @@ export function Chart(props: ChartProps) {
       </div>
     </figure>
   );
+}
+
+/** The last that was measured; gaps are none. */
+function lastPoint(points: readonly Point[]): Point | undefined {
+  for (let index = points.length - 1; index >= 0; index -= 1) if (Number.isFinite(points[index]![1])) return points[index];
+  return undefined;
 }
 
 function largest(lines: readonly ChartLine[]): number {
