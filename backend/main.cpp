@@ -201,7 +201,7 @@ struct Services {
         nodes(database, clock, conductor),
         plans(database, catalogue, registry),
         runs(database, clock, catalogue, registry, conductor, [this] { nodes.wake(); }),
-        deployments(database, conductor, [this] { nodes.wake(); }),
+        deployments(database, clock, registry, conductor, [this] { nodes.wake(); }),
         keys(database, clock),
         watches(database),
         auth(database, clock, &nodes, service::moderate_password_cost()) {}

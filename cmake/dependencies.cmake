@@ -42,7 +42,11 @@ if(SLIPWAY_BUILD_TRAIN)
   add_library(slipway_torch INTERFACE)
   target_include_directories(slipway_torch SYSTEM INTERFACE
     ${SLIPWAY_TORCH_ROOT}/include ${SLIPWAY_TORCH_ROOT}/include/torch/csrc/api/include)
-  target_link_libraries(slipway_torch INTERFACE ${SLIPWAY_TORCH_ROOT}/lib/libtorch_cpu.so ${SLIPWAY_TORCH_ROOT}/lib/libc10.so)
+  # at::parallel_for is a template that runs on one thread where OpenMP is off; its runtime must be libtorch's own.
+  file(GLOB torch_openmp ${SLIPWAY_TORCH_ROOT}/lib/libgomp*)
+  target_compile_options(slipway_torch INTERFACE -fopenmp)
+  target_link_libraries(slipway_torch INTERFACE
+    ${SLIPWAY_TORCH_ROOT}/lib/libtorch_cpu.so ${SLIPWAY_TORCH_ROOT}/lib/libc10.so ${torch_openmp})
   target_link_options(slipway_torch INTERFACE -Wl,-rpath,${SLIPWAY_TORCH_ROOT}/lib -Wl,--allow-shlib-undefined)
   file(GLOB nvidia_libraries LIST_DIRECTORIES true ${torch_packages}/nvidia/*/lib)
   foreach(folder ${nvidia_libraries})
@@ -61,4 +65,17 @@ if(EXISTS ${SLIPWAY_XGRAMMAR} AND EXISTS ${SLIPWAY_TVM_FFI})
   target_link_libraries(slipway_tvm_ffi INTERFACE -Wl,--no-as-needed ${SLIPWAY_XGRAMMAR} ${SLIPWAY_TVM_FFI})
 else()
   message(STATUS "XGrammar's wheels are not at ${SLIPWAY_SITE_PACKAGES}: slipway-serve is built without constrained output")
+endif()
+
+# Arrow and Parquet from pyarrow's wheel, whose libraries carry their version in their names: libslipway_parquet.so alone
+# links them.
+set(arrow_root ${SLIPWAY_SITE_PACKAGES}/pyarrow)
+file(GLOB SLIPWAY_ARROW_LIBRARIES ${arrow_root}/libarrow.so.[0-9]* ${arrow_root}/libparquet.so.[0-9]*)
+if(SLIPWAY_ARROW_LIBRARIES)
+  add_library(slipway_arrow INTERFACE)
+  target_include_directories(slipway_arrow SYSTEM INTERFACE ${arrow_root}/include)
+  target_link_libraries(slipway_arrow INTERFACE ${SLIPWAY_ARROW_LIBRARIES})
+  target_link_options(slipway_arrow INTERFACE -Wl,-rpath,${arrow_root} -Wl,--allow-shlib-undefined)
+else()
+  message(STATUS "pyarrow's wheel is not at ${SLIPWAY_SITE_PACKAGES}: the engines are built without Parquet")
 endif()

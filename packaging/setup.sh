@@ -50,6 +50,7 @@ if [ ! -x "$venv/bin/python" ] || [ "$(cat "$stamp" 2>/dev/null)" != "$wanted_st
     pip install --no-deps "${cuda_wheels[@]}"
   fi
   pip install --no-deps xgrammar==0.2.8 apache-tvm-ffi==0.1.15.post2  # C++ libraries: constrained output
+  pip install --no-deps pyarrow==26.0.1  # C++ libraries: Parquet
   pip install typing-extensions filelock sympy networkx fsspec  # what `import torch` itself needs
   pip install -r "$here/requirements.txt"
   echo "$wanted_stamp" >"$stamp"

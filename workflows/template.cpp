@@ -105,6 +105,13 @@ absl::StatusOr<Json> fill_in(const Json& value, const Json& scope) {
     }
     return filled;
   }
+  if (value.is_object() && value.contains("$case")) {
+    const auto chosen = fill_in(value["$case"], scope);
+    if (!chosen.ok()) return chosen.status();
+    const std::string key = chosen->is_string() ? chosen->get<std::string>() : chosen->dump();
+    if (value.contains(key)) return fill_in(value[key], scope);
+    return value.contains("$else") ? fill_in(value["$else"], scope) : Json();
+  }
   if (value.is_object()) {
     const auto wanted = is_wanted(value, scope);
     if (!wanted.ok()) return wanted.status();

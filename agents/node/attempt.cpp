@@ -25,7 +25,7 @@ namespace fs = std::filesystem;
 using v1::AttemptStatus;
 
 constexpr std::pair<const char*, const char*> kFiles[] = {
-    {"events", "events.jsonl"}, {"stdout", "stdout.log"}, {"stderr", "stderr.log"}};
+    {"events", "events.jsonl"}, {"stdout", "stdout.log"}, {"stderr", "stderr.log"}, {"samples", "samples.jsonl"}};
 // When the backend acknowledges nothing for so long after the end, the outcome is told all the same.
 constexpr int64_t kAcknowledgementPatienceMs = 15'000;
 constexpr int64_t kSaveIntervalMs = 2'000;
@@ -38,6 +38,7 @@ Attempt::Attempt(AttemptEnvironment environment, AttemptRecord record)
       folder_(environment_.layout.attempts() / as_file_name(id_)),
       workdir_(environment_.layout.work() /
                as_file_name(record.start.work_key().empty() ? id_ : record.start.work_key())),
+      serves_(record.start.engine() == "serve"),
       record_(std::move(record)),
       wake_fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
       inotify_fd_(inotify_init1(IN_NONBLOCK | IN_CLOEXEC)) {
@@ -121,6 +122,12 @@ void Attempt::kill_engine() {
   for (int launch = 1; Supervisor::started(folder_, launch); ++launch) {
     signal_group(*Supervisor::started(folder_, launch), SIGKILL);
   }
+}
+
+std::optional<ProcessId> Attempt::engine() const {
+  std::optional<ProcessId> latest;
+  for (int launch = 1; const auto started = Supervisor::started(folder_, launch); ++launch) latest = started;
+  return latest && is_running(*latest) ? latest : std::nullopt;
 }
 
 AttemptStatus Attempt::status() const {

@@ -46,6 +46,9 @@ class Attempt {
 
   const std::string& id() const { return id_; }
   const std::filesystem::path& workdir() const { return workdir_; }
+  bool serves() const { return serves_; }
+  // The engine that runs now, if one does.
+  std::optional<ProcessId> engine() const;
 
   // A session has begun; the backend has these bytes (by file) of the attempt. Session 0: the connection is gone.
   void welcome(uint64_t session, std::map<std::string, int64_t> positions);
@@ -116,6 +119,7 @@ class Attempt {
   const std::string id_;
   const std::filesystem::path folder_;
   const std::filesystem::path workdir_;
+  const bool serves_;
 
   mutable std::mutex mutex_;  // guards the five that follow
   Inbox inbox_;

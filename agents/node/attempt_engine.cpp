@@ -26,6 +26,7 @@ void Attempt::launch() {
   const auto& start = record_.start;
   const fs::path program = environment_.engines / ("slipway-" + start.engine());
   plan.arguments = {program.string(), "--spec", spec_path(), "--workdir", workdir_.string()};
+  if (start.plan()) plan.arguments.emplace_back("--plan");
   plan.workdir = workdir_;
   plan.memory_bytes = start.limits().memory_bytes();
   plan.niceness = start.engine() == "serve" ? 0 : 5;  // work in batches gives way to people who wait

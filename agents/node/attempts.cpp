@@ -7,13 +7,17 @@
 #include <utility>
 
 #include "backend/base/error.h"
+#include "backend/base/files.h"
 
 namespace slipway::node {
 namespace {
 namespace fs = std::filesystem;
-}
+// In a work folder: an engine that trains ends after the step it is at, and keeps what it has learned.
+constexpr char kFinishFile[] = "finish";
+}  // namespace
 
-Attempts::Attempts(AttemptEnvironment environment) : environment_(std::move(environment)) {
+Attempts::Attempts(AttemptEnvironment environment)
+    : environment_(std::move(environment)), replicas_(environment_.transfer, environment_.link) {
   fs::create_directories(environment_.layout.attempts());
   fs::create_directories(environment_.layout.work());
   std::vector<AttemptRecord> records;
@@ -92,9 +96,33 @@ void Attempts::start(const v1::StartAttempt& start, uint64_t session) {
   }
 }
 
-void Attempts::stop(const std::string& attempt_id, int grace_seconds) {
+void Attempts::stop(const std::string& attempt_id, int grace_seconds, bool keep) {
   const std::lock_guard lock(mutex_);
-  if (const auto found = attempts_.find(attempt_id); found != attempts_.end()) found->second->stop(grace_seconds);
+  const auto found = attempts_.find(attempt_id);
+  if (found == attempts_.end()) return;
+  if (!keep) return found->second->stop(grace_seconds);
+  try {
+    base::write_file_atomically(found->second->workdir() / kFinishFile, "", 0644);
+  } catch (const base::Error& error) {
+    spdlog::error("engine not asked to finish attempt={} error={}", attempt_id, error.what());
+  }
+}
+
+void Attempts::set_adapters(const v1::SetAdapters& wanted, uint64_t session) {
+  const std::lock_guard lock(mutex_);
+  const auto found = attempts_.find(wanted.attempt_id());
+  if (found != attempts_.end()) replicas_.set_adapters(session, found->second->workdir(), wanted);
+}
+
+std::vector<v1::AgentMessage> Attempts::sample_replicas() {
+  std::vector<RunningReplica> running;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, attempt] : attempts_) {
+      if (attempt->serves() && attempt->active()) running.push_back({id, attempt->workdir(), attempt->engine()});
+    }
+  }
+  return replicas_.sample(running);
 }
 
 void Attempts::acknowledged(const v1::LinesAcknowledged& message) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "agents/node/attempt.h"
+#include "agents/node/replicas.h"
 
 namespace slipway::node {
 
@@ -24,9 +25,14 @@ class Attempts {
   void connected(uint64_t session, const v1::BackendMessage::Welcome& welcome);
   void disconnected();
   void start(const v1::StartAttempt& start, uint64_t session);
-  void stop(const std::string& attempt_id, int grace_seconds);
+  // keep: the engine ends its work early and keeps the result, rather than saving for later.
+  void stop(const std::string& attempt_id, int grace_seconds, bool keep);
   void acknowledged(const v1::LinesAcknowledged& message);
   void release(const std::string& attempt_id);
+  void set_adapters(const v1::SetAdapters& wanted, uint64_t session);
+
+  // What the serving engines measure now. Called by one thread.
+  std::vector<v1::AgentMessage> sample_replicas();
 
   // Deletes what was released and has ended. Work folders of attempts that did not succeed stay for kKeepDays, so that
   // a retry goes on from their checkpoints. To be called now and then.
@@ -45,6 +51,7 @@ class Attempts {
   const AttemptEnvironment environment_;
   mutable std::mutex mutex_;
   std::map<std::string, std::unique_ptr<Attempt>> attempts_;
+  Replicas replicas_;
 };
 
 }  // namespace slipway::node

@@ -28,11 +28,13 @@ void dispatch(const v1::BackendMessage& message, Attempts& attempts, uint64_t se
     case v1::BackendMessage::kStart:
       return attempts.start(message.start(), session);
     case v1::BackendMessage::kStop:
-      return attempts.stop(message.stop().attempt_id(), message.stop().grace_seconds());
+      return attempts.stop(message.stop().attempt_id(), message.stop().grace_seconds(), message.stop().keep());
     case v1::BackendMessage::kAcknowledged:
       return attempts.acknowledged(message.acknowledged());
     case v1::BackendMessage::kRelease:
       return attempts.release(message.release().attempt_id());
+    case v1::BackendMessage::kSetAdapters:
+      return attempts.set_adapters(message.set_adapters(), session);
     case v1::BackendMessage::kWelcome:
     case v1::BackendMessage::MESSAGE_NOT_SET:  // of a newer backend
       return;
@@ -70,14 +72,13 @@ absl::Status Session::run(Attempts& attempts, const std::function<v1::NodeSample
   std::thread ticker([&] {
     sample();  // rates take a reading before the first that is sent
     while (ticking.sleep_for(options_.sample_interval)) {
-      v1::AgentMessage message;
-      *message.mutable_sample() = sample();
+      std::vector<v1::AgentMessage> messages(1);
+      *messages.front().mutable_sample() = sample();
+      for (auto& message : attempts.sample_replicas()) messages.push_back(std::move(message));
       {
         const std::lock_guard lock(mutex_);
-        if (session_ != 0) {
-          outgoing_.push_back(std::move(message));
-        } else {
-          samples_.push_back(std::move(message));
+        for (auto& message : messages) {
+          (session_ != 0 ? outgoing_ : samples_).push_back(std::move(message));
           if (samples_.size() > kMostSamplesKept) samples_.pop_front();
         }
       }

@@ -47,7 +47,7 @@ class Session : public BackendLink {
   bool send(uint64_t session, v1::AgentMessage message) override;
   std::string node_token() const;
 
-  static constexpr size_t kMostSamplesKept = 300;  // ten minutes without a backend
+  static constexpr size_t kMostSamplesKept = 300;  // ten minutes of the node alone without a backend
 
  private:
   absl::Status join(Cancellation& cancellation);

@@ -1,4 +1,4 @@
-// slipway deployment list|show|chat|key|create|stop|start|delete
+// slipway deployment list|show|chat|key|create|stop|start|delete; adapters.cpp has load|unload|metrics
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -84,6 +84,8 @@ void print_deployment(const Context& context, const v1::Deployment& deployment, 
   facts.add({"Model", deployment.model_label() + " (" + deployment.model_version_id() + ")"});
   if (!deployment.base_label().empty()) facts.add({"Base", deployment.base_label()});
   for (const auto& name : deployment.served_names()) facts.add({"Served as", name});
+  for (const auto& adapter : deployment.adapters())
+    facts.add({"Adapter", adapter.name() + ", " + adapter.model_label()});
   if (!deployment.node_id().empty()) facts.add({"Node", deployment.node_id()});
   if (!deployment.error().message().empty()) {
     facts.add({"Error", deployment.error().message()});
@@ -224,6 +226,7 @@ Exit wait_ready(Context& context, const std::string& id, int timeout_s) {
 void add_deployments(CLI::App& app, Context& context) {
   auto* deployment = app.add_subcommand("deployment", "Served models");
   deployment->require_subcommand(1);
+  add_adapters(*deployment, context);
 
   const auto filter = std::make_shared<std::string>();
   auto* list = deployment->add_subcommand("list", "List deployments");

@@ -1,8 +1,14 @@
-// slipway model import|list|show
+// slipway model import|list|show|quantize
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
 #include <iostream>
 
 #include "app/cli/commands.h"
+#include "app/cli/failure.h"
 #include "app/cli/output.h"
 #include "app/cli/upload.h"
 #include "backend/base/clock.h"
@@ -112,6 +118,52 @@ Exit show_model(Context& context, const std::string& id) {
   return Exit::kOk;
 }
 
+struct QuantizeOptions {
+  std::string model, output, dtype = "int8", calibration;
+  int64_t rows = 128, length = 512, threads = 0;
+};
+
+// Becomes slipway-quantize, which lies beside this program: the engines' libraries stay out of it.
+Exit quantize_model(const QuantizeOptions& options, bool json) {
+  const auto program = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "slipway-quantize";
+  std::vector<std::string> words = {program.string(), "--model",      options.model,
+                                    "--output",       options.output, "--dtype",
+                                    options.dtype,    "--threads",    std::to_string(options.threads)};
+  if (!options.calibration.empty()) {
+    words.insert(words.end(), {"--calibration", options.calibration, "--calibration-rows", std::to_string(options.rows),
+                               "--calibration-length", std::to_string(options.length)});
+  }
+  if (json) words.emplace_back("--json");
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  execv(argv[0], argv.data());
+  throw Failure(Exit::kFailed, "could not start " + program.string() + ": " + std::strerror(errno),
+                "it belongs beside this program: build or install all of Slipway");
+}
+
+void add_quantize(CLI::App& model, Context& context) {
+  const auto options = std::make_shared<QuantizeOptions>();
+  auto* quantize = model.add_subcommand(
+      "quantize", "Write a model as one quantised file, which slipway-serve and slipway-eval map from disk");
+  quantize->add_option("PATH", options->model, "Hugging Face folder or .gguf file")
+      ->required()
+      ->check(CLI::ExistingPath);
+  quantize->add_option("--output,-o", options->output, "File to write: NAME.slipway")->required();
+  quantize->add_option("--dtype", options->dtype, "int8 (default) or int4")->check(CLI::IsMember({"int8", "int4"}));
+  quantize
+      ->add_option("--calibration", options->calibration,
+                   "JSONL rows like those that the model will see: int4 by GPTQ, which loses less")
+      ->check(CLI::ExistingFile);
+  quantize->add_option("--calibration-rows", options->rows, "At most; default 128")->check(CLI::PositiveNumber);
+  quantize->add_option("--calibration-length", options->length, "Tokens of a row at most; default 512")
+      ->check(CLI::Range(2, 1 << 17));
+  quantize->add_option("--threads", options->threads, "Default: as many as the machine has cores")
+      ->check(CLI::NonNegativeNumber);
+  quantize->callback(
+      [&context, options] { context.action = [&context, options] { return quantize_model(*options, context.json); }; });
+}
+
 }  // namespace
 
 void add_models(CLI::App& app, Context& context) {
@@ -128,6 +180,8 @@ void add_models(CLI::App& app, Context& context) {
   import_command->callback([&context, import_options] {
     context.action = [&context, import_options] { return import_model(context, *import_options); };
   });
+
+  add_quantize(*model, context);
 
   const auto filter = std::make_shared<std::string>();
   auto* list = model->add_subcommand("list", "List models");

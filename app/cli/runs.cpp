@@ -1,4 +1,4 @@
-// slipway run start|list|show|watch|logs|cancel|retry
+// slipway run start|list|show|watch|logs|cancel|retry; sweeps.cpp has run sweep
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -349,11 +349,12 @@ Exit logs(Context& context, const LogOptions& options) {
   return Exit::kOk;
 }
 
-Exit cancel(Context& context, const std::string& text) {
+Exit cancel(Context& context, const std::string& text, bool keep) {
   auto& client = context.client();
   const auto stub = v1::RunService::NewStub(client.channel());
   v1::CancelRunRequest request;
   request.set_id(resolve_run(client, *stub, text));
+  request.set_keep(keep);
   const auto run = client.call(*stub, &Stub::CancelRun, request);
   std::cout << (context.json ? to_json(run) : "Run " + run.id() + ": " + state_word(run.state())) << '\n';
   return Exit::kOk;
@@ -377,6 +378,7 @@ constexpr char kRunHelp[] = "Id, name (its newest run) or latest";
 void add_runs(CLI::App& app, Context& context) {
   auto* run = app.add_subcommand("run", "Runs of workflows");
   run->require_subcommand(1);
+  add_sweeps(*run, context);
 
   auto* start_command = run->add_subcommand("start", "Start a workflow; its flags: slipway run start WORKFLOW --help");
   start_command->prefix_command()->fallthrough(
@@ -390,7 +392,7 @@ void add_runs(CLI::App& app, Context& context) {
   const auto filter = std::make_shared<std::string>();
   const auto limit = std::make_shared<int>(50);
   auto* list = run->add_subcommand("list", "List runs, newest first");
-  list->add_option("--filter", *filter, "Words in name or id; state:running, workflow:NAME");
+  list->add_option("--filter", *filter, "Words in name or id; state:running, workflow:NAME, sweep:ID");
   list->add_option("--limit", *limit, "At most so many")->check(CLI::Range(1, 100000))->capture_default_str();
   list->callback([&context, filter, limit] {
     context.action = [&context, filter, limit] { return list_runs(context, *filter, *limit); };
@@ -425,8 +427,11 @@ void add_runs(CLI::App& app, Context& context) {
   const auto cancelled = std::make_shared<std::string>();
   auto* cancel_command = run->add_subcommand("cancel", "Ask the engines to save and leave");
   cancel_command->add_option("RUN", *cancelled, kRunHelp)->required();
-  cancel_command->callback(
-      [&context, cancelled] { context.action = [&context, cancelled] { return cancel(context, *cancelled); }; });
+  const auto keep = std::make_shared<bool>(false);
+  cancel_command->add_flag("--keep", *keep, "Instead: end the training early, and go on with what it has learned");
+  cancel_command->callback([&context, cancelled, keep] {
+    context.action = [&context, cancelled, keep] { return cancel(context, *cancelled, *keep); };
+  });
 
   const auto retried = std::make_shared<std::string>();
   const auto follow = std::make_shared<bool>(false);

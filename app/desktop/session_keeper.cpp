@@ -8,7 +8,14 @@
 
 namespace slipway::desktop {
 namespace {
-constexpr char kCookieName[] = "slipway_session";
+
+// As backend/web/session_cookie names it: by the port, since cookies do not know ports.
+QByteArray cookie_name(const QUrl& url) {
+  QByteArray name = "slipway_session";
+  if (url.port() >= 0) name += '_' + QByteArray::number(url.port());
+  return name;
+}
+
 }  // namespace
 
 SessionKeeper::SessionKeeper(QWebEngineCookieStore* cookies, SecretStore& secrets, QObject* parent)
@@ -27,7 +34,7 @@ void SessionKeeper::open(const QString& connection, const QUrl& url, std::functi
     if (url != url_) return;  // another connection was chosen meanwhile
     if (!secret.isEmpty()) {
       value_ = secret;
-      QNetworkCookie cookie(kCookieName, secret);
+      QNetworkCookie cookie(cookie_name(url_), secret);
       cookie.setPath(QStringLiteral("/"));
       cookie.setHttpOnly(true);
       cookie.setSecure(url_.scheme() == QLatin1String("https"));
@@ -39,11 +46,11 @@ void SessionKeeper::open(const QString& connection, const QUrl& url, std::functi
 }
 
 QByteArray SessionKeeper::cookie_header() const {
-  return value_.isEmpty() ? QByteArray() : QByteArray(kCookieName) + '=' + value_;
+  return value_.isEmpty() ? QByteArray() : cookie_name(url_) + '=' + value_;
 }
 
 void SessionKeeper::on_added(const QNetworkCookie& cookie) {
-  if (cookie.name() != kCookieName || cookie.value() == value_ || cookie.domain() != url_.host()) return;
+  if (cookie.name() != cookie_name(url_) || cookie.value() == value_ || cookie.domain() != url_.host()) return;
   value_ = cookie.value();
   if (value_.isEmpty()) {
     secrets_.remove(key());
@@ -54,7 +61,7 @@ void SessionKeeper::on_added(const QNetworkCookie& cookie) {
 }
 
 void SessionKeeper::on_removed(const QNetworkCookie& cookie) {
-  if (cookie.name() != kCookieName || cookie.value() != value_ || value_.isEmpty()) return;
+  if (cookie.name() != cookie_name(url_) || cookie.value() != value_ || value_.isEmpty()) return;
   value_.clear();
   secrets_.remove(key());
   Q_EMIT session_changed();

@@ -25,7 +25,7 @@ class SessionKeeper : public QObject {
   // back on another port; `ready` is called when a kept session is back in the cookie store.
   void open(const QString& connection, const QUrl& url, std::function<void()> ready);
 
-  // `slipway_session=…` for requests of our own; empty while signed out.
+  // `slipway_session_PORT=…` for requests of our own; empty while signed out.
   QByteArray cookie_header() const;
 
  Q_SIGNALS:

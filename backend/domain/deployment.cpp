@@ -11,11 +11,8 @@ DeploymentDecision towards_stop(const std::optional<ReplicaFacts>& replica) {
   return {.state = DeploymentState::kStopping, .stop_replica = !replica->stop_asked};
 }
 
-}  // namespace
-
-DeploymentDecision advance_deployment(const DeploymentFacts& deployment) {
+DeploymentDecision follow(const DeploymentFacts& deployment) {
   const auto& replica = deployment.replica;
-  if (deployment.wanted == Wanted::kStopped) return towards_stop(replica);
   if (!replica) return {.state = DeploymentState::kQueued, .new_replica = true};
   switch (replica->state) {
     case AttemptState::kPending:
@@ -23,8 +20,8 @@ DeploymentDecision advance_deployment(const DeploymentFacts& deployment) {
     case AttemptState::kStarting:
     case AttemptState::kRunning:
       // Asked to stop, then wanted again: it leaves first, and a new one follows.
-      if (replica->stop_asked) return {DeploymentState::kStarting};
-      return {replica->ready ? DeploymentState::kReady : DeploymentState::kStarting};
+      if (replica->stop_asked || !replica->ready) return {DeploymentState::kStarting};
+      return {replica->reachable ? DeploymentState::kReady : DeploymentState::kUnreachable};
     case AttemptState::kFailed:
       if (!replica->stop_asked) return {DeploymentState::kFailed};
       return {.state = DeploymentState::kQueued, .new_replica = true};
@@ -35,6 +32,34 @@ DeploymentDecision advance_deployment(const DeploymentFacts& deployment) {
       return {.state = DeploymentState::kQueued, .new_replica = true};
   }
   return {DeploymentState::kFailed};
+}
+
+}  // namespace
+
+DeploymentDecision advance_deployment(const DeploymentFacts& deployment) {
+  const auto& former = deployment.former;
+  if (deployment.wanted == Wanted::kStopped) {
+    DeploymentDecision decision = towards_stop(deployment.replica);
+    if (former) {
+      decision.state = DeploymentState::kStopping;
+      decision.stop_former = !former->stop_asked;
+    }
+    return decision;
+  }
+  DeploymentDecision decision = follow(deployment);
+  if (!former) return decision;
+  if (decision.state == DeploymentState::kReady || decision.state == DeploymentState::kUnreachable) {
+    decision.stop_former = !former->stop_asked;
+    return decision;
+  }
+  if (!former->ready || former->stop_asked) return decision;
+  if (decision.state == DeploymentState::kFailed) {
+    return {.state = former->reachable ? DeploymentState::kReady : DeploymentState::kUnreachable,
+            .serve_former = true,
+            .withdraw = true};
+  }
+  decision.serve_former = true;
+  return decision;
 }
 
 }  // namespace slipway::domain

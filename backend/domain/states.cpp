@@ -11,8 +11,8 @@ constexpr std::array<std::string_view, 7> kTaskNames = {"pending", "queued",    
                                                         "failed",  "cancelled", "skipped"};
 constexpr std::array<std::string_view, 7> kAttemptNames = {"pending", "starting", "running", "succeeded",
                                                            "failed",  "stopped",  "lost"};
-constexpr std::array<std::string_view, 6> kDeploymentNames = {"queued", "starting", "ready",
-                                                              "failed", "stopping", "stopped"};
+constexpr std::array<std::string_view, 7> kDeploymentNames = {"queued",   "starting", "ready",      "failed",
+                                                              "stopping", "stopped",  "unreachable"};
 
 template <typename State, typename Names>
 std::optional<State> find(const Names& names, std::string_view name) {

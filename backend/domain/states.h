@@ -11,7 +11,8 @@ enum class RunState { kQueued, kRunning, kSucceeded, kFailed, kCancelling, kCanc
 enum class TaskState { kPending, kQueued, kRunning, kSucceeded, kFailed, kCancelled, kSkipped };
 // kPending: waits for a device. kStarting: given to a node. kLost: the node no longer knows it or is gone for good.
 enum class AttemptState { kPending, kStarting, kRunning, kSucceeded, kFailed, kStopped, kLost };
-enum class DeploymentState { kQueued, kStarting, kReady, kFailed, kStopping, kStopped };
+// kUnreachable: it was ready, and its node is offline.
+enum class DeploymentState { kQueued, kStarting, kReady, kFailed, kStopping, kStopped, kUnreachable };
 
 // Lower case, one word: queued, running, …
 std::string_view name_of(RunState state);

@@ -48,6 +48,27 @@ service::NodeSample from_proto(const v1::NodeSample& message) {
   return sample;
 }
 
+domain::ReplicaReading from_proto(const v1::ReplicaSample& message) {
+  domain::ReplicaReading reading;
+  reading.attempt_id = message.attempt_id();
+  reading.time_ms = to_ms(message.time());
+  reading.memory_bytes = message.memory_bytes();
+  reading.values = {message.values().begin(), message.values().end()};
+  for (const auto& [name, histogram] : message.histograms()) {
+    reading.histograms[name] = {{histogram.bounds().begin(), histogram.bounds().end()},
+                                {histogram.cumulative_counts().begin(), histogram.cumulative_counts().end()}};
+  }
+  return reading;
+}
+
+service::AdaptersReport from_proto(const v1::AdaptersReport& message) {
+  service::AdaptersReport report{message.attempt_id(), {message.loaded().begin(), message.loaded().end()}, {}};
+  for (const auto& failure : message.failures()) {
+    report.failures.push_back({failure.name(), failure.code(), failure.message(), failure.advice()});
+  }
+  return report;
+}
+
 service::AttemptReport from_proto(const v1::AttemptStatus& message) {
   using State = service::AttemptReport::State;
   service::AttemptReport report;
@@ -107,10 +128,22 @@ class Link final : public service::AgentLink {
     send(std::move(message));
   }
   void start(const service::StartOrder& order) override;
-  void stop(const std::string& attempt_id, int32_t grace_seconds) override {
+  void stop(const std::string& attempt_id, int32_t grace_seconds, bool keep) override {
     BackendMessage message;
     message.mutable_stop()->set_attempt_id(attempt_id);
     message.mutable_stop()->set_grace_seconds(grace_seconds);
+    message.mutable_stop()->set_keep(keep);
+    send(std::move(message));
+  }
+  void set_adapters(const std::string& attempt_id, const std::vector<service::AdapterOrder>& adapters) override {
+    BackendMessage message;
+    message.mutable_set_adapters()->set_attempt_id(attempt_id);
+    for (const service::AdapterOrder& adapter : adapters) {
+      auto* added = message.mutable_set_adapters()->add_adapters();
+      added->set_name(adapter.name);
+      added->set_artifact_id(adapter.artifact_id);
+      added->set_path(adapter.path);
+    }
     send(std::move(message));
   }
   void acknowledge(const service::FilePosition& position) override {
@@ -227,6 +260,10 @@ class SessionReactor final : public grpc::ServerBidiReactor<AgentMessage, Backen
       case AgentMessage::kStatus:
         if (said_hello_) nodes_.take_report(node_id_, from_proto(message.status()), link_);
         return;
+      case AgentMessage::kReplicaSample:
+        return nodes_.take_replica_reading(node_id_, from_proto(message.replica_sample()));
+      case AgentMessage::kAdapters:
+        return nodes_.take_adapters(node_id_, from_proto(message.adapters()));
       case AgentMessage::MESSAGE_NOT_SET:
         return;  // of a newer agent
     }
@@ -262,6 +299,7 @@ void Link::start(const service::StartOrder& order) {
   for (const std::string& name : order.upload_artifacts) start->add_upload_artifacts(name);
   for (const std::string& name : order.return_files) start->add_return_files(name);
   start->set_restarts(order.restarts);
+  start->set_plan(order.plan);
   send(std::move(message));
 }
 

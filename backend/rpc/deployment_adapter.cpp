@@ -60,6 +60,35 @@ grpc::ServerUnaryReactor* DeploymentAdapter::StartDeployment(grpc::CallbackServe
   return unary(context, gate_, [=, this] { return answer(deployments_.start(request->id()), response); });
 }
 
+grpc::ServerUnaryReactor* DeploymentAdapter::LoadAdapter(grpc::CallbackServerContext* context,
+                                                         const v1::LoadAdapterRequest* request,
+                                                         v1::Deployment* response) {
+  return unary(context, gate_, [=, this] {
+    return answer(deployments_.load_adapter(request->deployment_id(), request->name(), request->model_version_id()),
+                  response);
+  });
+}
+
+grpc::ServerUnaryReactor* DeploymentAdapter::UnloadAdapter(grpc::CallbackServerContext* context,
+                                                           const v1::UnloadAdapterRequest* request,
+                                                           v1::Deployment* response) {
+  return unary(context, gate_, [=, this] {
+    return answer(deployments_.unload_adapter(request->deployment_id(), request->name()), response);
+  });
+}
+
+grpc::ServerUnaryReactor* DeploymentAdapter::ListDeploymentSamples(grpc::CallbackServerContext* context,
+                                                                   const v1::ListDeploymentSamplesRequest* request,
+                                                                   v1::ListDeploymentSamplesResponse* response) {
+  return unary(context, gate_, [=, this]() -> absl::Status {
+    const auto samples =
+        deployments_.samples(request->deployment_id(), request->since().seconds() * 1000, request->max_points());
+    if (!samples.ok()) return samples.status();
+    for (const domain::ServingSample& sample : *samples) fill(sample, response->add_samples());
+    return absl::OkStatus();
+  });
+}
+
 grpc::ServerUnaryReactor* DeploymentAdapter::DeleteDeployment(grpc::CallbackServerContext* context,
                                                               const v1::DeleteDeploymentRequest* request,
                                                               v1::DeleteDeploymentResponse*) {

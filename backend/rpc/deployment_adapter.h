@@ -26,6 +26,13 @@ class DeploymentAdapter final : public v1::DeploymentService::CallbackService {
   grpc::ServerUnaryReactor* StartDeployment(grpc::CallbackServerContext* context,
                                             const v1::StartDeploymentRequest* request,
                                             v1::Deployment* response) override;
+  grpc::ServerUnaryReactor* LoadAdapter(grpc::CallbackServerContext* context, const v1::LoadAdapterRequest* request,
+                                        v1::Deployment* response) override;
+  grpc::ServerUnaryReactor* UnloadAdapter(grpc::CallbackServerContext* context, const v1::UnloadAdapterRequest* request,
+                                          v1::Deployment* response) override;
+  grpc::ServerUnaryReactor* ListDeploymentSamples(grpc::CallbackServerContext* context,
+                                                  const v1::ListDeploymentSamplesRequest* request,
+                                                  v1::ListDeploymentSamplesResponse* response) override;
   grpc::ServerUnaryReactor* DeleteDeployment(grpc::CallbackServerContext* context,
                                              const v1::DeleteDeploymentRequest* request,
                                              v1::DeleteDeploymentResponse* response) override;

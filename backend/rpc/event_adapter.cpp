@@ -35,6 +35,10 @@ struct FillChange {
     response->mutable_progress()->set_task(progress.task.name);
     fill_progress(progress.task, response->mutable_progress()->mutable_progress());
   }
+  void operator()(const service::SampleOfDeployment& sample) const {
+    response->mutable_deployment_sample()->set_deployment_id(sample.deployment_id);
+    fill(sample.sample, response->mutable_deployment_sample()->mutable_sample());
+  }
   void operator()(const service::ListChange& change) const {
     response->mutable_list()->set_kind(change.kind);
     response->mutable_list()->set_id(change.id);
@@ -216,7 +220,7 @@ class WatchReactor final : public grpc::ServerWriteReactor<WatchResponse> {
 
 grpc::ServerWriteReactor<WatchResponse>* EventAdapter::Watch(grpc::CallbackServerContext* context,
                                                              const v1::WatchRequest* request) {
-  service::WatchQuery query{request->run_id(), request->logs(), request->samples()};
+  service::WatchQuery query{request->run_id(), request->logs(), request->samples(), request->deployment_id()};
   return new WatchReactor(context, gate_, watches_, std::move(query), request->cursor(), keep_alive_ms_);
 }
 

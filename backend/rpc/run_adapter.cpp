@@ -12,6 +12,17 @@ absl::Status answer(const absl::StatusOr<service::RunView>& view, v1::Run* respo
   return view.status();
 }
 
+void fill_series(const service::MetricSeries& series, v1::MetricSeries* message) {
+  message->set_task(series.task);
+  message->set_name(series.name);
+  for (const store::MetricPoint& point : series.points) {
+    v1::MetricPoint* added_point = message->add_points();
+    added_point->set_step(point.step);
+    added_point->set_value(point.value);
+    set_time(added_point->mutable_time(), point.time_ms);
+  }
+}
+
 }  // namespace
 
 grpc::ServerUnaryReactor* RunAdapter::StartRun(grpc::CallbackServerContext* context, const v1::StartRunRequest* request,
@@ -44,7 +55,57 @@ grpc::ServerUnaryReactor* RunAdapter::ListRuns(grpc::CallbackServerContext* cont
 
 grpc::ServerUnaryReactor* RunAdapter::CancelRun(grpc::CallbackServerContext* context,
                                                 const v1::CancelRunRequest* request, v1::Run* response) {
-  return unary(context, gate_, [=, this] { return answer(runs_.cancel(request->id()), response); });
+  return unary(context, gate_, [=, this] {
+    return answer(request->keep() ? runs_.stop_and_keep(request->id()) : runs_.cancel(request->id()), response);
+  });
+}
+
+grpc::ServerUnaryReactor* RunAdapter::StartSweep(grpc::CallbackServerContext* context,
+                                                 const v1::StartSweepRequest* request,
+                                                 v1::StartSweepResponse* response) {
+  return unary(context, gate_, Access::kUser, [=, this](const service::Caller& caller) -> absl::Status {
+    std::vector<workflows::SweepAxis> axes;
+    for (const v1::SweepAxis& axis : request->axes()) {
+      axes.push_back({axis.parameter(), {axis.values().begin(), axis.values().end()}, {}, {}, axis.logarithmic()});
+      if (axis.has_minimum()) axes.back().minimum = axis.minimum();
+      if (axis.has_maximum()) axes.back().maximum = axis.maximum();
+    }
+    const service::StartRunRequest start{request->workflow(),
+                                         request->name(),
+                                         {request->parameters().begin(), request->parameters().end()},
+                                         request->idempotency_key(),
+                                         caller.name};
+    const auto sweep = runs_.sweep(start, axes, request->random_runs(), static_cast<uint64_t>(request->seed()));
+    if (!sweep.ok()) return sweep.status();
+    response->set_sweep_id(sweep->id);
+    for (const std::string& id : sweep->run_ids) response->add_run_ids(id);
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* RunAdapter::EstimateRun(grpc::CallbackServerContext* context,
+                                                  const v1::EstimateRunRequest* request, v1::Run* response) {
+  return unary(context, gate_, Access::kUser, [=, this](const service::Caller& caller) {
+    const service::StartRunRequest start{
+        request->workflow(), "", {request->parameters().begin(), request->parameters().end()}, "", caller.name};
+    return answer(runs_.estimate(start), response);
+  });
+}
+
+grpc::ServerUnaryReactor* RunAdapter::CompareMetrics(grpc::CallbackServerContext* context,
+                                                     const v1::CompareMetricsRequest* request,
+                                                     v1::CompareMetricsResponse* response) {
+  return unary(context, gate_, [=, this]() -> absl::Status {
+    const auto all =
+        runs_.compare({request->run_ids().begin(), request->run_ids().end()}, request->name(), request->max_points());
+    if (!all.ok()) return all.status();
+    for (const service::RunSeries& one : *all) {
+      v1::RunSeries* added = response->add_series();
+      added->set_run_id(one.run_id);
+      fill_series(one.series, added->mutable_series());
+    }
+    return absl::OkStatus();
+  });
 }
 
 grpc::ServerUnaryReactor* RunAdapter::RetryRun(grpc::CallbackServerContext* context, const v1::RetryRunRequest* request,
@@ -71,15 +132,7 @@ grpc::ServerUnaryReactor* RunAdapter::ListMetrics(grpc::CallbackServerContext* c
                                    {request->names().begin(), request->names().end()}, request->max_points());
     if (!all.ok()) return all.status();
     for (const service::MetricSeries& series : *all) {
-      v1::MetricSeries* added = response->add_series();
-      added->set_task(series.task);
-      added->set_name(series.name);
-      for (const store::MetricPoint& point : series.points) {
-        v1::MetricPoint* added_point = added->add_points();
-        added_point->set_step(point.step);
-        added_point->set_value(point.value);
-        set_time(added_point->mutable_time(), point.time_ms);
-      }
+      fill_series(series, response->add_series());
     }
     return absl::OkStatus();
   });

@@ -19,6 +19,13 @@ class RunAdapter final : public v1::RunService::CallbackService {
                                      v1::ListRunsResponse* response) override;
   grpc::ServerUnaryReactor* CancelRun(grpc::CallbackServerContext* context, const v1::CancelRunRequest* request,
                                       v1::Run* response) override;
+  grpc::ServerUnaryReactor* StartSweep(grpc::CallbackServerContext* context, const v1::StartSweepRequest* request,
+                                       v1::StartSweepResponse* response) override;
+  grpc::ServerUnaryReactor* EstimateRun(grpc::CallbackServerContext* context, const v1::EstimateRunRequest* request,
+                                        v1::Run* response) override;
+  grpc::ServerUnaryReactor* CompareMetrics(grpc::CallbackServerContext* context,
+                                           const v1::CompareMetricsRequest* request,
+                                           v1::CompareMetricsResponse* response) override;
   grpc::ServerUnaryReactor* RetryRun(grpc::CallbackServerContext* context, const v1::RetryRunRequest* request,
                                      v1::Run* response) override;
   grpc::ServerUnaryReactor* GetTaskSpec(grpc::CallbackServerContext* context, const v1::GetTaskSpecRequest* request,

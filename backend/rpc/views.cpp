@@ -15,7 +15,7 @@ v1::DeploymentState to_proto(domain::DeploymentState state) {
 }
 static_assert(static_cast<int>(domain::RunState::kCancelled) + 1 == v1::RUN_STATE_CANCELLED);
 static_assert(static_cast<int>(domain::TaskState::kSkipped) + 1 == v1::TASK_STATE_SKIPPED);
-static_assert(static_cast<int>(domain::DeploymentState::kStopped) + 1 == v1::DEPLOYMENT_STATE_STOPPED);
+static_assert(static_cast<int>(domain::DeploymentState::kUnreachable) + 1 == v1::DEPLOYMENT_STATE_UNREACHABLE);
 
 void fill_error(const domain::Failure& failure, const std::string& task, v1::RunError* message) {
   message->set_code(failure.code);
@@ -56,6 +56,23 @@ void fill_task(const service::RunView& view, const store::Task& task, v1::Task* 
   message->set_waiting_reason(task.waiting_reason);
 }
 
+void fill_adapter(const service::AdapterView& view, v1::DeploymentAdapter* message) {
+  message->set_name(view.adapter.name);
+  message->set_model_version_id(view.adapter.model_version_id);
+  message->set_model_label(view.adapter.model_label);
+  message->set_state(static_cast<v1::DeploymentAdapter::State>(static_cast<int>(view.state) + 1));
+  if (!view.error.empty()) fill_error(view.error, "", message->mutable_error());
+  set_time(message->mutable_created_at(), view.adapter.created_at_ms);
+  if (view.last_called_at_ms != 0) set_time(message->mutable_last_called_at(), view.last_called_at_ms);
+}
+static_assert(static_cast<int>(service::AdapterView::State::kFailed) + 1 == v1::DeploymentAdapter::STATE_FAILED);
+
+void fill_percentiles(const domain::Percentiles& percentiles, v1::DeploymentSample::Percentiles* message) {
+  if (percentiles.p50) message->set_p50(*percentiles.p50);
+  if (percentiles.p95) message->set_p95(*percentiles.p95);
+  if (percentiles.p99) message->set_p99(*percentiles.p99);
+}
+
 }  // namespace
 
 void fill_progress(const store::Task& task, v1::Progress* message) {
@@ -83,6 +100,9 @@ void fill(const service::RunView& view, v1::Run* message) {
   message->set_waiting_reason(view.waiting_reason);
   message->set_model_version_id(run.model_version_id);
   message->set_deployment_id(run.deployment_id);
+  message->set_sweep_id(run.sweep_id);
+  message->set_estimate(run.estimate);
+  message->mutable_predictions()->insert(view.predictions.begin(), view.predictions.end());
 }
 
 void fill(const service::DeploymentView& view, v1::Deployment* message) {
@@ -103,6 +123,33 @@ void fill(const service::DeploymentView& view, v1::Deployment* message) {
   message->set_dtype(deployment.dtype);
   message->set_waiting_reason(deployment.waiting_reason);
   message->set_attempt_id(view.attempt_id);
+  for (const service::AdapterView& adapter : view.adapters) fill_adapter(adapter, message->add_adapters());
+  if (view.limits) {
+    message->mutable_limits()->set_max_model_len(view.limits->max_model_len);
+    message->mutable_limits()->set_max_num_seqs(view.limits->max_num_seqs);
+    message->mutable_limits()->set_queue(view.limits->queue);
+    message->mutable_limits()->set_kv_cache_tokens(view.limits->kv_cache_tokens);
+    message->mutable_limits()->set_dtype(view.limits->dtype);
+  }
+}
+
+void fill(const domain::ServingSample& sample, v1::DeploymentSample* message) {
+  set_time(message->mutable_time(), sample.time_ms);
+  message->set_interval_seconds(sample.interval_s);
+  message->set_attempt_id(sample.attempt_id);
+  message->set_running(sample.running);
+  message->set_waiting(sample.waiting);
+  message->set_kv_cache_usage(sample.kv_cache_usage);
+  message->set_prompt_tokens_per_second(sample.prompt_tokens_per_s);
+  message->set_generation_tokens_per_second(sample.generation_tokens_per_s);
+  message->set_requests_per_second(sample.requests_per_s);
+  if (sample.prefix_cache_hits) message->set_prefix_cache_hits(*sample.prefix_cache_hits);
+  message->set_preemptions(sample.preemptions);
+  message->set_adapters(sample.adapters);
+  message->set_adapters_in_memory(sample.adapters_in_memory);
+  message->set_memory_bytes(sample.memory_bytes);
+  fill_percentiles(sample.first_token, message->mutable_time_to_first_token());
+  fill_percentiles(sample.inter_token, message->mutable_inter_token());
 }
 
 void fill(const service::NodeSample& sample, v1::NodeSample* message) {

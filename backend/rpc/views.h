@@ -15,6 +15,7 @@ void fill(const service::RunView& view, v1::Run* message);
 void fill(const service::DeploymentView& view, v1::Deployment* message);
 void fill(const service::NodeView& view, v1::Node* message);
 void fill(const service::NodeSample& sample, v1::NodeSample* message);
+void fill(const domain::ServingSample& sample, v1::DeploymentSample* message);
 void fill(const store::LogLine& line, v1::LogLine* message);
 void fill(const store::RunEvent& event, v1::RunEvent* message);
 void fill_progress(const store::Task& task, v1::Progress* message);

@@ -99,6 +99,23 @@ struct StartOrder {
   std::vector<std::string> upload_artifacts;
   std::vector<std::string> return_files;
   int32_t restarts = 0;
+  bool plan = false;  // measure only
+};
+
+// An adapter that a serving engine is to have.
+struct AdapterOrder {
+  std::string name;
+  std::string artifact_id;
+  std::string path;  // in the artifact; empty for its root
+};
+
+struct AdaptersReport {
+  struct Failure {
+    std::string name, code, message, advice;
+  };
+  std::string attempt_id;
+  std::vector<std::string> loaded;
+  std::vector<Failure> failures;
 };
 
 // The connection to one agent. Implemented by rpc/. Any thread; nothing blocks; after the connection's end all is
@@ -108,7 +125,9 @@ class AgentLink {
   virtual ~AgentLink() = default;
   virtual void welcome(const std::string& node_id, const std::vector<FilePosition>& positions) = 0;
   virtual void start(const StartOrder& order) = 0;
-  virtual void stop(const std::string& attempt_id, int32_t grace_seconds) = 0;
+  // keep: end the work early and keep the result, rather than save it for later.
+  virtual void stop(const std::string& attempt_id, int32_t grace_seconds, bool keep) = 0;
+  virtual void set_adapters(const std::string& attempt_id, const std::vector<AdapterOrder>& adapters) = 0;
   virtual void acknowledge(const FilePosition& position) = 0;
   virtual void release(const std::string& attempt_id) = 0;
   // Ends the connection: another of the same node has taken its place, or the node was removed.

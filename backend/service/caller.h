@@ -25,6 +25,7 @@ struct Credentials {
 inline constexpr char kSessionCookie[] = "slipway_session";
 
 // From the text of the headers `cookie` and `authorization`; either may be empty.
-Credentials parse_credentials(const std::string& cookie_header, const std::string& authorization_header);
+Credentials parse_credentials(const std::string& cookie_header, const std::string& authorization_header,
+                              const std::string& cookie_name = kSessionCookie);
 
 }  // namespace slipway::service

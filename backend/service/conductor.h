@@ -14,6 +14,9 @@
 
 namespace slipway::service {
 
+// What an engine that was started to measure only prints its answer into.
+inline constexpr char kEstimateFile[] = "stdout.log";
+
 class Conductor {
  public:
   explicit Conductor(ModelRegistry& registry) : registry_(registry) {}
@@ -40,6 +43,18 @@ class Conductor {
   absl::Status start_deployment(store::Transaction& transaction, const std::string& id);
   absl::Status stop_deployment(store::Transaction& transaction, const std::string& id);
   absl::Status advance_deployment(store::Transaction& transaction, const std::string& id);
+  // The replicas on a node that came or went.
+  absl::Status advance_replicas_of(store::Transaction& transaction, const std::string& node_id);
+  // A new replica finds no device while the former holds one: the former leaves first.
+  absl::Status make_room(store::Transaction& transaction, const std::string& id);
+  // Whether this name is free for a deployment, or an adapter of it: no other serves it. `id`: the deployment's own.
+  static absl::Status check_free_name(store::Connection& connection, const std::string& id, const std::string& name,
+                                      const std::string& field);
+  // What a replica of the deployment is to have beside its spec.
+  absl::StatusOr<std::vector<AdapterOrder>> adapters_for(store::Connection& connection, const std::string& id);
+  // What became of them.
+  absl::Status take_adapters(store::Transaction& transaction, const store::Attempt& attempt,
+                             const AdaptersReport& report);
 
   // An event of the backend's own, for the run's page.
   static void note(store::Transaction& transaction, const std::string& run_id, const std::string& task_id,
@@ -72,6 +87,8 @@ class Conductor {
   absl::Status queue_replica(store::Transaction& transaction, const store::Deployment& deployment);
   absl::Status settle_deploy_task(store::Transaction& transaction, const store::Deployment& deployment);
   absl::Status describe(store::Transaction& transaction, store::Deployment& deployment);
+  absl::Status withdraw(store::Transaction& transaction, store::Deployment& deployment, store::Attempt& failed,
+                        const store::Attempt& former);
 
   ModelRegistry& registry_;
 };

@@ -52,6 +52,24 @@ absl::StatusOr<Json> read_results(const workflows::Task& plan, const AttemptRepo
   return results;
 }
 
+// The JSON object that slipway-train --plan printed last.
+absl::StatusOr<Json> read_estimate(const AttemptReport& report) {
+  const auto file = report.returned_files.find(kEstimateFile);
+  const std::string text = file == report.returned_files.end() ? "" : file->second;
+  const size_t line = text.rfind("\n{\n");
+  const Json content = Json::parse(line == std::string::npos ? text : text.substr(line), nullptr, false);
+  if (!content.is_object()) {
+    return base::failed_precondition("RESULT_MISSING", "slipway-train printed no estimate",
+                                     "look at the task's log; engine and backend may be of different versions");
+  }
+  Json results = Json::object();
+  for (const auto& [name, value] : content.items()) {
+    if (value.is_boolean()) results[name] = value.get<bool>() ? 1 : 0;
+    if (value.is_number()) results[name] = value;
+  }
+  return results;
+}
+
 int64_t integer_of(const Json& event, const char* key) {
   const auto found = event.find(key);
   return found != event.end() && found->is_number() ? static_cast<int64_t>(found->get<double>()) : 0;
@@ -172,7 +190,14 @@ absl::Status Conductor::end_task_attempt(store::Transaction& transaction, const 
        "attempt " + std::to_string(attempt.number) + " of task " + task.name + " " +
            std::string(name_of(attempt.state)) + (attempt.error.message.empty() ? "" : ": " + attempt.error.message));
   if (task.state == TaskState::kSucceeded) {
-    const auto results = read_results(workflows::task_from_json(Json::parse(task.plan)), report);
+    auto run = store::find_run(connection, attempt.run_id);
+    const bool estimates = run && run->estimate && task.kind == "train";
+    const auto results =
+        estimates ? read_estimate(report) : read_results(workflows::task_from_json(Json::parse(task.plan)), report);
+    if (results.ok() && estimates) {
+      run->results = results->dump();
+      store::update_run(connection, *run);
+    }
     if (results.ok()) {
       task.artifacts = Json(report.artifact_ids).dump();
       task.results = results->dump();
@@ -187,7 +212,7 @@ absl::Status Conductor::end_task_attempt(store::Transaction& transaction, const 
   }
   if (is_final(task.state)) task.finished_at_ms = transaction.now_ms();
   store::update_task(connection, task);
-  if (auto run = store::find_run(connection, attempt.run_id)) refresh_results(transaction, *run);
+  if (auto run = store::find_run(connection, attempt.run_id); run && !run->estimate) refresh_results(transaction, *run);
   transaction.changed("run", attempt.run_id, attempt.run_id);
   return advance_run(transaction, attempt.run_id);
 }
@@ -235,6 +260,7 @@ absl::Status Conductor::replica_event(store::Transaction& transaction, store::At
                                       const std::string& url) {
   if (is_final(attempt.state)) return absl::OkStatus();
   attempt.ready_url = type == "ready" ? url : "";
+  attempt.adapters = "{}";  // loaded again by the dispatcher
   // An engine that the agent started again after a crash: what it said before it fell is over.
   attempt.error = {};
   if (attempt.state == AttemptState::kStarting) {

@@ -2,6 +2,7 @@
 #include "backend/base/ids.h"
 #include "backend/base/status.h"
 #include "backend/service/conductor.h"
+#include "backend/store/nodes.h"
 
 namespace slipway::service {
 namespace {
@@ -14,8 +15,19 @@ using workflows::Json;
 constexpr int kReplicaRestarts = 20;
 constexpr int kReplicaGraceSeconds = 35;  // slipway-serve drains for 30
 
-domain::ReplicaFacts facts_of(const store::Attempt& attempt) {
-  return {attempt.state, attempt.stop_asked, !attempt.ready_url.empty()};
+domain::ReplicaFacts facts_of(store::Connection& connection, const store::Attempt& attempt) {
+  const auto node = store::find_node(connection, attempt.node_id);
+  return {attempt.state, attempt.stop_asked, !attempt.ready_url.empty(), !node || node->online};
+}
+
+// What is said beside the state.
+std::string note_on(store::Connection& connection, const domain::DeploymentDecision& decision,
+                    const store::Attempt* replica) {
+  if (decision.state == DeploymentState::kUnreachable && replica != nullptr) {
+    const auto node = store::find_node(connection, replica->node_id);
+    return "node " + (node ? node->name : replica->node_id) + " is offline; calls are still tried";
+  }
+  return decision.serve_former && !decision.withdraw ? "the former version serves until the new one is ready" : "";
 }
 
 std::string folder_of(const std::string& folder, const std::string& path) {
@@ -58,34 +70,31 @@ absl::StatusOr<std::string> Conductor::deploy(store::Transaction& transaction, c
   deployment.error = {};
   const absl::Status described = describe(transaction, deployment);
   if (!described.ok()) return described;
-  for (const store::Deployment& other : store::all_deployments(connection)) {
-    if (other.id == deployment.id) continue;
-    for (const std::string& name : other.served_names) {
-      for (const std::string& own : deployment.served_names) {
-        if (name != own) continue;
-        return base::error(absl::StatusCode::kAlreadyExists,
-                           "the name " + own + " is served by deployment " + other.name + " already",
-                           {"ALREADY_EXISTS", "name", "choose another name"});
-      }
-    }
+  for (const std::string& name : deployment.served_names) {
+    const absl::Status free = check_free_name(connection, deployment.id, name, "name");
+    if (!free.ok()) return free;
   }
   if (!existing) {
     deployment.id = base::new_id("deployment", transaction.now_ms());
     deployment.created_at_ms = transaction.now_ms();
     store::insert_deployment(connection, deployment);
   } else {
-    deployment.url.clear();
-    deployment.state = DeploymentState::kQueued;
     store::update_deployment(connection, deployment);
-    // What it served until now leaves, and the new one follows.
+    // What it serves until now goes on until the new replica is ready: advance_deployment ends it then. One that is not
+    // ready yet leaves at once.
     if (auto replica = store::latest_attempt_of_deployment(connection, deployment.id);
         replica && !is_final(replica->state)) {
-      replica->stop_asked = true;
       if (replica->state == AttemptState::kPending) {
+        replica->stop_asked = true;
         replica->state = AttemptState::kStopped;
         replica->finished_at_ms = transaction.now_ms();
+        store::update_attempt(connection, *replica);
+      } else {
+        if (replica->ready_url.empty()) replica->stop_asked = true;
+        store::update_attempt(connection, *replica);
+        const absl::Status queued = queue_replica(transaction, deployment);
+        if (!queued.ok()) return queued;
       }
-      store::update_attempt(connection, *replica);
     }
   }
   const absl::Status status = start_deployment(transaction, deployment.id);
@@ -142,16 +151,17 @@ absl::Status Conductor::queue_replica(store::Transaction& transaction, const sto
         {{"name", deployment.served_names.front()}, {"path", folder_of("inputs/adapter", version->path)}});
     inputs.push_back({{"artifact_id", version->artifact_id}, {"path", "inputs/adapter"}});
   }
-  const auto before = store::latest_attempt_of_deployment(connection, deployment.id);
   store::Attempt attempt;
   attempt.id = base::new_id("attempt", transaction.now_ms());
   attempt.deployment_id = deployment.id;
-  attempt.number = before ? before->number + 1 : 1;
+  attempt.number = store::last_attempt_number_of_deployment(connection, deployment.id) + 1;
   attempt.engine = "serve";
   attempt.order_json = Json{{"spec", spec},
                             {"inputs", inputs},
                             {"upload_artifacts", Json::array()},
                             {"return_files", Json::array()},
+                            {"model_version_id", deployment.model_version_id},
+                            {"dtype", deployment.dtype},
                             {"restarts", kReplicaRestarts},
                             {"grace_seconds", kReplicaGraceSeconds}}
                            .dump();
@@ -168,8 +178,11 @@ absl::Status Conductor::advance_deployment(store::Transaction& transaction, cons
   // A decision may ask for a new replica, whose state then counts: at most two rounds.
   for (int round = 0; round < 3; ++round) {
     auto replica = store::latest_attempt_of_deployment(connection, id);
-    domain::DeploymentFacts facts{deployment->wanted, std::nullopt, deployment->losses};
-    if (replica) facts.replica = facts_of(*replica);
+    std::optional<store::Attempt> former;
+    if (replica) former = store::former_attempt_of_deployment(connection, id, replica->number);
+    domain::DeploymentFacts facts{deployment->wanted, std::nullopt, deployment->losses, std::nullopt};
+    if (replica) facts.replica = facts_of(connection, *replica);
+    if (former) facts.former = facts_of(connection, *former);
     const domain::DeploymentDecision decision = domain::advance_deployment(facts);
     if (decision.new_replica) {
       const absl::Status queued = queue_replica(transaction, *deployment);
@@ -179,6 +192,10 @@ absl::Status Conductor::advance_deployment(store::Transaction& transaction, cons
                            base::detail_of(queued).advice};
       break;
     }
+    if (decision.withdraw) {
+      const absl::Status withdrawn = withdraw(transaction, *deployment, *replica, *former);
+      if (!withdrawn.ok()) return withdrawn;
+    }
     if (replica && (decision.stop_replica || decision.drop_replica)) {
       replica->stop_asked = true;
       if (decision.drop_replica) {
@@ -187,31 +204,75 @@ absl::Status Conductor::advance_deployment(store::Transaction& transaction, cons
       }
       store::update_attempt(connection, *replica);
     }
-    if (decision.state == DeploymentState::kReady && deployment->state != DeploymentState::kReady) {
+    if (decision.stop_former) {
+      former->stop_asked = true;
+      store::update_attempt(connection, *former);
+    }
+    const store::Attempt* serving = decision.serve_former ? &*former : replica ? &*replica : nullptr;
+    const bool serves = decision.serve_former || decision.state == DeploymentState::kReady ||
+                        decision.state == DeploymentState::kUnreachable;
+    if (decision.state == DeploymentState::kReady && deployment->url.empty()) {
       deployment->ready_at_ms = transaction.now_ms();
     }
     deployment->state = decision.state;
     if (decision.state == DeploymentState::kFailed && replica) deployment->error = replica->error;
-    deployment->url = decision.state == DeploymentState::kReady && replica ? replica->ready_url : "";
+    deployment->url = serves && serving != nullptr ? serving->ready_url : "";
+    const std::string note = note_on(connection, decision, serving);
+    if (deployment->state != DeploymentState::kQueued || !note.empty()) deployment->waiting_reason = note;
     break;
   }
-  if (deployment->state != DeploymentState::kQueued) deployment->waiting_reason.clear();
   store::update_deployment(connection, *deployment);
   transaction.changed("deployment", id, deployment->run_id);
   return settle_deploy_task(transaction, *deployment);
+}
+
+absl::Status Conductor::withdraw(store::Transaction& transaction, store::Deployment& deployment, store::Attempt& failed,
+                                 const store::Attempt& former) {
+  const Json order = Json::parse(former.order_json);
+  const std::string wanted = deployment.model_label;
+  deployment.model_version_id = order.at("model_version_id");
+  deployment.dtype = order.at("dtype");
+  const absl::Status described = describe(transaction, deployment);
+  if (!described.ok()) return described;
+  deployment.error = failed.error;
+  deployment.error.message =
+      wanted + " could not be served, " + deployment.model_label + " still is: " + failed.error.message;
+  failed.withdrawn = true;
+  store::update_attempt(transaction.connection(), failed);
+  return absl::OkStatus();
+}
+
+absl::Status Conductor::advance_replicas_of(store::Transaction& transaction, const std::string& node_id) {
+  for (const store::Attempt& attempt : store::active_attempts(transaction.connection(), node_id)) {
+    if (attempt.deployment_id.empty()) continue;
+    const absl::Status status = advance_deployment(transaction, attempt.deployment_id);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Conductor::make_room(store::Transaction& transaction, const std::string& id) {
+  store::Connection& connection = transaction.connection();
+  const auto replica = store::latest_attempt_of_deployment(connection, id);
+  if (!replica || replica->state != AttemptState::kPending) return absl::OkStatus();
+  auto former = store::former_attempt_of_deployment(connection, id, replica->number);
+  if (!former || former->stop_asked || !facts_of(connection, *former).reachable) return absl::OkStatus();
+  former->stop_asked = true;
+  store::update_attempt(connection, *former);
+  return advance_deployment(transaction, id);
 }
 
 absl::Status Conductor::settle_deploy_task(store::Transaction& transaction, const store::Deployment& deployment) {
   if (deployment.run_id.empty()) return absl::OkStatus();
   for (store::Task& task : store::tasks_of_run(transaction.connection(), deployment.run_id)) {
     if (task.kind != "deploy" || task.state != TaskState::kRunning) continue;
-    if (deployment.state == DeploymentState::kReady) {
+    if (deployment.state == DeploymentState::kReady && deployment.error.empty()) {
       task.state = TaskState::kSucceeded;
       task.finished_at_ms = transaction.now_ms();
       task.waiting_reason.clear();
       store::update_task(transaction.connection(), task);
       note(transaction, task.run_id, task.id, "", "task", "deployment " + deployment.name + " is ready");
-    } else if (deployment.state == DeploymentState::kFailed) {
+    } else if (deployment.state == DeploymentState::kFailed || !deployment.error.empty()) {
       fail_task(transaction, task, deployment.error);
     } else if (deployment.state == DeploymentState::kStopped) {
       cancel_task(transaction, task);

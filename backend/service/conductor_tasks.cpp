@@ -124,6 +124,7 @@ absl::Status Conductor::queue_task(store::Transaction& transaction, const store:
                 {"return_files", plan.return_files},
                 {"restarts", kTaskRestarts},
                 {"grace_seconds", kTaskGraceSeconds}};
+  if (run.estimate && plan.kind == "train") order["plan"] = true;
   for (const workflows::TaskInput& input : plan.inputs) {
     const auto artifact = workflows::fill_in(input.artifact, scope);
     if (!artifact.ok() || !artifact->is_string()) {

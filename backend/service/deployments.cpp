@@ -1,15 +1,19 @@
 #include "backend/service/deployments.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "backend/base/status.h"
 #include "backend/service/deployment_keys.h"
 #include "backend/service/run_planning.h"
+#include "backend/store/replica_readings.h"
 
 namespace slipway::service {
 namespace {
 
 using domain::DeploymentState;
+
+constexpr int32_t kMaxSamplePoints = 2000;
 
 // http://127.0.0.1:8080 -> 127.0.0.1:8080
 std::string address_of(const std::string& url) {
@@ -17,6 +21,40 @@ std::string address_of(const std::string& url) {
   std::string address = begin == std::string::npos ? url : url.substr(begin + 3);
   if (const size_t slash = address.find('/'); slash != std::string::npos) address.resize(slash);
   return address;
+}
+
+AdapterView adapter_view(store::DeploymentAdapter adapter, const std::optional<store::Attempt>& replica) {
+  AdapterView view{std::move(adapter), AdapterView::State::kWaiting, {}, 0};
+  if (!replica || replica->ready_url.empty()) return view;
+  const auto said = nlohmann::json::parse(replica->adapters);
+  const auto loaded = said.value("loaded", std::vector<std::string>());
+  const auto failures = said.value("failures", nlohmann::json::object());
+  if (std::find(loaded.begin(), loaded.end(), view.adapter.name) != loaded.end()) {
+    view.state = AdapterView::State::kLoaded;
+  } else if (const auto failure = failures.find(view.adapter.name); failure != failures.end()) {
+    view.state = AdapterView::State::kFailed;
+    view.error = {failure->at(0), failure->at(1), failure->at(2)};
+  } else {
+    view.state = AdapterView::State::kLoading;
+  }
+  return view;
+}
+
+// As the latest reading of this replica says; nothing before there is one.
+std::optional<ServingLimits> limits_of(store::Connection& connection, const store::Attempt& replica) {
+  if (replica.ready_url.empty()) return std::nullopt;
+  const auto latest = store::latest_reading(connection, replica.deployment_id);
+  if (!latest || latest->reading.attempt_id != replica.id) return std::nullopt;
+  const auto value = [&](const char* name) { return static_cast<int64_t>(latest->reading.value(name)); };
+  ServingLimits limits;
+  limits.max_model_len = value("slipway:max_model_len");
+  limits.max_num_seqs = value("slipway:max_num_seqs");
+  limits.kv_cache_tokens = value("slipway:kv_cache_tokens");
+  const auto order = nlohmann::json::parse(replica.order_json);
+  limits.queue = order.value(nlohmann::json::json_pointer("/spec/limits/queue"), int64_t{0});
+  const std::map<int64_t, std::string> dtypes = {{32, "f32"}, {16, "bf16"}, {8, "int8"}, {4, "int4"}};
+  if (const auto dtype = dtypes.find(value("slipway:weight_bits")); dtype != dtypes.end()) limits.dtype = dtype->second;
+  return limits;
 }
 
 std::string reason_of(const store::Deployment& deployment) {
@@ -28,10 +66,15 @@ std::string reason_of(const store::Deployment& deployment) {
 }  // namespace
 
 DeploymentView Deployments::view(store::Connection& connection, const store::Deployment& deployment) {
-  DeploymentView view{deployment, "", ""};
-  if (const auto replica = store::latest_attempt_of_deployment(connection, deployment.id)) {
+  DeploymentView view{deployment, "", "", {}, std::nullopt};
+  const auto replica = store::latest_attempt_of_deployment(connection, deployment.id);
+  if (replica) {
     view.node_id = replica->node_id;
     view.attempt_id = replica->id;
+    view.limits = limits_of(connection, *replica);
+  }
+  for (store::DeploymentAdapter& adapter : store::deployment_adapters(connection, deployment.id)) {
+    view.adapters.push_back(adapter_view(std::move(adapter), replica));
   }
   return view;
 }
@@ -63,7 +106,9 @@ absl::StatusOr<DeploymentView> Deployments::get(const std::string& reference) {
   return database_.read([&](store::Connection& connection) -> absl::StatusOr<DeploymentView> {
     const auto deployment = store::find_deployment_by_reference(connection, reference);
     if (!deployment) return base::not_found("deployment", reference);
-    return view(connection, *deployment);
+    DeploymentView found = view(connection, *deployment);
+    add_calls(found);
+    return found;
   });
 }
 
@@ -74,7 +119,10 @@ absl::StatusOr<store::Page<DeploymentView>> Deployments::list(const store::PageR
     store::Page<DeploymentView> views;
     views.next_page_token = page->next_page_token;
     views.total = page->total;
-    for (const store::Deployment& deployment : page->rows) views.rows.push_back(view(connection, deployment));
+    for (const store::Deployment& deployment : page->rows) {
+      views.rows.push_back(view(connection, deployment));
+      add_calls(views.rows.back());
+    }
     return views;
   });
 }
@@ -119,31 +167,101 @@ absl::Status Deployments::remove(const std::string& reference) {
 
 absl::StatusOr<std::vector<ServedDeployment>> Deployments::list_served() {
   return database_.read([](store::Connection& connection) -> absl::StatusOr<std::vector<ServedDeployment>> {
+    std::map<std::string, std::vector<std::string>> adapters;
+    for (const store::DeploymentAdapter& adapter : store::deployment_adapters(connection)) {
+      adapters[adapter.deployment_id].push_back(adapter.name);
+    }
     std::vector<ServedDeployment> all;
     for (const store::Deployment& deployment : store::all_deployments(connection)) {
       ServedDeployment served;
       served.id = deployment.id;
       served.name = deployment.name;
       served.served_names = deployment.served_names;
+      const std::vector<std::string>& further = adapters[deployment.id];
+      served.served_names.insert(served.served_names.end(), further.begin(), further.end());
       served.created_at_ms = deployment.created_at_ms;
-      switch (deployment.state) {
-        case DeploymentState::kReady:
-          served.state = ServedDeployment::State::kReady;
-          served.address = address_of(deployment.url);
-          break;
-        case DeploymentState::kQueued:
-        case DeploymentState::kStarting:
-          served.state = ServedDeployment::State::kStarting;
-          break;
-        default:
-          served.state = ServedDeployment::State::kUnavailable;
-          break;
+      // Also while the version before serves, and while the node's agent is away.
+      if (!deployment.url.empty()) {
+        served.state = ServedDeployment::State::kReady;
+        served.address = address_of(deployment.url);
+      } else if (deployment.state == DeploymentState::kQueued || deployment.state == DeploymentState::kStarting) {
+        served.state = ServedDeployment::State::kStarting;
       }
       if (served.state != ServedDeployment::State::kReady) served.reason = reason_of(deployment);
       all.push_back(std::move(served));
     }
     return all;
   });
+}
+
+absl::StatusOr<DeploymentView> Deployments::load_adapter(const std::string& reference, const std::string& name,
+                                                         const std::string& model_version_id) {
+  return change(reference, [&](store::Transaction& transaction, const std::string& id) -> absl::Status {
+    store::Connection& connection = transaction.connection();
+    const auto deployment = store::find_deployment(connection, id);
+    if (!is_served_name(name)) {
+      return base::invalid_argument("name", "'" + name + "' cannot be the name of an adapter",
+                                    "use letters, digits, '.', '_' and '-', at most 100");
+    }
+    const auto version = registry_.find_model_version(connection, model_version_id);
+    if (!version.ok()) return version.status();
+    const bool of_base = deployment->base_version_id.empty();
+    const std::string base = of_base ? deployment->model_version_id : deployment->base_version_id;
+    const std::string base_label = of_base ? deployment->model_label : deployment->base_label;
+    if (!version->adapter || version->base_version_id != base) {
+      return base::invalid_argument("model_version_id", version->label + " is no adapter of " + base_label,
+                                    "choose an adapter that was trained on " + base_label);
+    }
+    const absl::Status free = Conductor::check_free_name(connection, "", name, "name");
+    if (!free.ok()) return free;
+    store::insert_deployment_adapter(connection, {id, name, version->id, version->label, transaction.now_ms()});
+    transaction.changed("deployment", id, deployment->run_id);
+    return absl::OkStatus();
+  });
+}
+
+absl::StatusOr<DeploymentView> Deployments::unload_adapter(const std::string& reference, const std::string& name) {
+  return change(reference, [&](store::Transaction& transaction, const std::string& id) -> absl::Status {
+    const auto adapters = store::deployment_adapters(transaction.connection(), id);
+    if (std::none_of(adapters.begin(), adapters.end(), [&](const auto& adapter) { return adapter.name == name; })) {
+      return base::not_found("adapter", name);
+    }
+    store::delete_deployment_adapter(transaction.connection(), id, name);
+    transaction.changed("deployment", id);
+    return absl::OkStatus();
+  });
+}
+
+absl::StatusOr<std::vector<domain::ServingSample>> Deployments::samples(const std::string& reference, int64_t since_ms,
+                                                                        int32_t max_points) {
+  return database_.read([&](store::Connection& connection) -> absl::StatusOr<std::vector<domain::ServingSample>> {
+    const auto deployment = store::find_deployment_by_reference(connection, reference);
+    if (!deployment) return base::not_found("deployment", reference);
+    const int64_t points = max_points <= 0 ? kMaxSamplePoints : std::min(max_points, kMaxSamplePoints);
+    std::vector<domain::ServingSample> samples;
+    std::optional<domain::ReplicaReading> before;
+    if (auto stored = store::reading_before(connection, deployment->id, since_ms)) before = std::move(stored->reading);
+    for (store::StoredReading& stored : store::list_readings(connection, deployment->id, since_ms, points)) {
+      if (before) {
+        if (const auto sample = domain::between(*before, stored.reading)) samples.push_back(*sample);
+      }
+      before = std::move(stored.reading);
+    }
+    return samples;
+  });
+}
+
+void Deployments::called(const std::string& model) {
+  const std::lock_guard lock(calls_mutex_);
+  last_calls_ms_[model] = clock_.now_ms();
+}
+
+void Deployments::add_calls(DeploymentView& view) {
+  const std::lock_guard lock(calls_mutex_);
+  for (AdapterView& adapter : view.adapters) {
+    const auto last = last_calls_ms_.find(adapter.adapter.name);
+    if (last != last_calls_ms_.end()) adapter.last_called_at_ms = last->second;
+  }
 }
 
 absl::StatusOr<std::string> Deployments::find_replica(const std::string& model_name) {

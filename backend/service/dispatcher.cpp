@@ -8,6 +8,7 @@
 
 #include "backend/domain/place.h"
 #include "backend/service/nodes.h"
+#include "backend/store/replica_readings.h"
 
 namespace slipway::service {
 namespace {
@@ -32,6 +33,7 @@ StartOrder start_order(const store::Attempt& attempt) {
   start.upload_artifacts = order.at("upload_artifacts").get<std::vector<std::string>>();
   start.return_files = order.at("return_files").get<std::vector<std::string>>();
   start.restarts = order.value("restarts", 0);
+  start.plan = order.value("plan", false);
   return start;
 }
 
@@ -144,6 +146,8 @@ absl::Status Nodes::watch_nodes(store::Transaction& transaction, const std::map<
       store::put_node(connection, node);
       transaction.changed("node", node.id);
       spdlog::warn("node offline node={} name={}", node.id, node.name);
+      const absl::Status advanced = conductor_.advance_replicas_of(transaction, node.id);
+      if (!advanced.ok()) return advanced;
     }
     if (node.online || transaction.now_ms() - last <= options_.lost_after_ms) continue;
     for (const store::Attempt& attempt : store::active_attempts(connection, node.id)) {
@@ -202,7 +206,11 @@ absl::Status Nodes::place_pending(store::Transaction& transaction) {
     if (!status.ok()) return status;
   }
   for (const domain::Waiting& waiting : plan.waiting) {
-    set_waiting(transaction, *by_id.at(waiting.attempt_id), waiting.reason);
+    const store::Attempt& attempt = *by_id.at(waiting.attempt_id);
+    set_waiting(transaction, attempt, waiting.reason);
+    if (!attempt.task_id.empty()) continue;
+    const absl::Status status = conductor_.make_room(transaction, attempt.deployment_id);
+    if (!status.ok()) return status;
   }
   return absl::OkStatus();
 }
@@ -218,12 +226,16 @@ void Nodes::send_orders() {
   struct Orders {
     std::vector<store::Attempt> active;
     std::vector<std::string> released;
+    std::vector<AdapterOrders> adapters;
   };
   std::map<std::string, Orders> orders;
   const absl::Status status = database_.read([&](store::Connection& connection) -> absl::Status {
     for (const auto& [node_id, session] : sessions) {
       Orders& of_node = orders[node_id];
       of_node.active = store::active_attempts(connection, node_id);
+      auto adapters = adapter_orders(connection, of_node.active);
+      if (!adapters.ok()) return adapters.status();
+      of_node.adapters = *std::move(adapters);
       for (const std::string& id : session.known) {
         const auto attempt = store::find_attempt(connection, id);
         if (!attempt || attempt->node_id != node_id || attempt->released) of_node.released.push_back(id);
@@ -246,8 +258,17 @@ void Nodes::send_orders() {
         session.link->start(start_order(attempt));
       }
       if (attempt.stop_asked && session.stopped.insert(attempt.id).second) {
-        session.link->stop(attempt.id, grace_of(attempt));
+        session.link->stop(attempt.id, grace_of(attempt), false);
       }
+      if (attempt.keep_asked && session.kept.insert(attempt.id).second) {
+        session.link->stop(attempt.id, grace_of(attempt), true);
+      }
+    }
+    for (const AdapterOrders& wanted : of_node.adapters) {
+      std::string& told = session.adapters[wanted.attempt_id];
+      if (told == wanted.key || (told.empty() && !wanted.needed)) continue;
+      told = wanted.key;
+      session.link->set_adapters(wanted.attempt_id, wanted.adapters);
     }
     for (const std::string& id : of_node.released) {
       session.link->release(id);
@@ -256,10 +277,29 @@ void Nodes::send_orders() {
   }
 }
 
+absl::StatusOr<std::vector<Nodes::AdapterOrders>> Nodes::adapter_orders(store::Connection& connection,
+                                                                        const std::vector<store::Attempt>& active) {
+  std::vector<AdapterOrders> all;
+  for (const store::Attempt& attempt : active) {
+    if (attempt.deployment_id.empty() || attempt.ready_url.empty() || attempt.stop_asked) continue;
+    auto adapters = conductor_.adapters_for(connection, attempt.deployment_id);
+    if (!adapters.ok()) return adapters.status();
+    // A new address is an engine that was started again, and has none of them.
+    AdapterOrders orders{attempt.id, *std::move(adapters), attempt.ready_url, false};
+    for (const AdapterOrder& adapter : orders.adapters) orders.key += "\n" + adapter.name + " " + adapter.artifact_id;
+    // With none to load there is nothing to say, unless something was loaded before.
+    orders.needed = !orders.adapters.empty() || attempt.adapters != "{}";
+    all.push_back(std::move(orders));
+  }
+  return all;
+}
+
 absl::Status Nodes::tidy(store::Transaction& transaction) {
   const int64_t now_ms = transaction.now_ms();
   store::prune_samples(transaction.connection(), now_ms - options_.keep_samples_ms,
                        now_ms - options_.keep_all_samples_ms, options_.sample_stride_ms);
+  store::thin_readings(transaction.connection(), now_ms - options_.keep_all_samples_ms, options_.sample_stride_ms);
+  store::thin_readings(transaction.connection(), now_ms - options_.keep_minutes_ms, int64_t{3600} * 1000);
   store::release_old_work(transaction.connection(), now_ms - options_.keep_work_ms);
   return absl::OkStatus();
 }

@@ -9,6 +9,7 @@
 #include "backend/base/sha256.h"
 #include "backend/base/status.h"
 #include "backend/store/lines.h"
+#include "backend/store/replica_readings.h"
 
 namespace slipway::service {
 namespace {
@@ -18,7 +19,7 @@ using domain::AttemptState;
 constexpr size_t kMaxDevices = 256;
 constexpr size_t kMaxTextBytes = 1000;
 constexpr int32_t kMaxSamplePoints = 2000;
-const char* const kFiles[] = {"events", "stdout", "stderr"};
+const char* const kFiles[] = {"events", "stdout", "stderr", "samples"};
 
 absl::Status check_facts(const NodeFacts& facts) {
   if (facts.name.empty() || facts.name.size() > kMaxTextBytes) {
@@ -145,7 +146,7 @@ void Nodes::open(const std::string& node_id, const NodeFacts& facts, const std::
         }
         // Before the dispatcher can find the link: Welcome comes first.
         link->welcome(node_id, *positions);
-        for (const std::string& attempt_id : *ended_here) link->stop(attempt_id, 0);
+        for (const std::string& attempt_id : *ended_here) link->stop(attempt_id, 0, false);
         std::shared_ptr<AgentLink> replaced;
         {
           const std::lock_guard lock(mutex_);
@@ -155,6 +156,8 @@ void Nodes::open(const std::string& node_id, const NodeFacts& facts, const std::
           session.started.clear();
           // The agent may have missed these: it is told again.
           session.stopped.clear();
+          session.kept.clear();
+          session.adapters.clear();
         }
         if (replaced && replaced != link) replaced->close("the agent has opened another session");
         spdlog::info("session open node={} attempts={}", node_id, known->size());
@@ -196,7 +199,7 @@ absl::Status Nodes::reconcile(store::Transaction& transaction, const std::string
         conductor_.lose(transaction, attempt, "node " + node->name + " no longer knows the attempt");
     if (!status.ok()) return status;
   }
-  return absl::OkStatus();
+  return conductor_.advance_replicas_of(transaction, node_id);
 }
 
 absl::StatusOr<int64_t> Nodes::store_lines(store::Transaction& transaction, Conductor& conductor,
@@ -217,6 +220,14 @@ absl::StatusOr<int64_t> Nodes::store_lines(store::Transaction& transaction, Cond
     for (const std::string& line : lines) {
       const absl::Status status = conductor.take_event(transaction, attempt->id, line, batch.time_ms);
       if (!status.ok()) return status;
+    }
+  } else if (batch.file == "samples") {
+    for (const std::string& line : lines) {
+      store::RunEvent sample;
+      sample.time_ms = batch.time_ms;
+      sample.type = "sample";
+      sample.json = line;
+      store::insert_event(transaction, {attempt->scope_id(), attempt->owner_id(), attempt->id}, sample);
     }
   } else {
     store::insert_log_lines(transaction, {attempt->scope_id(), attempt->owner_id(), attempt->id}, batch.file,
@@ -284,6 +295,37 @@ void Nodes::take_sample(const std::string& node_id, const NodeSample& sample) {
       },
       [node_id](const absl::Status& status) {
         if (!status.ok()) spdlog::error("sample not stored node={} error={}", node_id, status.ToString());
+      });
+}
+
+void Nodes::take_replica_reading(const std::string& node_id, domain::ReplicaReading reading) {
+  seen(node_id);
+  database_.post(
+      [=](store::Transaction& transaction) -> absl::Status {
+        const auto attempt = store::find_attempt(transaction.connection(), reading.attempt_id);
+        if (!attempt || attempt->node_id != node_id || attempt->deployment_id.empty()) return absl::OkStatus();
+        if (!store::find_deployment(transaction.connection(), attempt->deployment_id)) return absl::OkStatus();
+        domain::ReplicaReading timed = reading;
+        const bool plausible = std::abs(timed.time_ms - transaction.now_ms()) < 60'000;
+        if (!plausible) timed.time_ms = transaction.now_ms();
+        store::insert_reading(transaction, attempt->deployment_id, timed);
+        return absl::OkStatus();
+      },
+      [node_id](const absl::Status& status) {
+        if (!status.ok()) spdlog::error("reading not stored node={} error={}", node_id, status.ToString());
+      });
+}
+
+void Nodes::take_adapters(const std::string& node_id, AdaptersReport report) {
+  seen(node_id);
+  database_.post(
+      [=, this](store::Transaction& transaction) -> absl::Status {
+        const auto attempt = store::find_attempt(transaction.connection(), report.attempt_id);
+        if (!attempt || attempt->node_id != node_id) return absl::OkStatus();
+        return conductor_.take_adapters(transaction, *attempt, report);
+      },
+      [node_id](const absl::Status& status) {
+        if (!status.ok()) spdlog::error("adapters not stored node={} error={}", node_id, status.ToString());
       });
 }
 

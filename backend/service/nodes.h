@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "backend/base/clock.h"
+#include "backend/domain/serving.h"
 #include "backend/service/agent_link.h"
 #include "backend/service/conductor.h"
 #include "backend/service/node_tokens.h"
@@ -31,6 +32,8 @@ struct NodeOptions {
   int64_t keep_samples_ms = int64_t{24} * 3600 * 1000;
   int64_t keep_all_samples_ms = int64_t{3600} * 1000;
   int64_t sample_stride_ms = 60'000;
+  // Readings of replicas: all of the last hour, one of each minute of the last week, one of each hour before.
+  int64_t keep_minutes_ms = int64_t{7} * 24 * 3600 * 1000;
   // Work folders of ended runs stay on their nodes for a retry.
   int64_t keep_work_ms = int64_t{7} * 24 * 3600 * 1000;
 };
@@ -71,6 +74,8 @@ class Nodes : public NodeTokens {
   void take_lines(const std::string& node_id, LineBatch batch, std::shared_ptr<AgentLink> link);
   void take_report(const std::string& node_id, AttemptReport report, std::shared_ptr<AgentLink> link);
   void take_sample(const std::string& node_id, const NodeSample& sample);
+  void take_replica_reading(const std::string& node_id, domain::ReplicaReading reading);
+  void take_adapters(const std::string& node_id, AdaptersReport report);
   void closed(const std::string& node_id, const AgentLink* link);
 
   // --- pages ---
@@ -88,7 +93,15 @@ class Nodes : public NodeTokens {
   struct Session {
     std::shared_ptr<AgentLink> link;
     std::set<std::string> known;  // attempts that the agent has
-    std::set<std::string> started, stopped;
+    std::set<std::string> started, stopped, kept;
+    std::map<std::string, std::string> adapters;  // attempt -> what it was told to have
+  };
+  // Adapters of one ready replica, and the text that tells whether that was said.
+  struct AdapterOrders {
+    std::string attempt_id;
+    std::vector<AdapterOrder> adapters;
+    std::string key;
+    bool needed = false;
   };
 
   absl::Status reconcile(store::Transaction& transaction, const std::string& node_id, const NodeFacts& facts,
@@ -104,6 +117,8 @@ class Nodes : public NodeTokens {
   absl::Status watch_nodes(store::Transaction& transaction, const std::map<std::string, int64_t>& last_seen);
   absl::Status place_pending(store::Transaction& transaction);
   void send_orders();
+  absl::StatusOr<std::vector<AdapterOrders>> adapter_orders(store::Connection& connection,
+                                                            const std::vector<store::Attempt>& active);
   absl::Status tidy(store::Transaction& transaction);
 
   store::Database& database_;

@@ -61,17 +61,27 @@ absl::StatusOr<std::string> Runs::start_in(store::Transaction& transaction, cons
   if (!plan.checked.violations.empty()) return base::invalid_arguments(plan.checked.violations);
 
   store::Run run;
-  run.id = base::new_id("run", transaction.now_ms());
   run.name = plan.checked.run_name;
-  run.workflow = workflow->name;
-  run.parameters = Json(plan.checked.texts).dump();
-  run.values_json = plan.checked.values.dump();
-  Json results = Json::object();
-  for (const auto& [name, value] : workflow->results) results[name] = value;
-  run.results_plan = results.dump();
+  if (request.name.empty() && !request.number_in_sweep.empty()) run.name += "-" + request.number_in_sweep;
   run.created_by = request.created_by;
   run.idempotency_key = request.idempotency_key;
   run.request_hash = hash_of(request);
+  run.sweep_id = request.sweep_id;
+  run.training_hash = training_hash_of(workflow->name, plan);
+  if (const auto estimate = store::find_estimate(connection, run.training_hash)) run.predictions = estimate->results;
+  return insert_planned(transaction, *workflow, plan, std::move(run));
+}
+
+absl::StatusOr<std::string> Runs::insert_planned(store::Transaction& transaction, const workflows::Workflow& workflow,
+                                                 const PlannedRun& plan, store::Run run) {
+  store::Connection& connection = transaction.connection();
+  run.id = base::new_id("run", transaction.now_ms());
+  run.workflow = workflow.name;
+  run.parameters = Json(plan.checked.texts).dump();
+  run.values_json = plan.checked.values.dump();
+  Json results = Json::object();
+  for (const auto& [name, value] : workflow.results) results[name] = value;
+  run.results_plan = run.estimate ? "{}" : results.dump();
   run.created_at_ms = transaction.now_ms();
   store::insert_run(connection, run);
   for (const ModelVersionFacts& model : plan.models) store::insert_run_input(connection, run.id, {"model", model.id});
@@ -90,7 +100,7 @@ absl::StatusOr<std::string> Runs::start_in(store::Transaction& transaction, cons
     store::insert_task(connection, task);
   }
   transaction.changed("run", run.id, run.id);
-  Conductor::note(transaction, run.id, "", "", "run", "run " + run.name + " started by " + request.created_by);
+  Conductor::note(transaction, run.id, "", "", "run", "run " + run.name + " started by " + run.created_by);
   const absl::Status advanced = conductor_.advance_run(transaction, run.id);
   if (!advanced.ok()) return advanced;
   return run.id;
@@ -121,6 +131,7 @@ RunView Runs::view_of(store::Connection& connection, store::Run run) {
   if (is_final(run.state)) view.waiting_reason.clear();
   view.parameters = Json::parse(run.parameters).get<std::map<std::string, std::string>>();
   view.results = Json::parse(run.results).get<std::map<std::string, double>>();
+  view.predictions = Json::parse(run.predictions).get<std::map<std::string, double>>();
   view.run = std::move(run);
   return view;
 }

@@ -11,9 +11,11 @@
 #include "absl/status/statusor.h"
 #include "backend/base/clock.h"
 #include "backend/service/conductor.h"
+#include "backend/service/run_planning.h"
 #include "backend/store/lines.h"
 #include "backend/store/runs.h"
 #include "workflows/catalogue.h"
+#include "workflows/sweep.h"
 
 namespace slipway::service {
 
@@ -23,6 +25,7 @@ struct RunView {
   std::map<std::string, std::vector<store::Attempt>> attempts;  // by task id
   std::map<std::string, std::string> parameters;                // name -> JSON text
   std::map<std::string, double> results;
+  std::map<std::string, double> predictions;
   std::map<std::string, std::vector<std::string>> needs;  // by task id
   std::string waiting_reason;
 };
@@ -33,6 +36,9 @@ struct StartRunRequest {
   std::map<std::string, std::string> parameters;
   std::string idempotency_key;
   std::string created_by;
+  // Of a sweep: its id, and the number that names without one of their own end with.
+  std::string sweep_id = {};
+  std::string number_in_sweep = {};
 };
 
 struct MetricSeries {
@@ -41,6 +47,14 @@ struct MetricSeries {
   std::vector<store::MetricPoint> points;
 };
 
+struct RunSeries {
+  std::string run_id;
+  MetricSeries series;
+};
+
+// Of everything that the training of such a run depends on; empty when nothing is trained.
+std::string training_hash_of(const std::string& workflow, const PlannedRun& plan);
+
 class Runs {
  public:
   // wake_dispatcher: something was queued or is to be stopped.
@@ -48,6 +62,19 @@ class Runs {
        ModelRegistry& registry, Conductor& conductor, std::function<void()> wake_dispatcher);
 
   absl::StatusOr<RunView> start(const StartRunRequest& request);
+  struct Sweep {
+    std::string id;
+    std::vector<std::string> run_ids;
+  };
+  // All of its runs, or none when anything is wrong with one.
+  absl::StatusOr<Sweep> sweep(const StartRunRequest& request, const std::vector<workflows::SweepAxis>& axes,
+                              int32_t random_runs, uint64_t seed);
+  // A run that only measures what the training would take. The same values give the same one.
+  absl::StatusOr<RunView> estimate(const StartRunRequest& request);
+  absl::StatusOr<std::vector<RunSeries>> compare(const std::vector<std::string>& run_ids, const std::string& name,
+                                                 int32_t max_points);
+  // The training ends early, and the run goes on with what it has learned.
+  absl::StatusOr<RunView> stop_and_keep(const std::string& id);
   absl::StatusOr<RunView> get(const std::string& id);
   absl::StatusOr<store::Page<RunView>> list(const store::PageRequest& request);
   absl::StatusOr<RunView> cancel(const std::string& id);
@@ -75,6 +102,9 @@ class Runs {
 
  private:
   absl::StatusOr<std::string> start_in(store::Transaction& transaction, const StartRunRequest& request);
+  // Fills in what the plan says, and begins. `run`: what is its own (name, who, sweep, estimate).
+  absl::StatusOr<std::string> insert_planned(store::Transaction& transaction, const workflows::Workflow& workflow,
+                                             const PlannedRun& plan, store::Run run);
   static RunView view_of(store::Connection& connection, store::Run run);
 
   store::Database& database_;

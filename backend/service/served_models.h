@@ -31,6 +31,8 @@ class ServedModels {
   virtual ~ServedModels() = default;
   // All deployments, whatever their state. Called on a worker for each request: one indexed read.
   virtual absl::StatusOr<std::vector<ServedDeployment>> list_served() = 0;
+  // This name was called now.
+  virtual void called(const std::string& model) = 0;
 };
 
 }  // namespace slipway::service

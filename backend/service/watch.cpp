@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "backend/base/status.h"
+#include "backend/store/replica_readings.h"
 
 namespace slipway::service {
 namespace {
@@ -40,9 +41,13 @@ class Piece {
   WatchPiece piece_;
 };
 
-void add_change(store::Connection& connection, const store::Change& change, Piece& piece) {
+void add_change(store::Connection& connection, const store::Change& change, bool of_run, Piece& piece) {
   if (change.kind == "run") {
-    if (auto view = Runs::view(connection, change.id); view.ok()) return piece.push(change.position, *std::move(view));
+    if (auto view = Runs::view(connection, change.id); view.ok()) {
+      // Estimates are their page's own: no list shows them.
+      if (view->run.estimate && !of_run) return;
+      return piece.push(change.position, *std::move(view));
+    }
   } else if (change.kind == "task_progress") {
     if (auto task = store::find_task(connection, change.id)) {
       piece.push(change.position, TaskProgress{task->run_id, *std::move(task)});
@@ -95,7 +100,7 @@ absl::StatusOr<WatchPiece> Watches::read(const WatchQuery& query, int64_t after)
     const int64_t upto = database_.changes().position();
     Piece piece(upto);
     piece.add(store::changes_after(connection, query.run_id, after, upto, kPiece),
-              [&](const store::Change& change) { add_change(connection, change, piece); });
+              [&](const store::Change& change) { add_change(connection, change, !query.run_id.empty(), piece); });
     if (!query.run_id.empty()) {
       piece.add(store::events_after(connection, query.run_id, after, upto, kPiece),
                 [&](const store::RunEvent& event) { piece.push(event.position, event); });
@@ -108,6 +113,14 @@ absl::StatusOr<WatchPiece> Watches::read(const WatchQuery& query, int64_t after)
       piece.add(store::samples_after(connection, after, upto, kPiece), [&](const store::NodeSample& sample) {
         piece.push(sample.position, SampleOfNode{sample.node_id, node_sample_from_json(sample.sample, sample.time_ms)});
       });
+    }
+    if (!query.deployment_id.empty()) {
+      piece.add(store::readings_after(connection, query.deployment_id, after, upto, kPiece),
+                [&](const store::StoredReading& stored) {
+                  const auto before = store::reading_before(connection, query.deployment_id, stored.reading.time_ms);
+                  const auto sample = before ? domain::between(before->reading, stored.reading) : std::nullopt;
+                  if (sample) piece.push(stored.position, SampleOfDeployment{query.deployment_id, *sample});
+                });
     }
     return piece.finish();
   });

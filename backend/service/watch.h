@@ -18,6 +18,7 @@ struct WatchQuery {
   std::string run_id;  // empty: the changes of all runs, deployments, nodes and lists
   bool logs = false;
   bool samples = false;
+  std::string deployment_id;  // its samples too
 };
 
 struct TaskProgress {
@@ -28,6 +29,10 @@ struct SampleOfNode {
   std::string node_id;
   NodeSample sample;
 };
+struct SampleOfDeployment {
+  std::string deployment_id;
+  domain::ServingSample sample;
+};
 struct ListChange {
   std::string kind;
   std::string id;
@@ -35,7 +40,7 @@ struct ListChange {
 struct WatchItem {
   int64_t position = 0;
   std::variant<RunView, DeploymentView, NodeView, store::RunEvent, store::LogLine, SampleOfNode, TaskProgress,
-               ListChange>
+               SampleOfDeployment, ListChange>
       change;
 };
 struct WatchPiece {

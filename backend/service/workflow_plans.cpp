@@ -129,12 +129,11 @@ void add_queue(store::Connection& connection, std::vector<Consequence>& list, in
   } else {
     list.push_back({"Devices", devices, "ok"});
   }
-  const size_t before = store::unfinished_runs(connection).size();
-  list.push_back({"Queue",
-                  before == 0
-                      ? "starts at once"
-                      : with_separators(static_cast<int64_t>(before)) + (before == 1 ? " run" : " runs") + " before it",
-                  before == 0 ? "ok" : "warning"});
+  const int64_t before = store::unfinished_runs_before(connection, "~");  // after every id
+  list.push_back(
+      {"Queue",
+       before == 0 ? "starts at once" : with_separators(before) + (before == 1 ? " run" : " runs") + " before it",
+       before == 0 ? "ok" : "warning"});
 }
 
 }  // namespace

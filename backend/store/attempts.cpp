@@ -8,7 +8,7 @@ namespace {
 constexpr char kColumns[] =
     "id, run_id, task_id, deployment_id, number, engine, state, order_json, work_key, node_id, device, stop_asked, "
     "ready_url, created_at_ms, started_at_ms, finished_at_ms, exit_code, error_code, error_message, error_advice, "
-    "released";
+    "released, adapters, withdrawn, keep_asked";
 
 Attempt read_attempt(SQLite::Statement& statement) {
   RowReader row(statement);
@@ -32,6 +32,9 @@ Attempt read_attempt(SQLite::Statement& statement) {
   if (const auto exit_code = row.maybe_integer()) attempt.exit_code = static_cast<int32_t>(*exit_code);
   attempt.error = row.failure();
   attempt.released = row.boolean();
+  attempt.adapters = row.text();
+  attempt.withdrawn = row.boolean();
+  attempt.keep_asked = row.boolean();
   return attempt;
 }
 
@@ -54,10 +57,11 @@ void update_attempt(Connection& connection, const Attempt& attempt) {
   SQLite::Statement update(connection,
                            "UPDATE attempts SET state = ?, node_id = ?, device = ?, stop_asked = ?, ready_url = ?, "
                            "started_at_ms = ?, finished_at_ms = ?, exit_code = ?, error_code = ?, error_message = ?, "
-                           "error_advice = ?, released = ? WHERE id = ?");
+                           "error_advice = ?, released = ?, adapters = ?, withdrawn = ?, keep_asked = ? WHERE id = ?");
   RowWriter(update) << name_of(attempt.state) << attempt.node_id << attempt.device << attempt.stop_asked
                     << attempt.ready_url << attempt.started_at_ms << attempt.finished_at_ms << attempt.exit_code
-                    << attempt.error << attempt.released << attempt.id;
+                    << attempt.error << attempt.released << attempt.adapters << attempt.withdrawn << attempt.keep_asked
+                    << attempt.id;
   update.exec();
 }
 
@@ -80,8 +84,23 @@ std::optional<Attempt> latest_attempt_of_task(Connection& connection, const std:
 }
 
 std::optional<Attempt> latest_attempt_of_deployment(Connection& connection, const std::string& deployment_id) {
-  return query_one(connection, select("WHERE deployment_id = ? ORDER BY number DESC LIMIT 1"), read_attempt,
-                   deployment_id);
+  return query_one(connection, select("WHERE deployment_id = ? AND withdrawn = 0 ORDER BY number DESC LIMIT 1"),
+                   read_attempt, deployment_id);
+}
+
+std::optional<Attempt> former_attempt_of_deployment(Connection& connection, const std::string& deployment_id,
+                                                    int number) {
+  return query_one(connection,
+                   select("WHERE deployment_id = ? AND number < ? AND state IN ('starting', 'running') "
+                          "ORDER BY number DESC LIMIT 1"),
+                   read_attempt, deployment_id, number);
+}
+
+int last_attempt_number_of_deployment(Connection& connection, const std::string& deployment_id) {
+  return query_one(
+             connection, "SELECT coalesce(max(number), 0) FROM attempts WHERE deployment_id = ?",
+             [](SQLite::Statement& row) { return row.getColumn(0).getInt(); }, deployment_id)
+      .value_or(0);
 }
 
 std::vector<Attempt> pending_attempts(Connection& connection) {

@@ -87,7 +87,9 @@ std::vector<Deployment> all_deployments(Connection& connection) {
 }
 
 std::vector<Deployment> deployments_of_version(Connection& connection, const std::string& model_version_id) {
-  return query_all(connection, select("WHERE model_version_id = ?1 OR base_version_id = ?1 ORDER BY name"),
+  return query_all(connection,
+                   select("WHERE model_version_id = ?1 OR base_version_id = ?1 OR id IN (SELECT deployment_id FROM "
+                          "deployment_adapters WHERE deployment_adapters.model_version_id = ?1) ORDER BY name"),
                    read_deployment, model_version_id);
 }
 
@@ -99,6 +101,35 @@ absl::StatusOr<Page<Deployment>> list_deployments(Connection& connection, const 
   query.searched = {"name", "id"};
   query.filters = {{"state", "state"}};
   return list_page(connection, query, request, read_deployment);
+}
+
+void insert_deployment_adapter(Connection& connection, const DeploymentAdapter& adapter) {
+  execute(connection,
+          "INSERT INTO deployment_adapters (deployment_id, name, model_version_id, model_label, created_at_ms) "
+          "VALUES (?, ?, ?, ?, ?)",
+          adapter.deployment_id, adapter.name, adapter.model_version_id, adapter.model_label, adapter.created_at_ms);
+}
+
+void delete_deployment_adapter(Connection& connection, const std::string& deployment_id, const std::string& name) {
+  execute(connection, "DELETE FROM deployment_adapters WHERE deployment_id = ? AND name = ?", deployment_id, name);
+}
+
+std::vector<DeploymentAdapter> deployment_adapters(Connection& connection, const std::string& deployment_id) {
+  return query_all(
+      connection,
+      "SELECT deployment_id, name, model_version_id, model_label, created_at_ms FROM deployment_adapters "
+      "WHERE ?1 = '' OR deployment_id = ?1 ORDER BY name",
+      [](SQLite::Statement& statement) {
+        RowReader row(statement);
+        DeploymentAdapter adapter;
+        adapter.deployment_id = row.text();
+        adapter.name = row.text();
+        adapter.model_version_id = row.text();
+        adapter.model_label = row.text();
+        adapter.created_at_ms = row.integer();
+        return adapter;
+      },
+      deployment_id);
 }
 
 }  // namespace slipway::store

@@ -32,6 +32,15 @@ struct Deployment {
   std::string waiting_reason;
 };
 
+// An adapter that a deployment serves beside what it was made for.
+struct DeploymentAdapter {
+  std::string deployment_id;
+  std::string name;
+  std::string model_version_id;
+  std::string model_label;
+  int64_t created_at_ms = 0;
+};
+
 void insert_deployment(Connection& connection, const Deployment& deployment);
 void update_deployment(Connection& connection, const Deployment& deployment);
 void delete_deployment(Connection& connection, const std::string& id);
@@ -43,5 +52,10 @@ std::vector<Deployment> all_deployments(Connection& connection);
 std::vector<Deployment> deployments_of_version(Connection& connection, const std::string& model_version_id);
 // By name. Filter: words in name or id; state:ready.
 absl::StatusOr<Page<Deployment>> list_deployments(Connection& connection, const PageRequest& request);
+
+void insert_deployment_adapter(Connection& connection, const DeploymentAdapter& adapter);
+void delete_deployment_adapter(Connection& connection, const std::string& deployment_id, const std::string& name);
+// By name; of all deployments when the id is empty.
+std::vector<DeploymentAdapter> deployment_adapters(Connection& connection, const std::string& deployment_id = "");
 
 }  // namespace slipway::store

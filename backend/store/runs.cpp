@@ -8,7 +8,7 @@ namespace {
 constexpr char kRunColumns[] =
     "id, name, workflow, state, parameters, values_json, results_plan, results, created_by, idempotency_key, "
     "request_hash, created_at_ms, started_at_ms, finished_at_ms, error_code, error_message, error_advice, error_task, "
-    "model_version_id, deployment_id";
+    "model_version_id, deployment_id, sweep_id, estimate, training_hash, predictions";
 constexpr char kTaskColumns[] =
     "id, run_id, position, name, title, kind, state, plan, artifacts, results, losses, started_at_ms, finished_at_ms, "
     "error_code, error_message, error_advice, waiting_reason, progress_phase, progress_done, progress_total, "
@@ -36,6 +36,10 @@ Run read_run(SQLite::Statement& statement) {
   run.error_task = row.text();
   run.model_version_id = row.text();
   run.deployment_id = row.text();
+  run.sweep_id = row.text();
+  run.estimate = row.boolean();
+  run.training_hash = row.text();
+  run.predictions = row.text();
   return run;
 }
 
@@ -69,12 +73,12 @@ Task read_task(SQLite::Statement& statement) {
 
 void insert_run(Connection& connection, const Run& run) {
   SQLite::Statement insert(connection, std::string("INSERT INTO runs (") + kRunColumns +
-                                           ") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)");
+                                           ") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)");
   const auto key = run.idempotency_key.empty() ? std::nullopt : std::optional(run.idempotency_key);
   RowWriter(insert) << run.id << run.name << run.workflow << name_of(run.state) << run.parameters << run.values_json
                     << run.results_plan << run.results << run.created_by << key << run.request_hash << run.created_at_ms
                     << run.started_at_ms << run.finished_at_ms << run.error << run.error_task << run.model_version_id
-                    << run.deployment_id;
+                    << run.deployment_id << run.sweep_id << run.estimate << run.training_hash << run.predictions;
   insert.exec();
 }
 
@@ -103,6 +107,20 @@ std::optional<Run> find_run_by_key(Connection& connection, const std::string& id
                    idempotency_key);
 }
 
+std::optional<Run> find_estimate(Connection& connection, const std::string& training_hash) {
+  return query_one(connection,
+                   std::string("SELECT ") + kRunColumns +
+                       " FROM runs WHERE training_hash = ? AND estimate = 1 AND state IN ('queued', 'running', "
+                       "'succeeded') ORDER BY id DESC LIMIT 1",
+                   read_run, training_hash);
+}
+
+std::vector<std::string> runs_of_sweep(Connection& connection, const std::string& sweep_id) {
+  return query_all(
+      connection, "SELECT id FROM runs WHERE sweep_id = ? ORDER BY id",
+      [](SQLite::Statement& row) { return row.getColumn(0).getString(); }, sweep_id);
+}
+
 std::vector<RunInput> inputs_of_run(Connection& connection, const std::string& run_id) {
   return query_all(
       connection, "SELECT kind, version_id FROM run_inputs WHERE run_id = ? ORDER BY kind, version_id",
@@ -129,7 +147,8 @@ absl::StatusOr<Page<Run>> list_runs(Connection& connection, const PageRequest& r
   query.key = "id";
   query.descending = true;
   query.searched = {"name", "id"};
-  query.filters = {{"state", "state"}, {"workflow", "workflow"}};
+  query.where = "estimate = 0";
+  query.filters = {{"state", "state"}, {"workflow", "workflow"}, {"sweep", "sweep_id"}};
   return list_page(connection, query, request, read_run);
 }
 
@@ -140,7 +159,7 @@ std::vector<std::string> unfinished_runs(Connection& connection) {
 
 int64_t unfinished_runs_before(Connection& connection, const std::string& run_id) {
   return query_one(
-             connection, std::string("SELECT count(*) FROM runs WHERE ") + kUnfinished + " AND id < ?",
+             connection, std::string("SELECT count(*) FROM runs WHERE ") + kUnfinished + " AND estimate = 0 AND id < ?",
              [](SQLite::Statement& row) { return row.getColumn(0).getInt64(); }, run_id)
       .value_or(0);
 }

@@ -32,6 +32,10 @@ struct Run {
   std::string error_task;
   std::string model_version_id;
   std::string deployment_id;
+  std::string sweep_id;            // empty: none
+  bool estimate = false;           // measures what a run would take, and makes nothing
+  std::string training_hash;       // of what its training depends on
+  std::string predictions = "{}";  // JSON object: name -> number, of an estimate with the same hash
 };
 
 struct RunInput {
@@ -76,6 +80,11 @@ struct Attempt {
   std::string device;
   bool stop_asked = false;
   std::string ready_url;
+  // Of a replica: JSON of what became of the adapters loaded into it, {"loaded": [name], "failures": {name: [code,
+  // message, advice]}}.
+  std::string adapters = "{}";
+  bool keep_asked = false;  // of a task's: its engine is to end early and keep what it has
+  bool withdrawn = false;   // of a version that the deployment did not move to after all
   int64_t created_at_ms = 0;
   std::optional<int64_t> started_at_ms;
   std::optional<int64_t> finished_at_ms;
@@ -94,10 +103,14 @@ void update_run(Connection& connection, const Run& run);
 void insert_run_input(Connection& connection, const std::string& run_id, const RunInput& input);
 std::optional<Run> find_run(Connection& connection, const std::string& id);
 std::optional<Run> find_run_by_key(Connection& connection, const std::string& idempotency_key);
+// Oldest first.
+std::vector<std::string> runs_of_sweep(Connection& connection, const std::string& sweep_id);
 std::vector<RunInput> inputs_of_run(Connection& connection, const std::string& run_id);
 // Runs that took in this model or dataset version, oldest first.
 std::vector<std::string> runs_with_input(Connection& connection, const std::string& version_id);
-// Newest first. Filter: words in name or id; state:running, workflow:NAME.
+// The newest estimate with this hash that has not failed.
+std::optional<Run> find_estimate(Connection& connection, const std::string& training_hash);
+// Newest first, without estimates. Filter: words in name or id; state:running, workflow:NAME, sweep:ID.
 absl::StatusOr<Page<Run>> list_runs(Connection& connection, const PageRequest& request);
 // Ids of the runs that have not ended, oldest first.
 std::vector<std::string> unfinished_runs(Connection& connection);
@@ -119,7 +132,12 @@ std::optional<Attempt> find_attempt(Connection& connection, const std::string& i
 std::vector<Attempt> attempts_of_run(Connection& connection, const std::string& run_id);
 std::vector<Attempt> attempts_of_task(Connection& connection, const std::string& task_id);
 std::optional<Attempt> latest_attempt_of_task(Connection& connection, const std::string& task_id);
+// Without those that were withdrawn.
 std::optional<Attempt> latest_attempt_of_deployment(Connection& connection, const std::string& deployment_id);
+// The newest of those before `number` that has not ended: what still serves while a new one starts.
+std::optional<Attempt> former_attempt_of_deployment(Connection& connection, const std::string& deployment_id,
+                                                    int number);
+int last_attempt_number_of_deployment(Connection& connection, const std::string& deployment_id);
 // That wait for a device, in the order in which they came.
 std::vector<Attempt> pending_attempts(Connection& connection);
 // Given to a node and not ended; of one node, or of all when empty.

@@ -9,6 +9,7 @@
 
 #include "backend/base/status.h"
 #include "backend/web/console_files.h"
+#include "backend/web/session_cookie.h"
 #include "backend/web/status_response.h"
 
 namespace slipway::web {
@@ -23,8 +24,7 @@ bool parse_number(std::string_view text, int64_t& number) {
 }
 
 absl::Status signed_in(service::Auth& auth, const RequestHead& head) {
-  const auto caller = auth.identify(
-      service::parse_credentials(std::string(head.header("cookie")), std::string(head.header("authorization"))));
+  const auto caller = auth.identify(credentials_of(head));
   if (!caller.ok()) return caller.status();
   if (caller->kind != service::Caller::Kind::kNobody) return absl::OkStatus();
   return base::error(absl::StatusCode::kUnauthenticated, "nobody is signed in",

@@ -16,6 +16,7 @@
 
 #include "backend/service/caller.h"
 #include "backend/web/connect_protocol.h"
+#include "backend/web/session_cookie.h"
 
 namespace slipway::web {
 namespace {
@@ -84,18 +85,23 @@ bool fit_for_metadata(const std::string& text) {
 
 // Passes on what says who calls, and nothing else of the browser's headers.
 void fill_context(grpc::ClientContext& context, const RequestHead& head) {
-  const service::Credentials credentials =
-      service::parse_credentials(std::string(head.header("cookie")), std::string(head.header("authorization")));
+  const service::Credentials credentials = credentials_of(head);
   if (fit_for_metadata(credentials.session)) {
     context.AddMetadata("cookie", std::string(service::kSessionCookie) + "=" + credentials.session);
   }
   if (fit_for_metadata(credentials.bearer)) context.AddMetadata("authorization", "Bearer " + credentials.bearer);
 }
 
-std::vector<Header> cookies(const grpc::ClientContext& context) {
+// The session's cookie gets the name that the browser is to know it by.
+std::vector<Header> cookies(const grpc::ClientContext& context, const RequestHead& head) {
   std::vector<Header> headers;
+  const std::string inner = std::string(service::kSessionCookie) + "=";
   const auto [begin, end] = context.GetServerInitialMetadata().equal_range("set-cookie");
-  for (auto it = begin; it != end; ++it) headers.push_back({"Set-Cookie", {it->second.data(), it->second.size()}});
+  for (auto it = begin; it != end; ++it) {
+    std::string cookie(it->second.data(), it->second.size());
+    if (cookie.rfind(inner, 0) == 0) cookie = session_cookie_name(head) + "=" + cookie.substr(inner.size());
+    headers.push_back({"Set-Cookie", std::move(cookie)});
+  }
   return headers;
 }
 
@@ -113,7 +119,7 @@ struct UnaryCall {
   void finish(grpc::Status status) {
     std::string json;
     if (status.ok()) status = to_json(response, method.output_type(), json);
-    std::vector<Header> headers = cookies(context);
+    std::vector<Header> headers = cookies(context, exchange->head());
     exchange->resume([to = exchange, status, json = std::move(json), headers = std::move(headers)]() mutable {
       if (!status.ok()) return respond_error(to, status, std::move(headers));
       headers.push_back({"Content-Type", kUnaryType});

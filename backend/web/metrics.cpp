@@ -2,6 +2,7 @@
 
 #include <boost/asio/post.hpp>
 
+#include "backend/web/session_cookie.h"
 #include "backend/web/status_response.h"
 
 namespace slipway::web {
@@ -50,8 +51,7 @@ void Metrics::handle(const ExchangePointer& exchange) {
     Response response{
         200, {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}, {"Cache-Control", "no-store"}}, ""};
     if (!head.from_loopback) {
-      const auto caller = auth_.identify(
-          service::parse_credentials(std::string(head.header("cookie")), std::string(head.header("authorization"))));
+      const auto caller = auth_.identify(credentials_of(head));
       if (!caller.ok() || caller->kind != service::Caller::Kind::kUser) {
         response = status_response(absl::UnauthenticatedError("sign in to read the metrics"));
       }

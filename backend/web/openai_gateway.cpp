@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_join.h"
 #include "backend/base/status.h"
+#include "backend/web/session_cookie.h"
 #include "backend/web/upstream.h"
 
 namespace slipway::web {
@@ -16,6 +17,7 @@ using nlohmann::ordered_json;
 using service::ServedDeployment;
 
 constexpr size_t kMaxBodyBytes = 32 << 20;
+constexpr std::string_view kForwarded[] = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings"};
 constexpr char kInvalidRequest[] = "invalid_request_error";
 
 void answer(const ExchangePointer& exchange, Response response) {
@@ -153,8 +155,7 @@ Response openai_error(int status, const std::string& message, const std::string&
 }
 
 absl::StatusOr<std::vector<ServedDeployment>> OpenAiGateway::visible(const RequestHead& head) {
-  const service::Credentials credentials =
-      service::parse_credentials(std::string(head.header("cookie")), std::string(head.header("authorization")));
+  const service::Credentials credentials = credentials_of(head);
   std::string only;
   if (absl::StartsWith(credentials.bearer, "slk_")) {
     auto deployment = keys_.find_deployment(credentials.bearer);
@@ -182,6 +183,11 @@ void OpenAiGateway::handle(const ExchangePointer& exchange) {
   }
   if (head.method != "POST") {
     return exchange->respond(openai_error(405, "POST a JSON object here", kInvalidRequest, "method_not_allowed"));
+  }
+  // What changes a replica, as loading adapters, goes through the deployment instead.
+  if (std::find(std::begin(kForwarded), std::end(kForwarded), head.path) == std::end(kForwarded)) {
+    return exchange->respond(
+        openai_error(404, "there is nothing at " + head.path.substr(0, 200), kInvalidRequest, "not_found"));
   }
   exchange->read_body(kMaxBodyBytes, [this, exchange](std::string body) {
     boost::asio::post(workers_,
@@ -244,6 +250,7 @@ void OpenAiGateway::forward(const ExchangePointer& exchange, std::string body) {
     response.headers.push_back({"Retry-After", "2"});
     return answer(exchange, std::move(response));
   }
+  models_.called(model);
   exchange->resume([this, exchange, address = deployment->address, body = std::move(body)]() mutable {
     pass_on(exchange, address, std::move(body));
   });

@@ -1,6 +1,7 @@
 // The whole path in a real Chromium: first sign-in, import of model and data, wizard, live run, deployment, chat.
 // Takes screenshots of each page, light and dark, and measures page load and event-to-page latency. Run by ctest.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { screenshots, sitePackages, Stage, until } from "./harness.mjs";
@@ -145,6 +146,15 @@ async function startRun() {
   await page.getByRole("button", { name: "Review", exact: true }).last().click();
   await page.getByText("slipway run start").first().waitFor();
   await screenshot("light-wizard-review");
+  say("the training measured in advance, beside the consequences");
+  const measured = page.getByRole("region", { name: "Measured in advance" });
+  await measured.getByText("Time per step").waitFor({ timeout: runMinutes * 60_000 });
+  await screenshot("light-wizard-measured");
+  say("a sweep's runs counted as one types");
+  await page.getByRole("combobox", { name: "Vary another parameter" }).pressSequentially("Learning rate");
+  await page.locator(".ant-select-item-option", { hasText: /^Learning rate$/ }).click();
+  await page.getByRole("textbox", { name: "Learning rate", exact: true }).fill("1e-4, 3e-4, 1e-3");
+  await page.getByRole("button", { name: "Start 3 runs" }).waitFor();
   const start = page.getByRole("button", { name: "Start run" });
   await until("the review to be free of violations", () => start.isEnabled());
   await start.click();
@@ -248,6 +258,7 @@ async function watchRun() {
   );
   assert.equal(await state.first().getAttribute("data-state"), "Succeeded");
   await page.getByRole("region", { name: "Results" }).waitFor();
+  await page.getByRole("region", { name: "Told in advance" }).getByText("Time per step").waitFor();
 
   await page.getByRole("tab", { name: "Log" }).click();
   await page.getByRole("log", { name: "Log lines" }).getByText("finished: succeeded").last().waitFor();
@@ -285,6 +296,7 @@ async function useDeployment() {
   await page.getByRole("button", { name: "Create key" }).click();
   const secret = await page.getByTestId("secret").textContent();
   assert.match(secret ?? "", /^slk_/);
+  stage.secret = secret ?? "";
   const names = await page.locator("dd code").allTextContents();
   const response = await fetch(`${stage.web}/v1/chat/completions`, {
     method: "POST",
@@ -295,6 +307,97 @@ async function useDeployment() {
   await page.reload();
   await page.getByText("e2e").first().waitFor();
   assert.equal(await page.getByTestId("secret").count(), 0, "a key is shown once");
+}
+
+/** Runs what "Copy as code" shows, with the key in its place. */
+function runCode(language, code, secret) {
+  const env = { ...process.env, SLIPWAY_KEY: secret };
+  const python = join(sitePackages, "../../../bin/python");
+  return language === "python"
+    ? execFileSync(python, ["-c", code], { env, encoding: "utf8", timeout: 60_000 })
+    : execFileSync("bash", ["-c", code], { env, encoding: "utf8", timeout: 60_000, stdio: ["ignore", "pipe", "ignore"] });
+}
+
+async function usePlayground() {
+  const { page } = stage;
+  say("playground: side by side, probabilities, a schema, code that runs, kept over a reload");
+  await page.goto(stage.deploymentUrl);
+  await page.getByRole("link", { name: "Open in the playground" }).click();
+  await page.getByRole("heading", { name: "Playground" }).waitFor();
+  await page.getByLabel("Temperature").fill("0");
+  await page.getByLabel("Longest answer").fill("24");
+  await page.getByLabel("Show how likely each token was").check();
+  await page.getByLabel("Message").fill("Where do I find the anchor?");
+  await page.getByRole("button", { name: "Send" }).click();
+  const measured = page.locator(".foot", { hasText: /first after/ });
+  await until("both answers", async () => (await measured.count()) === 2, 120_000);
+  await page.locator('[data-token="2"]').first().hover();
+  await page.locator(".token-card .alternative").nth(3).waitFor();
+  await screenshot("light-playground");
+  await page.emulateMedia({ colorScheme: "dark" });
+  await screenshot("dark-playground");
+  await page.emulateMedia({ colorScheme: "light" });
+
+  await choose(page.getByLabel("The answer must be"), "JSON by a schema");
+  await page.getByLabel("JSON Schema").fill('{"type": "object", "properties": {"ok": {"type": "bolean"}}}');
+  await page.getByText(/schema.properties.ok.type/).waitFor(); // checked as one types
+  assert.ok(await page.getByRole("button", { name: "Send" }).isDisabled(), "nothing wrong is sent");
+  await page.getByLabel("JSON Schema").fill('{"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}');
+  await page.getByLabel("Message").fill("Is it there?");
+  await page.getByRole("button", { name: "Send" }).click();
+  await until("two more answers", async () => (await measured.count()) === 4, 120_000);
+  const answer = await page.locator('[data-role="assistant"]').nth(1).textContent();
+  assert.match(answer ?? "", /"ok"/, "the answer follows the schema");
+
+  await page.getByRole("button", { name: "Copy as code" }).click();
+  for (const language of ["curl", "python"]) {
+    await page.getByRole("dialog").getByText(language === "curl" ? "curl" : "Python", { exact: true }).click();
+    const code = page.getByLabel("Program", { exact: true });
+    await until(`the program in ${language}`, async () => ((await code.textContent()) ?? "").startsWith(language === "curl" ? "curl" : "import os"));
+    assert.match(runCode(language, (await code.textContent()) ?? "", stage.secret), /ok/);
+  }
+  await page.getByRole("dialog").getByRole("button", { name: "Close" }).click();
+  await page.reload();
+  await until("the talk after a reload", async () => (await measured.count()) === 4);
+  assert.equal(await page.getByLabel("Longest answer").inputValue(), "24");
+}
+
+async function useAdapters() {
+  const { page } = stage;
+  say("what the deployment measures; an adapter loaded while it serves, tried, unloaded");
+  await page.goto(stage.deploymentUrl);
+  const first = page.getByRole("figure", { name: /^Time to first token/ });
+  await until("percentiles", async () => /\d/.test((await first.locator(".now").first().textContent().catch(() => "")) ?? ""), 60_000);
+  await page.getByText("KV cache", { exact: true }).waitFor();
+  await screenshot("light-deployment-now");
+  await page.getByRole("button", { name: "Load an adapter" }).click();
+  await choose(page.getByRole("dialog").getByLabel("Adapter", { exact: true }), "harbour");
+  await page.getByRole("dialog").getByLabel("Name", { exact: true }).fill("harbour-two");
+  await page.getByRole("dialog").getByRole("button", { name: "Load" }).click();
+  const row = page.getByRole("table", { name: "Adapters" }).getByRole("row", { name: /harbour-two/ });
+  await row.getByText("Loaded").waitFor({ timeout: 60_000 });
+  await row.getByRole("link", { name: "Try" }).click();
+  await page.waitForURL(/a=harbour-two/);
+  await page.getByLabel("The answer must be").waitFor();
+  await choose(page.getByLabel("The answer must be"), "Free text");
+  await page.getByLabel("Message").fill("Where is the rope?");
+  await page.getByRole("button", { name: "Send" }).click();
+  await page.getByRole("log", { name: "Chat with harbour-two" }).locator(".foot", { hasText: /first after/ }).waitFor({ timeout: 60_000 });
+  await page.goto(stage.deploymentUrl);
+  await row.getByRole("button", { name: "Unload" }).click();
+  await page.getByText("It was called").waitFor(); // in use: asked once
+  await page.getByRole("dialog").getByRole("button", { name: "Unload" }).click();
+  await page.getByRole("button", { name: "Undo" }).waitFor();
+  await row.waitFor({ state: "detached" });
+
+  say("the run beside others");
+  await page.goto(`${stage.web}/train/compare?runs=${stage.runUrl.split("/").pop()}`);
+  await page.getByRole("figure", { name: /^Loss/ }).locator("canvas").waitFor();
+  await page.getByRole("table", { name: "Runs compared" }).getByText("Succeeded").waitFor();
+  await page.goto(stage.runUrl);
+  await page.getByRole("link", { name: "Train again with changes" }).click();
+  await page.waitForURL(/from=/);
+  await page.getByText("smollm2@1").first().waitFor();
 }
 
 async function takeScreenshots() {
@@ -327,7 +430,9 @@ async function takeScreenshots() {
     model,
     "model-lineage": `${model}?tab=lineage`,
     "model-files": `${model}?tab=files`,
+    compare: `/train/compare?runs=${run.split("/").pop()}`,
     deployments: "/deployments",
+    playground: "/deployments/playground",
     deployment: new URL(stage.deploymentUrl).pathname,
     nodes: "/nodes",
     node,
@@ -423,6 +528,8 @@ try {
   await startRun();
   await watchRun();
   await useDeployment();
+  await usePlayground();
+  await useAdapters();
   await takeScreenshots();
   await measureLoad();
   assert.deepEqual(stage.browserProblems, [], "the browser reported problems");

@@ -31,6 +31,9 @@ ALLOWED = {
                             "backend/base"},
     "agents/engine/eval": {"agents/engine/runtime", "agents/engine/model", "agents/engine/text", "agents/engine/spec",
                            "backend/base"},
+    # Packs weights as the kernels read them, and runs calibration rows through the decoder.
+    "agents/engine/quantize": {"agents/engine/runtime", "agents/engine/kernels", "agents/engine/model",
+                               "agents/engine/text", "agents/engine/spec", "backend/base"},
     "agents/engine/serve": {"agents/engine/runtime", "agents/engine/model", "agents/engine/text", "agents/engine/spec",
                             "backend/net", "backend/base"},
     "app/desktop": {"backend/base"},
@@ -42,6 +45,7 @@ OUTSIDE = [
      {"backend/rpc", "backend/web", "agents/node", "app/cli", "backend/main.cpp"}),
     (re.compile(r"^(torch|ATen|c10)/"), {"agents/engine/train"}),
     (re.compile(r"^tvm/ffi/"), {"agents/engine/runtime"}),
+    (re.compile(r"^(arrow|parquet)/"), {"agents/engine/text"}),
     (re.compile(r"^Q[A-Za-z]|^Qt[A-Z]|^qt6keychain|^qtkeychain"), {"app/desktop"}),
     (re.compile(r"^boost/(beast|asio)"), {"backend/net", "backend/web", "agents/engine/serve"}),
 ]

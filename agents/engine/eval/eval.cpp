@@ -64,6 +64,7 @@ class Evaluation {
     tokenizer_ = text::load_tokenizer(model);
     runtime::EngineOptions options;
     options.weight_type = runtime::choose_weight_type(spec_["model"]["dtype"].get<std::string>(), model);
+    options.cache_type = runtime::choose_cache_type(spec_["model"]["kv_cache_dtype"].get<std::string>());
     options.threads = spec_["threads"].get<int>();
     const int64_t limit = model::load_architecture(model).max_position_embeddings;
     for (size_t i = 0; i < spec_["tasks"].size(); ++i) {

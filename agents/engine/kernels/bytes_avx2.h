@@ -24,6 +24,11 @@ struct Avx2Bytes {
     const __m256i flip = _mm256_set1_epi8(-128);
     return {_mm256_xor_si256(half_line(p), flip), _mm256_xor_si256(half_line(p + 32), flip)};
   }
+  static void store_bytes(uint8_t* p, const Bytes& a) {
+    const __m256i flip = _mm256_set1_epi8(-128);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_xor_si256(a.first, flip));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32), _mm256_xor_si256(a.second, flip));
+  }
   static __m256i broadcast_bytes(const int8_t* p) {
     int32_t four;
     __builtin_memcpy(&four, p, sizeof four);

@@ -16,6 +16,7 @@ struct VnniBytes {
 
   static __m512i start(int32_t correction) { return _mm512_set1_epi32(correction); }
   static __m512i load_bytes(const uint8_t* p) { return _mm512_loadu_si512(p); }
+  static void store_bytes(uint8_t* p, __m512i a) { _mm512_storeu_si512(p, a); }
   static __m512i broadcast_bytes(const int8_t* p) { return Avx512Floats::broadcast_four(p); }
   static __m512i dot(__m512i sum, __m512i w, __m512i x) { return _mm512_dpbusd_epi32(sum, w, x); }
   static __m512 to_floats(__m512i a) { return _mm512_cvtepi32_ps(a); }
@@ -27,7 +28,9 @@ struct VnniBytes {
     return _mm512_shuffle_epi8(all, places);
   }
   static void unpack(const uint8_t* p, __m512i offset, __m512i& low, __m512i& high) {
-    const __m512i line = _mm512_loadu_si512(p), mask = _mm512_set1_epi8(0x78);
+    __m512i line = _mm512_loadu_si512(p);
+    asm("" : "+v"(line));  // read once: GCC would take it from memory for either half
+    const __m512i mask = _mm512_set1_epi8(0x78);
     low = _mm512_add_epi8(_mm512_and_si512(_mm512_slli_epi16(line, 3), mask), offset);
     high = _mm512_add_epi8(_mm512_and_si512(_mm512_srli_epi16(line, 1), mask), offset);
   }

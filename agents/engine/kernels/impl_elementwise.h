@@ -35,6 +35,22 @@ float maximum(const float* x, int64_t size) {
 }
 
 template <typename V>
+int64_t index_of_maximum(const float* x, int64_t size) {
+  constexpr int64_t kBlock = 512;
+  int64_t block = 0;
+  float best = maximum<V>(x, size < kBlock ? size : kBlock);
+  for (int64_t begin = kBlock; begin < size; begin += kBlock) {
+    const float most = maximum<V>(x + begin, size - begin < kBlock ? size - begin : kBlock);
+    block = most > best ? begin : block;
+    best = most > best ? most : best;
+  }
+  for (int64_t i = block; i < size; ++i) {
+    if (x[i] == best) return i;
+  }
+  return 0;
+}
+
+template <typename V>
 float sum_exp(const float* x, float shift, int64_t size) {
   const auto minus = V::all(-shift);
   auto sum = V::zero();

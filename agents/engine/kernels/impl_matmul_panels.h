@@ -35,24 +35,36 @@ inline void finish(const MatmulCall& call, int64_t row, int64_t panel, typename 
   }
 }
 
+template <typename W, int ROWS, int PANELS>
+inline void clear(typename W::Floats (&sums)[ROWS][PANELS]) {
+#pragma GCC unroll 32
+  for (int i = 0; i < ROWS; ++i) {
+#pragma GCC unroll 32
+    for (int j = 0; j < PANELS; ++j) sums[i][j] = W::zero();
+  }
+}
+
 // Where reading goes on after these panels; null: nothing to fetch.
 inline void prefetch(const char* ahead, int64_t offset) {
   if (ahead != nullptr) __builtin_prefetch(ahead + offset, 0, 2);
 }
 
 struct Bf16Tile {
+  using OfManyRows = Bf16Tile;
+
+  template <typename W, int PANELS>
+  static inline const char* prepare(const MatmulCall& /*call*/, const char* panels) {
+    return panels;
+  }
+
   template <typename W, int ROWS, int PANELS>
-  static inline void run(const MatmulCall& call, int64_t row, int64_t panel, [[maybe_unused]] const char* ahead) {
+  static inline void run(const MatmulCall& call, int64_t row, int64_t panel, const char* panels, const char* ahead) {
     const int64_t steps = padded_depth(WeightFormat::kBF16, call.depth) / 2;
     const int64_t stride = panel_bytes(WeightFormat::kBF16, call.depth) / 2, x_stride = call.x_stride / 2;
     const auto* x = static_cast<const uint16_t*>(call.x) + row * x_stride;
-    const auto* w = static_cast<const uint16_t*>(call.weights) + panel * stride;
+    const auto* w = reinterpret_cast<const uint16_t*>(panels);
     typename W::Floats sums[ROWS][PANELS];
-#pragma GCC unroll 32
-    for (int i = 0; i < ROWS; ++i) {
-#pragma GCC unroll 32
-      for (int j = 0; j < PANELS; ++j) sums[i][j] = W::zero();
-    }
+    clear<W>(sums);
     for (int64_t k = 0; k < steps; ++k) {
       typename W::Pairs right[PANELS];
 #pragma GCC unroll 32
@@ -104,22 +116,27 @@ inline void start_block(typename W::Ints (&dots)[ROWS][PANELS], const BlockScale
   }
 }
 
-struct Int8Tile {
+// Panels of bytes in blocks of BLOCK: kInt8, and kInt4 unpacked. `panels`: the first of them.
+template <int64_t BLOCK>
+struct ByteTile {
+  using OfManyRows = ByteTile;
+
+  template <typename W, int PANELS>
+  static inline const char* prepare(const MatmulCall& /*call*/, const char* panels) {
+    return panels;
+  }
+
   template <typename W, int ROWS, int PANELS>
-  static inline void run(const MatmulCall& call, int64_t row, int64_t panel, const char* ahead) {
-    constexpr int64_t kSteps = kInt8Block / 4;
-    const int64_t padded = padded_depth(WeightFormat::kInt8, call.depth), blocks = padded / kInt8Block;
-    const int64_t stride = panel_bytes(WeightFormat::kInt8, call.depth);
+  static inline void run(const MatmulCall& call, int64_t row, int64_t panel, const char* panels, const char* ahead) {
+    constexpr int64_t kSteps = BLOCK / 4;
+    const int64_t padded = round_up(call.depth, BLOCK), blocks = padded / BLOCK;
+    const int64_t stride = byte_panel_bytes(BLOCK, call.depth);
     const auto* x = static_cast<const int8_t*>(call.x) + row * call.x_stride;
     const BlockScale* x_scales = scales_of(x, padded);
-    const uint8_t* lines = static_cast<const uint8_t*>(call.weights) + panel * stride;
+    const auto* lines = reinterpret_cast<const uint8_t*>(panels);
     const uint8_t* scales = lines + kPanel * padded;
     typename W::Floats sums[ROWS][PANELS];
-#pragma GCC unroll 32
-    for (int i = 0; i < ROWS; ++i) {
-#pragma GCC unroll 32
-      for (int j = 0; j < PANELS; ++j) sums[i][j] = W::zero();
-    }
+    clear<W>(sums);
     for (int64_t block = 0; block < blocks; ++block) {
       typename W::Ints dots[ROWS][PANELS];
       start_block<W>(dots, x_scales + block, call.x_stride);
@@ -133,7 +150,7 @@ struct Int8Tile {
         }
 #pragma GCC unroll 32
         for (int i = 0; i < ROWS; ++i) {
-          const auto left = W::broadcast_bytes(x + i * call.x_stride + block * kInt8Block + step * 4);
+          const auto left = W::broadcast_bytes(x + i * call.x_stride + block * BLOCK + step * 4);
 #pragma GCC unroll 32
           for (int j = 0; j < PANELS; ++j) dots[i][j] = W::dot(dots[i][j], right[j], left);
         }
@@ -146,34 +163,55 @@ struct Int8Tile {
 };
 
 struct Int4Tile {
+  using OfManyRows = ByteTile<kInt4Block>;
+
+  // Unpacks panels once for all tiles of rows.
+  template <typename W, int PANELS>
+  static inline const char* prepare(const MatmulCall& call, const char* panels) {
+    static_assert(PANELS <= kMostPanels);
+    const int64_t padded = padded_depth(WeightFormat::kInt4, call.depth);
+    for (int j = 0; j < PANELS; ++j) {
+      const auto* lines = reinterpret_cast<const uint8_t*>(panels) + j * panel_bytes(WeightFormat::kInt4, call.depth);
+      auto* out = static_cast<uint8_t*>(call.scratch) + j * byte_panel_bytes(kInt4Block, call.depth);
+      uint8_t* scales = out + kPanel * padded;
+      for (int64_t block = 0; block < padded; block += kInt4Block, scales += kPanel * 2) {
+        const uint8_t* of_block = lines + kInt4Lines * 64;
+        const auto offset = W::spread_offsets(of_block + kPanel * 2);
+        __builtin_memcpy(scales, of_block, kPanel * 2);
+        for (int64_t line = 0; line < kInt4Lines; ++line, lines += 64, out += 128) {
+          typename W::Bytes low, high;
+          W::unpack(lines, offset, low, high);
+          W::store_bytes(out, low);
+          W::store_bytes(out + 64, high);
+        }
+        lines += 64;
+      }
+    }
+    return static_cast<const char*>(call.scratch);
+  }
+
   template <typename W, int ROWS, int PANELS>
-  static inline void run(const MatmulCall& call, int64_t row, int64_t panel, const char* ahead) {
-    constexpr int64_t kLines = kInt4Block / 8;
+  static inline void run(const MatmulCall& call, int64_t row, int64_t panel, const char* panels,
+                         [[maybe_unused]] const char* ahead) {
     const int64_t padded = padded_depth(WeightFormat::kInt4, call.depth), blocks = padded / kInt4Block;
     const int64_t stride = panel_bytes(WeightFormat::kInt4, call.depth);
     const auto* x = static_cast<const int8_t*>(call.x) + row * call.x_stride;
     const BlockScale* x_scales = scales_of(x, padded);
-    const uint8_t* lines = static_cast<const uint8_t*>(call.weights) + panel * stride;
+    const auto* lines = reinterpret_cast<const uint8_t*>(panels);
     typename W::Floats sums[ROWS][PANELS];
-#pragma GCC unroll 32
-    for (int i = 0; i < ROWS; ++i) {
-#pragma GCC unroll 32
-      for (int j = 0; j < PANELS; ++j) sums[i][j] = W::zero();
-    }
+    clear<W>(sums);
     for (int64_t block = 0; block < blocks; ++block) {
       typename W::Ints dots[ROWS][PANELS];
       start_block<W>(dots, x_scales + block, call.x_stride);
+      const uint8_t* scales = lines + kInt4Lines * 64;
       typename W::Bytes offset[PANELS];
 #pragma GCC unroll 32
-      for (int j = 0; j < PANELS; ++j) offset[j] = W::spread_offsets(lines + j * stride + kLines * 64 + kPanel * 2);
+      for (int j = 0; j < PANELS; ++j) offset[j] = W::spread_offsets(scales + j * stride + kPanel * 2);
 #pragma GCC unroll 4
-      for (int64_t line = 0; line < kLines; ++line) {
+      for (int64_t line = 0; line < kInt4Lines; ++line) {
         typename W::Bytes low[PANELS], high[PANELS];
 #pragma GCC unroll 32
-        for (int j = 0; j < PANELS; ++j) {
-          W::unpack(lines + j * stride + line * 64, offset[j], low[j], high[j]);
-          prefetch(ahead, block * PANELS * kInt4BlockBytes + (line * PANELS + j) * 64);
-        }
+        for (int j = 0; j < PANELS; ++j) W::unpack(lines + j * stride + line * 64, offset[j], low[j], high[j]);
 #pragma GCC unroll 32
         for (int i = 0; i < ROWS; ++i) {
           const int8_t* at = x + i * call.x_stride + block * kInt4Block + line * 8;
@@ -182,7 +220,7 @@ struct Int4Tile {
           for (int j = 0; j < PANELS; ++j) dots[i][j] = W::dot(W::dot(dots[i][j], low[j], left), high[j], right);
         }
       }
-      add_block<W>(sums, dots, lines + kLines * 64, stride, x_scales + block, call.x_stride);
+      add_block<W>(sums, dots, scales, stride, x_scales + block, call.x_stride);
       lines += kInt4BlockBytes;
     }
     finish<W>(call, row, panel, sums);
@@ -191,27 +229,34 @@ struct Int4Tile {
 
 // What is left below a tile of ROWS + 1 rows.
 template <typename W, typename Tile, int ROWS, int PANELS>
-inline void last_rows(const MatmulCall& call, int64_t row, int64_t panel, const char* ahead) {
+inline void last_rows(const MatmulCall& call, int64_t row, int64_t panel, const char* panels, const char* ahead) {
   if constexpr (ROWS > 0) {
     if (call.rows - row == ROWS) {
-      Tile::template run<W, ROWS, PANELS>(call, row, panel, ahead);
+      Tile::template run<W, ROWS, PANELS>(call, row, panel, panels, ahead);
     } else {
-      last_rows<W, Tile, ROWS - 1, PANELS>(call, row, panel, ahead);
+      last_rows<W, Tile, ROWS - 1, PANELS>(call, row, panel, panels, ahead);
     }
   }
 }
 
-// The panels outside, the rows inside: the panels of a tile stay in the first level cache. While the second tile of
-// rows computes on them, the next panels come from memory.
+// All rows of some panels, which stay in the first level cache. While the second tile of rows computes on them, the
+// next panels come from memory.
 template <typename W, typename Tile, int ROWS, int PANELS>
 inline void over_rows(const MatmulCall& call, int64_t panel) {
-  const int64_t next = (panel + PANELS) * panel_bytes(call.format, call.depth);
-  const char* ahead = static_cast<const char*>(call.weights) + next;
+  const int64_t bytes = panel_bytes(call.format, call.depth);
+  const char* panels = static_cast<const char*>(call.weights) + panel * bytes;
+  const char* ahead = panels + PANELS * bytes;
   int64_t row = 0;
-  for (; row + ROWS <= call.rows; row += ROWS) {
-    Tile::template run<W, ROWS, PANELS>(call, row, panel, row == ROWS ? ahead : nullptr);
+  if (call.rows > ROWS) {
+    using Many = typename Tile::OfManyRows;
+    const char* prepared = Tile::template prepare<W, PANELS>(call, panels);
+    for (; row + ROWS <= call.rows; row += ROWS) {
+      Many::template run<W, ROWS, PANELS>(call, row, panel, prepared, row == ROWS ? ahead : nullptr);
+    }
+    last_rows<W, Many, ROWS - 1, PANELS>(call, row, panel, prepared, row == ROWS ? ahead : nullptr);
+  } else {
+    last_rows<W, Tile, ROWS, PANELS>(call, row, panel, panels, nullptr);
   }
-  last_rows<W, Tile, ROWS - 1, PANELS>(call, row, panel, row == ROWS ? ahead : nullptr);
 }
 
 template <typename W, typename Tile, int ROWS, int PANELS>

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "agents/engine/kernels/int4_block.h"
 #include "agents/engine/kernels/kernels.h"
 
 namespace slipway::kernels {
@@ -45,13 +46,12 @@ inline float largest_magnitude(const float* x, int64_t size) {
   return float_of(static_cast<uint32_t>(most));
 }
 
-// One block of BLOCK numbers as signed bytes with a scale.
-template <int64_t BLOCK>
-inline BlockScale quantize_block(const float* x, int8_t* out) {
-  const float most = largest_magnitude(x, BLOCK);
+// One block of numbers as signed bytes with a scale.
+inline BlockScale quantize(const float* x, int64_t size, int8_t* out) {
+  const float most = largest_magnitude(x, size);
   const float inverse = most > 0 ? 127.0F / most : 0.0F;
   int32_t sum = 0;
-  for (int64_t i = 0; i < BLOCK; ++i) {
+  for (int64_t i = 0; i < size; ++i) {
     const int32_t value = to_nearest(x[i] * inverse);
     out[i] = static_cast<int8_t>(value);
     sum += static_cast<int8_t>(value);
@@ -71,7 +71,7 @@ inline void quantize_part(const PackCall& call) {
       from = part;
     }
     const int64_t at = call.first + begin;
-    scales[at / BLOCK] = quantize_block<BLOCK>(from, bytes + at);
+    scales[at / BLOCK] = quantize(from, BLOCK, bytes + at);
   }
 }
 
@@ -121,8 +121,7 @@ inline void pack_int8(const float* row, int64_t depth, int64_t lane, uint8_t* pa
 }
 
 // One block of one row of a panel of kInt4. The range always holds 0, so that the zero point fits.
-inline void pack_int4_block(const float* values, uint8_t* lines, int64_t lane, uint16_t* scale_out,
-                            uint8_t* offset_out) {
+inline void pack_int4_block(const float* values, int64_t lane, uint8_t* lines) {
   // In lanes, which the compiler can keep in one vector.
   float lows[16] = {}, highs[16] = {}, low = 0, high = 0;
   for (int64_t i = 0; i < kInt4Block; i += 16) {
@@ -140,21 +139,15 @@ inline void pack_int4_block(const float* values, uint8_t* lines, int64_t lane, u
   const float inverse = eighth > 0 ? 1.0F / eighth : 0.0F;
   int32_t zero = to_nearest(-low * inverse);
   zero = zero > 120 ? 120 : zero;
-  uint8_t q[kInt4Block];
+  Int4Block block;
+  block.scale = packed;
+  block.zero = static_cast<uint8_t>(zero);
   const auto shift = static_cast<float>(zero);
   for (int64_t i = 0; i < kInt4Block; ++i) {
     const int32_t value = to_nearest((values[i] * inverse + shift) * 0.125F);
-    q[i] = static_cast<uint8_t>(value < 0 ? 0 : value > 15 ? 15 : value);
+    block.q[i] = static_cast<uint8_t>(value < 0 ? 0 : value > 15 ? 15 : value);
   }
-  for (int64_t line = 0; line < kInt4Block / 8; ++line) {
-    uint32_t first, second;
-    __builtin_memcpy(&first, q + line * 8, 4);
-    __builtin_memcpy(&second, q + line * 8 + 4, 4);
-    const uint32_t both = first | second << 4U;
-    __builtin_memcpy(lines + line * 64 + lane * 4, &both, 4);
-  }
-  scale_out[lane] = packed;
-  offset_out[lane] = static_cast<uint8_t>(128 - zero);
+  store_int4_block(block, lane, lines);
 }
 
 inline void pack_int4(const float* row, int64_t depth, int64_t lane, uint8_t* panel) {
@@ -167,9 +160,7 @@ inline void pack_int4(const float* row, int64_t depth, int64_t lane, uint8_t* pa
       for (int64_t i = 0; i < kInt4Block; ++i) part[i] = row != nullptr && begin + i < depth ? row[begin + i] : 0.0F;
       values = part;
     }
-    uint8_t* lines = panel + block * kInt4BlockBytes;
-    auto* scales = reinterpret_cast<uint16_t*>(lines + kPanel * kInt4Block / 2);
-    pack_int4_block(values, lines, lane, scales, reinterpret_cast<uint8_t*>(scales + kPanel));
+    pack_int4_block(values, lane, panel + block * kInt4BlockBytes);
   }
 }
 
@@ -204,11 +195,6 @@ inline void store_as(const StoreCall& call) {
   const int64_t padded = padded_head(call.head_dim);
   T* keys = static_cast<T*>(call.key_page);
   T* values = static_cast<T*>(call.value_page);
-  if (call.slot == 0) {
-    // What another sequence left here meets weights of zero, but zero times infinity is no zero.
-    __builtin_memset(keys, 0, static_cast<size_t>(padded * kPageTokens) * sizeof(T));
-    __builtin_memset(values, 0, static_cast<size_t>(padded * kPageTokens) * sizeof(T));
-  }
   for (int64_t i = 0; i < call.count; ++i) {
     const float* key = call.keys + i * call.stride;
     const float* value = call.values + i * call.stride;
@@ -222,11 +208,48 @@ inline void store_as(const StoreCall& call) {
   }
 }
 
+// One vector of a head as bytes, `per_step` of them together and the next `stride` further. Its scale.
+inline float store_bytes_of(const float* x, int64_t head_dim, int64_t stride, int64_t per_step, uint8_t* out) {
+  const float most = largest_magnitude(x, head_dim);
+  const float inverse = most > 0 ? 127.0F / most : 0.0F;
+  for (int64_t d = 0; d < head_dim; ++d) {
+    out[d / per_step * stride + d % per_step] = static_cast<uint8_t>(to_nearest(x[d] * inverse) + 128);
+  }
+  return most / 127.0F;
+}
+
+inline void store_as_bytes(const StoreCall& call) {
+  const int64_t padded = padded_head(call.head_dim);
+  auto* keys = static_cast<uint8_t*>(call.key_page);
+  auto* values = static_cast<uint8_t*>(call.value_page);
+  auto* key_scales = reinterpret_cast<float*>(keys + kPageTokens * padded);
+  auto* value_scales = reinterpret_cast<float*>(values + kPageTokens * padded);
+  for (int64_t i = 0; i < call.count; ++i) {
+    const int64_t slot = call.slot + i;
+    // Keys: four elements of a position together; values: four positions of an element.
+    key_scales[slot] = store_bytes_of(call.keys + i * call.stride, call.head_dim, kPageTokens * 4, 4, keys + slot * 4);
+    value_scales[slot] =
+        store_bytes_of(call.values + i * call.stride, call.head_dim, 4, 1, values + slot / 4 * padded * 4 + slot % 4);
+  }
+}
+
 inline void store_tokens(const StoreCall& call) {
-  if (call.format == CacheFormat::kF32) {
-    store_as<float, 1>(call);
-  } else {
-    store_as<uint16_t, 2>(call);
+  if (call.slot == 0) {
+    // What another sequence left here meets weights of zero, but zero times infinity is no zero.
+    const auto bytes = static_cast<size_t>(page_head_bytes(call.format, call.head_dim));
+    __builtin_memset(call.key_page, 0, bytes);
+    __builtin_memset(call.value_page, 0, bytes);
+  }
+  switch (call.format) {
+    case CacheFormat::kF32:
+      store_as<float, 1>(call);
+      break;
+    case CacheFormat::kBF16:
+      store_as<uint16_t, 2>(call);
+      break;
+    case CacheFormat::kInt8:
+      store_as_bytes(call);
+      break;
   }
 }
 

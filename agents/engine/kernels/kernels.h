@@ -24,6 +24,7 @@ struct MatmulCall {
   float* y = nullptr;
   int64_t y_stride = 0;  // floats
   bool accumulate = false;
+  void* scratch = nullptr;  // matmul_scratch_bytes(format, depth), aligned to 64
 };
 
 // Causal attention of `rows` consecutive positions of one sequence, each with `heads` query heads that share one
@@ -89,7 +90,8 @@ struct Table {
   void (*silu_multiply)(float* gate, const float* up, int64_t size);
   // y += x
   void (*add)(float* y, const float* x, int64_t size);
-  float (*maximum)(const float* x, int64_t size);
+  // The first of the largest numbers, of which there is at least one; 0 when one of them is none.
+  int64_t (*index_of_maximum)(const float* x, int64_t size);
   // Σ exp(x[i] − shift)
   float (*sum_exp)(const float* x, float shift, int64_t size);
 };

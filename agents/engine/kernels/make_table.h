@@ -22,7 +22,7 @@ void matmul(const MatmulCall& call) {
       over_panels<W, Bf16Tile, W::kRows, W::kPanels>(call);
       break;
     case WeightFormat::kInt8:
-      over_panels<W, Int8Tile, W::kRows, W::kPanels>(call);
+      over_panels<W, ByteTile<kInt8Block>, W::kRows, W::kPanels>(call);
       break;
     case WeightFormat::kInt4:
       over_panels<W, Int4Tile, W::kRows, W::kPanels>(call);
@@ -32,8 +32,8 @@ void matmul(const MatmulCall& call) {
 
 template <typename V, typename W>
 constexpr Table make_table(const char* name) {
-  return {name,        matmul<V, W>,  attention<W>,     pack_row, pack_panel, store_tokens,
-          rms_norm<V>, layer_norm<V>, silu_multiply<V>, add<V>,   maximum<V>, sum_exp<V>};
+  return {name,        matmul<V, W>,  attention<W>,     pack_row, pack_panel,          store_tokens,
+          rms_norm<V>, layer_norm<V>, silu_multiply<V>, add<V>,   index_of_maximum<V>, sum_exp<V>};
 }
 
 }  // namespace

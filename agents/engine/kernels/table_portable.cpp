@@ -87,6 +87,9 @@ struct PortableWide : WideFloats<Portable> {
     for (int i = 0; i < 64; ++i) bytes.lane[i] = static_cast<int8_t>(p[i] - 128);
     return bytes;
   }
+  static void store_bytes(uint8_t* p, const Bytes& a) {
+    for (int i = 0; i < 64; ++i) p[i] = static_cast<uint8_t>(a.lane[i] + 128);
+  }
   static Four broadcast_bytes(const int8_t* p) { return {p[0], p[1], p[2], p[3]}; }
   static Ints dot(Ints sum, const Bytes& w, const Four& x) {
     for (int i = 0; i < 16; ++i) {

@@ -5,6 +5,7 @@
 
 #include "agents/engine/model/architecture_gguf.h"
 #include "agents/engine/model/config_reader.h"
+#include "agents/engine/model/container.h"
 #include "agents/engine/model/decoder_tensors.h"
 #include "agents/engine/model/family.h"
 #include "agents/engine/model/rope.h"
@@ -16,10 +17,21 @@ namespace {
 
 constexpr size_t kMaxConfigBytes = 16U << 20U;
 
-nlohmann::json read_json(const std::filesystem::path& path) {
-  auto parsed = nlohmann::json::parse(base::read_file(path, kMaxConfigBytes), nullptr, false);
-  if (!parsed.is_object()) fail_config(path.string(), "the file is no JSON object");
+nlohmann::json parse_object(const std::string& text, const std::string& origin) {
+  auto parsed = nlohmann::json::parse(text, nullptr, false);
+  if (!parsed.is_object()) fail_config(origin, "the file is no JSON object");
   return parsed;
+}
+
+nlohmann::json read_json(const std::filesystem::path& path) {
+  return parse_object(base::read_file(path, kMaxConfigBytes), path.string());
+}
+
+Architecture architecture_from_container(const std::filesystem::path& path) {
+  const auto config = Container(path).file("config.json");
+  if (!config) fail_config(path.string(), "there is no config.json in it");
+  const std::string origin = path.string() + "/config.json";
+  return architecture_from_config(parse_object(*config, origin), origin);
 }
 
 }  // namespace
@@ -130,8 +142,13 @@ Architecture load_architecture(const std::filesystem::path& path) {
       architecture.path = path;
       return architecture;
     }
+    if (is_container(path)) {
+      Architecture architecture = architecture_from_container(path);
+      architecture.path = path;
+      return architecture;
+    }
     throw base::Error(base::kUnsupported, path.string() + " is no model that is known here",
-                      "give a Hugging Face folder or a .gguf file");
+                      "give a Hugging Face folder, a .gguf or a .slipway file");
   }
   const auto config = path / "config.json";
   if (!std::filesystem::exists(config)) fail_config(path.string(), "there is no config.json");
@@ -145,28 +162,6 @@ Architecture load_architecture(const std::filesystem::path& path) {
     ConfigReader(parsed, origin).end_tokens(architecture.eos_token_ids);
   }
   return architecture;
-}
-
-std::string beyond_llama(const Architecture& architecture) {
-  std::string what;
-  const auto note = [&](bool there, const char* name) {
-    if (there) what += (what.empty() ? "" : ", ") + std::string(name);
-  };
-  note(architecture.norm != NormKind::kRms, "LayerNorm");
-  note(architecture.positions != PositionKind::kRotary, "learned positions");
-  note(architecture.positions == PositionKind::kRotary && architecture.rotary_dim != architecture.head_dim,
-       "partly rotated heads");
-  note(architecture.rope.attention_factor != 1, "scaled rotary embeddings");
-  note(architecture.query_key_norm, "normalized queries and keys");
-  note(architecture.output_norms, "norms behind attention and MLP");
-  note(architecture.parallel_residual, "a parallel residual");
-  note(architecture.attention_softcap > 0 || architecture.logit_softcap > 0, "soft caps");
-  note(architecture.sliding_window > 0 && architecture.sliding_window < architecture.max_position_embeddings,
-       "a sliding window");
-  note(!architecture.gated_mlp, "an MLP without a gate");
-  note(architecture.attention_bias != architecture.attention_output_bias, "biases on some projections only");
-  note(architecture.embedding_scale != 1, "scaled embeddings");
-  return what;
 }
 
 }  // namespace slipway::model

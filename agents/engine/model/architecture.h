@@ -87,15 +87,12 @@ Architecture architecture_from_config(const nlohmann::json& config, const std::s
 // keys that are unknown here.
 nlohmann::ordered_json config_from_architecture(const Architecture& architecture, const std::string& torch_dtype);
 
-// From a Hugging Face folder or a .gguf file.
+// From a Hugging Face folder, a .gguf or a .slipway file.
 Architecture load_architecture(const std::filesystem::path& path);
 
 // The inverse frequencies of a rotary embedding over `rotary_dim` elements, rotary_dim/2 of them, scaling applied (as
 // transformers' rope utilities). The second form is that of the layers without a window.
 std::vector<float> rope_inverse_frequencies(const Rope& rope, int64_t rotary_dim);
 std::vector<float> rope_inverse_frequencies(const Architecture& architecture);
-
-// What only Llama-like decoders leave at rest, named, or an empty text: for code that computes no other family.
-std::string beyond_llama(const Architecture& architecture);
 
 }  // namespace slipway::model

@@ -7,6 +7,7 @@
 #include "agents/engine/model/dequantize.h"
 #include "agents/engine/model/family.h"
 #include "agents/engine/model/gguf.h"
+#include "agents/engine/model/rope.h"
 #include "backend/base/error.h"
 
 namespace slipway::model {
@@ -29,7 +30,8 @@ std::vector<float> frequency_factors(const GgufFile& file, const char* name, con
 }
 
 // Llama 3.1's rotary scaling is not in the metadata but baked into a tensor of per-frequency divisors. Its parameters
-// follow from it: every such model uses low 1, high 4 and 8,192 positions, and the largest divisor is the factor.
+// follow from it: such models use low 1, high 4 and 8,192 positions, and the largest divisor is the factor. Divisors of
+// another making are taken as they are.
 void read_rope_divisors(const GgufFile& file, Architecture& architecture) {
   const auto divisors = frequency_factors(file, "rope_freqs.weight", architecture);
   if (divisors.empty()) return;
@@ -39,11 +41,14 @@ void read_rope_divisors(const GgufFile& file, Architecture& architecture) {
   const auto plain = rope_inverse_frequencies(architecture);
   const auto wanted = rope_inverse_frequencies(scaled);
   for (size_t i = 0; i < divisors.size(); ++i) {
-    if (!(std::abs(plain[i] / divisors[i] - wanted[i]) <= 1e-4F * wanted[i])) {
-      fail_unsupported(file.origin(), "the rotary scaling in rope_freqs.weight follows no known rule",
-                       "none, linear, llama3");
-    }
+    if (std::abs(plain[i] / divisors[i] - wanted[i]) <= 1e-4F * wanted[i]) continue;
+    scaled.rope = architecture.rope;
+    scaled.rope.scaling = RopeScaling::kLongRope;
+    scaled.rope.short_factors.assign(divisors.begin(), divisors.end());
+    scaled.rope.original_max_position = architecture.max_position_embeddings;
+    break;
   }
+  check_rope(scaled.rope, scaled.rotary_dim, file.origin());
   scaled.local_rope = scaled.rope;
   architecture = scaled;
 }

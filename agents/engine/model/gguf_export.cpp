@@ -1,6 +1,7 @@
 #include "agents/engine/model/gguf_export.h"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <string>
 #include <utility>
@@ -146,6 +147,20 @@ void put_model(GgufWriter& writer, const Architecture& architecture, DType dtype
   if (architecture.positions == PositionKind::kRotary) exporter.rope();
   writer.integer("general.file_type", file_type(dtype));
   exporter.tensors(dtype, read);
+}
+
+void require_same_decoder(const Architecture& wanted, const Architecture& written) {
+  const auto differ = [](double a, double b) { return std::abs(a - b) > 1e-6 * std::abs(a); };
+  const auto refuse = [](const std::string& what) {
+    throw base::Error(base::kUnsupported, "this model cannot be written as GGUF, which has no key for its " + what,
+                      "leave out the GGUF output; the merged folder holds the same model");
+  };
+  if (differ(wanted.attention_scale, written.attention_scale)) refuse("scale of attention scores");
+  if (wanted.activation != written.activation) refuse("activation function");
+  if (wanted.embedding_scale != written.embedding_scale) refuse("scale of embeddings");
+  if (has_window_key(gguf_architecture(wanted)) && wanted.windowed_layers != written.windowed_layers) {
+    refuse("order of layers with and without a window");
+  }
 }
 
 }  // namespace slipway::model

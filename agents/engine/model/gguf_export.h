@@ -10,7 +10,11 @@ namespace slipway::model {
 
 // Puts the architecture's metadata and its tensors into `writer`: matrices as `dtype`, vectors as f32. `read` is called
 // when the file is written. Where GGUF cannot say that layers see only a window of positions, the context is cut to it.
-// Throws base::Error UNSUPPORTED when GGUF has no word for something else in the architecture.
 void put_model(GgufWriter& writer, const Architecture& architecture, DType dtype, const ReadTensor& read);
+
+// Throws base::Error UNSUPPORTED when the architecture that was read back from a written file is not the one that was
+// to be written: GGUF has no keys for some of what a configuration can say (Gemma's scale of scores, GPT-2's
+// activation).
+void require_same_decoder(const Architecture& wanted, const Architecture& written);
 
 }  // namespace slipway::model

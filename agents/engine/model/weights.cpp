@@ -6,6 +6,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "agents/engine/model/container.h"
 #include "agents/engine/model/dequantize.h"
 #include "agents/engine/model/family.h"
 #include "agents/engine/model/gguf.h"
@@ -219,6 +220,10 @@ std::unique_ptr<const Weights> open_weights(const std::filesystem::path& path) {
   if (path.extension() == ".gguf") return std::make_unique<GgufWeights>(path);
   if (path.extension() == ".safetensors") {
     return std::make_unique<SafetensorsWeights>(path.string(), std::vector{path});
+  }
+  if (is_container(path)) {
+    throw base::Error(base::kUnsupported, path.string() + " is quantised and packed for serving and evaluation",
+                      "give the model that it was made from");
   }
   throw base::Error(base::kUnsupported, path.string() + " is no model file that is known here",
                     "known are Hugging Face folders, .safetensors and .gguf files");

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -32,12 +33,22 @@ class Decoder {
   Decoder(const std::filesystem::path& path, const model::Architecture& architecture, kernels::WeightFormat format,
           int64_t max_length, ThreadPool& pool, const kernels::Table& table);
 
-  // What the cache should hold for weights of this format: f32 beside f32, else bf16.
-  kernels::CacheFormat cache_format() const;
-
   // Runs the layers over `tokens`, whose rows the segments cover in order, and stores their keys and values in the
   // cache. Segments with the same adapter should be neighbours. The results wait for logits().
   void forward(std::span<const int32_t> tokens, std::span<const Segment> segments, const KvCache& cache);
+
+  // forward() in steps, for calibration, which keeps rows of its own between the layers: begin(), then each layer in
+  // turn.
+  void begin(std::span<const int32_t> tokens, std::span<const Segment> segments);
+  void run_layer(size_t index, std::span<const Segment> segments, const KvCache& cache);
+  // What the next layer reads: [rows, hidden_size], of the rows that begin() was given.
+  std::span<float> hidden(int64_t rows);
+  // Is given what the layers' products read, as floats [rows, width], `stride` apart, by the first module that reads
+  // it: kQuery, kOutput, kUp (for the gate too), kDown.
+  using Observer = std::function<void(Module module, const float* x, int64_t stride, int64_t rows)>;
+  void observe(Observer observer) { observer_ = std::move(observer); }
+  // Of the layers in the decoder's format; empty where the architecture has none.
+  Matrix& weights(size_t layer, Module module);
 
   // Logits of some rows of the last forward(), to out[rows.size(), vocab_size].
   void logits(std::span<const int64_t> rows, float* out);
@@ -85,16 +96,26 @@ class Decoder {
     int64_t rows = 0;
   };
 
+  static constexpr int64_t kSerialWork = 1 << 15;  // below this, waking the workers is not worth it
+  static constexpr int64_t kRowsOfTask = 8;        // that one task of a loop over rows takes
+
   void load_layer(WeightLoader& loader, int64_t index, Layer& layer);
   Norm load_norm(WeightLoader& loader, const std::string& name) const;
   Angles make_angles(const model::Rope& rope, int64_t max_length) const;
   void load_linear(WeightLoader& loader, const std::string& name, int64_t rows, int64_t columns, bool bias,
                    Linear& linear);
   void reserve(int64_t rows);
+  void reserve_strips(int64_t rows);
   void plan(std::span<const Segment> segments);
-  // Calls body(index, worker) for all indices: on this thread alone when the whole work is small.
+  // Calls body(index, worker) for all indices: on this thread alone when the whole work, in multiplications, is small.
   template <typename Body>
-  void parallel(int64_t count, int64_t work, const Body& body);
+  void parallel(int64_t count, int64_t work, const Body& body) {
+    if (work > kSerialWork) {
+      pool_.run(count, body);
+    } else {
+      for (int64_t index = 0; index < count; ++index) body(index, 0);
+    }
+  }
 
   void embed(std::span<const int32_t> tokens, std::span<const Segment> segments);
   void norm_row(const Norm& norm, const float* x, float* out) const;
@@ -106,7 +127,7 @@ class Decoder {
   void add_branch(const Norm& norm, int64_t rows);
   Input pack(const float* x, int64_t stride, int64_t rows, int64_t width);
   void multiply(const Input& input, int64_t rows, std::span<const Product> products);
-  kernels::MatmulCall matmul_call(const Input& input, int64_t rows, const Product& product) const;
+  kernels::MatmulCall matmul_call(const Input& input, int64_t rows, const Product& product, int worker) const;
 
   void attention(std::span<const Segment> segments, size_t index, const KvCache& cache);
   void normalize_heads(float* row, const Layer& layer) const;
@@ -140,10 +161,11 @@ class Decoder {
   std::vector<float> hidden_, normed_, attention_in_, attention_out_, mlp_, lora_, gathered_;
   std::vector<float> branch_;  // what attention or MLP add to hidden_, where something stands between
   Pages packed_, packed_inner_;
-  std::vector<Pages> strips_;             // per worker: columns of gate and up
-  std::vector<Pages> attention_scratch_;  // per worker
+  std::vector<Pages> strips_;   // per worker: columns of gate and up
+  std::vector<Pages> scratch_;  // per worker: the kernels' own
   // Of the batch: rows by page of the cache, and by what attention takes at once.
   std::vector<RowRange> page_ranges_, query_ranges_;
+  Observer observer_;
   int64_t positions_ = 0;  // Σ rows × positions that they see, for attention's work
 };
 

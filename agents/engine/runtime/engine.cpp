@@ -9,9 +9,9 @@
 #include <thread>
 
 #include "agents/engine/kernels/kernels.h"
-#include "agents/engine/model/decoder_tensors.h"
 #include "agents/engine/runtime/adapter_store.h"
 #include "agents/engine/runtime/decoder.h"
+#include "agents/engine/runtime/engine_options.h"
 #include "agents/engine/runtime/model_runner.h"
 #include "agents/engine/runtime/sampler.h"
 #include "agents/engine/runtime/scheduler.h"
@@ -21,70 +21,7 @@
 namespace slipway::runtime {
 namespace {
 
-constexpr int64_t kDefaultMaxLength = 8192;
-constexpr int64_t kDefaultTokensPerSequence = 1024;
-constexpr int64_t kMostCacheTokens = int64_t{1} << 30U;
-constexpr int64_t kPromptTokensAlone = 256;  // in one step, while nobody waits for a next token
 constexpr char kInvalidRequest[] = "INVALID_REQUEST";
-
-int64_t checked_max_length(const EngineOptions& options, const model::Architecture& architecture) {
-  const int64_t limit = architecture.max_position_embeddings;
-  if (options.max_model_len < 0 || options.max_model_len > limit) {
-    throw base::Error(base::kInvalidSpec,
-                      "max_model_len is " + std::to_string(options.max_model_len) + ", the model's own limit is " +
-                          std::to_string(limit),
-                      "give 1 to " + std::to_string(limit) + ", or 0 for the model's limit");
-  }
-  return options.max_model_len > 0 ? options.max_model_len : std::min(limit, kDefaultMaxLength);
-}
-
-int64_t cache_pages(const EngineOptions& options, int64_t max_length) {
-  const int64_t wanted =
-      options.kv_cache_tokens > 0 ? options.kv_cache_tokens : options.max_num_seqs * kDefaultTokensPerSequence;
-  return KvCache::pages_for(std::max(wanted, max_length));
-}
-
-kernels::WeightFormat format_of(WeightType type) {
-  switch (type) {
-    case WeightType::kF32:
-      break;
-    case WeightType::kBF16:
-      return kernels::WeightFormat::kBF16;
-    case WeightType::kInt8:
-      return kernels::WeightFormat::kInt8;
-    case WeightType::kInt4:
-      return kernels::WeightFormat::kInt4;
-  }
-  return kernels::WeightFormat::kF32;
-}
-
-EngineOptions checked(EngineOptions options) {
-  if (options.max_num_seqs < 1 || options.max_num_seqs > 4096) {
-    throw base::Error(base::kInvalidSpec, "max_num_seqs is " + std::to_string(options.max_num_seqs), "give 1 to 4096");
-  }
-  if (options.kv_cache_tokens < 0 || options.kv_cache_tokens > kMostCacheTokens) {
-    throw base::Error(base::kInvalidSpec, "kv_cache_tokens is " + std::to_string(options.kv_cache_tokens),
-                      "give up to " + std::to_string(kMostCacheTokens) + ", or 0 for what max_num_seqs suggests");
-  }
-  const auto check = [](const char* name, int64_t value, int64_t least, int64_t most) {
-    if (value >= least && value <= most) return;
-    throw base::Error(base::kInvalidSpec, std::string(name) + " is " + std::to_string(value),
-                      "give " + std::to_string(least) + " to " + std::to_string(most));
-  };
-  check("prompt_tokens_beside", options.prompt_tokens_beside, 1, 1 << 20);
-  check("speculative_tokens", options.speculative_tokens, 0, 64);
-  check("adapters_in_memory", options.adapters_in_memory, 1, 1 << 20);
-  return options;
-}
-
-SchedulerOptions scheduler_options(const EngineOptions& options) {
-  SchedulerOptions result;
-  result.max_num_seqs = options.max_num_seqs;
-  result.prompt_tokens_alone = std::max(kPromptTokensAlone, options.prompt_tokens_beside);
-  result.prompt_tokens_beside = options.prompt_tokens_beside;
-  result.speculative_tokens = options.speculative_tokens;
-  return result;
-}
 
 }  // namespace
 
@@ -96,12 +33,12 @@ class Engine::Impl {
         max_length_(checked_max_length(options_, architecture_)),
         table_(*kernels::table(kernels::best_level())),
         pool_(options_.threads),
-        decoder_(model, architecture_, format_of(options_.weight_type), max_length_, pool_, table_),
+        decoder_(model, architecture_, weight_format(options_.weight_type), max_length_, pool_, table_),
         cache_(architecture_.num_hidden_layers, architecture_.num_key_value_heads, architecture_.head_dim,
-               cache_pages(options_, max_length_), decoder_.cache_format()),
+               cache_pages(options_, max_length_), cache_format(options_)),
         pages_(cache_, options_.prefix_caching),
         adapters_(architecture_, options_.adapters_in_memory, [this] { wake(); }),
-        scheduler_(pages_, adapters_, scheduler_options(options_)),
+        scheduler_(pages_, adapters_, scheduler_options(options_, architecture_)),
         runner_(architecture_, decoder_, cache_, pool_, table_),
         thread_([this] { loop(); }) {}
 
@@ -141,6 +78,9 @@ class Engine::Impl {
     }
     std::sort(sequence->end_tokens.begin(), sequence->end_tokens.end());
     std::erase_if(sequence->end_tokens, [&](int32_t id) { return id < 0 || id >= architecture_.vocab_size; });
+    // So that the token loop allocates nothing.
+    sequence->tokens.reserve(static_cast<size_t>(sequence->max_length));
+    sequence->pages.reserve(static_cast<size_t>(KvCache::pages_for(sequence->max_length) + 1));
     sequence->request = std::move(request);
     return enqueue(std::move(sequence));
   }
@@ -171,6 +111,10 @@ class Engine::Impl {
     stats.waiting += static_cast<int64_t>(incoming_.size());
     stats.adapters = static_cast<int64_t>(adapters_.names().size());
     stats.adapters_in_memory = adapters_.in_memory();
+    stats.kv_cache_tokens = cache_.pages() * kernels::kPageTokens;
+    stats.max_model_len = max_length_;
+    stats.max_num_seqs = options_.max_num_seqs;
+    stats.weight_bits = weight_bits(options_.weight_type);
     return stats;
   }
 
@@ -309,7 +253,7 @@ class Engine::Impl {
   }
 
   void step() {
-    const std::vector<Work> plan = scheduler_.plan();
+    const std::vector<Work>& plan = scheduler_.plan();
     for (const auto& [id, reason] : scheduler_.take_broken()) finish(id, FinishReason::kError, reason);
     stalled_ = plan.empty();  // what waits, waits for an adapter
     if (plan.empty()) return;
@@ -416,33 +360,6 @@ class Engine::Impl {
   ModelRunner runner_;
   std::thread thread_;  // last: it uses all of the above
 };
-
-std::string weight_type_name(WeightType type) {
-  switch (type) {
-    case WeightType::kF32:
-      break;
-    case WeightType::kBF16:
-      return "bf16";
-    case WeightType::kInt8:
-      return "int8";
-    case WeightType::kInt4:
-      return "int4";
-  }
-  return "f32";
-}
-
-WeightType choose_weight_type(const std::string& dtype, const std::filesystem::path& model) {
-  for (const auto type : {WeightType::kF32, WeightType::kBF16, WeightType::kInt8, WeightType::kInt4}) {
-    if (dtype == weight_type_name(type)) return type;
-  }
-  if (dtype != "auto") {
-    throw base::Error(base::kUnsupported, "dtype " + dtype + " is not known", "known: auto, f32, bf16, int8, int4");
-  }
-  constexpr char kSample[] = "model.layers.0.mlp.down_proj.weight";
-  const auto weights = model::open_decoder_weights(model, model::load_architecture(model));
-  const bool bf16 = weights->contains(kSample) && weights->get(kSample).dtype == model::DType::kBF16;
-  return bf16 ? WeightType::kBF16 : WeightType::kF32;
-}
 
 Engine::Engine(const std::filesystem::path& model, const EngineOptions& options)
     : impl_(std::make_unique<Impl>(model, options)) {}

@@ -26,14 +26,23 @@ std::string weight_type_name(WeightType type);
 // base::Error UNSUPPORTED for another name, and what opening the model throws.
 WeightType choose_weight_type(const std::string& dtype, const std::filesystem::path& model);
 
+// What the cache of keys and values holds. kAuto: f32 beside f32 weights, else bf16. kInt8 takes half of that, with a
+// scale for each key and each value.
+enum class CacheType { kAuto, kF32, kBF16, kInt8 };
+
+// Throws base::Error UNSUPPORTED for a name that is none of auto, f32, bf16 and int8.
+CacheType choose_cache_type(const std::string& dtype);
+
 struct EngineOptions {
   WeightType weight_type = WeightType::kF32;
+  CacheType cache_type = CacheType::kAuto;
   int threads = 0;            // 0: as many as the machine has cores
   int64_t max_model_len = 0;  // 0: the model's own limit, at most 8,192
   int64_t max_num_seqs = 64;
   int64_t kv_cache_tokens = 0;  // 0: enough for max_num_seqs × 1,024, at least one full sequence
   bool prefix_caching = true;   // requests with the same beginning share its keys and values
   // Most prompt tokens in a step in which some stream waits for its next token: what a prompt may delay streams by.
+  // Tokens far into a long prompt count for more, by what attention over all before them costs.
   int64_t prompt_tokens_beside = 64;
   int64_t speculative_tokens = 0;  // most tokens guessed from the sequence itself per step; the output is the same
   int64_t adapters_in_memory = 32;
@@ -100,7 +109,10 @@ struct EmbeddingRequest {
 
 struct EngineStats {
   int64_t running = 0, waiting = 0;
-  double kv_cache_usage = 0;  // of running sequences: 0 to 1
+  double kv_cache_usage = 0;    // of running sequences: 0 to 1
+  int64_t kv_cache_tokens = 0;  // that it holds in all
+  int64_t max_model_len = 0, max_num_seqs = 0;
+  int64_t weight_bits = 0;  // 32 f32, 16 bf16, 8 int8, 4 int4
   int64_t adapters = 0, adapters_in_memory = 0;
   // Running totals.
   int64_t prompt_tokens = 0, generated_tokens = 0;

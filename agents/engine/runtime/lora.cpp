@@ -5,6 +5,7 @@
 
 #include "agents/engine/model/adapter.h"
 #include "agents/engine/model/decoder_tensors.h"
+#include "agents/engine/runtime/base_weights.h"
 #include "backend/base/error.h"
 
 namespace slipway::runtime {
@@ -56,7 +57,7 @@ std::vector<float> row_norms(const model::Weights& weights, const std::string& n
 std::shared_ptr<const Lora> load_lora(const std::filesystem::path& folder, const model::Architecture& architecture) {
   const model::Adapter adapter = model::load_adapter(folder, model::DoraAdapters::kTaken);
   std::unique_ptr<const model::Weights> base;
-  if (adapter.config.use_dora) base = model::open_decoder_weights(architecture.path, architecture);
+  if (adapter.config.use_dora) base = open_base_weights(architecture);
   auto lora = std::make_shared<Lora>();
   lora->layers.resize(static_cast<size_t>(architecture.num_hidden_layers));
   const auto scaling = static_cast<float>(adapter.config.scaling());

@@ -28,14 +28,27 @@ Pages::~Pages() {
   if (data_ != nullptr) munmap(data_, size_);
 }
 
-Matrix::Matrix(int64_t rows, int64_t columns, kernels::WeightFormat format)
-    : rows_(rows), columns_(columns), format_(format), pages_(static_cast<size_t>(panels() * panel_bytes())) {
-  // Large pages save the page walks of reading every weight once per token.
-  if (pages_.size() >= (size_t{4} << 20U)) madvise(pages_.as<void>(), pages_.size(), MADV_HUGEPAGE);
+void Pages::prefer_large() const {
+  if (size_ >= (size_t{4} << 20U)) madvise(data_, size_, MADV_HUGEPAGE);
 }
 
-void Matrix::set_panel(int64_t panel, std::span<const float> values, const kernels::Table& table) {
-  std::byte* out = pages_.as<std::byte>() + panel * panel_bytes();
+Matrix::Matrix(int64_t rows, int64_t columns, kernels::WeightFormat format)
+    : rows_(rows), columns_(columns), format_(format) {
+  const auto pages = std::make_shared<Pages>(static_cast<size_t>(panels() * panel_bytes()));
+  data_ = writable_ = pages->as<std::byte>();
+  owner_ = pages;
+}
+
+Matrix::Matrix(int64_t rows, int64_t columns, kernels::WeightFormat format, std::shared_ptr<const void> owner,
+               const std::byte* data)
+    : rows_(rows), columns_(columns), format_(format), owner_(std::move(owner)), data_(data) {}
+
+Matrix::Matrix(int64_t rows, int64_t columns, kernels::WeightFormat format, std::shared_ptr<const void> owner,
+               std::byte* data)
+    : rows_(rows), columns_(columns), format_(format), owner_(std::move(owner)), data_(data), writable_(data) {}
+
+void Matrix::set_panel(int64_t index, std::span<const float> values, const kernels::Table& table) {
+  std::byte* out = panel(index);
   if (format_ == kernels::WeightFormat::kF32) {
     if (!values.empty()) std::memcpy(out, values.data(), values.size_bytes());
     return;
@@ -45,7 +58,7 @@ void Matrix::set_panel(int64_t panel, std::span<const float> values, const kerne
 }
 
 void Matrix::read_row(int64_t row, float* out) const {
-  const std::byte* panel = pages_.as<std::byte>() + row / kernels::kPanel * panel_bytes();
+  const std::byte* panel = data_ + row / kernels::kPanel * panel_bytes();
   const int64_t lane = row % kernels::kPanel;
   if (format_ == kernels::WeightFormat::kF32) {
     const auto bytes = static_cast<size_t>(columns_) * sizeof(float);

@@ -14,7 +14,7 @@ constexpr char kNotANumber[] = "the model's output is not a number; its weights 
 
 }  // namespace
 
-std::vector<StepResult> ModelRunner::run(const std::vector<Work>& plan) {
+std::span<StepResult> ModelRunner::run(const std::vector<Work>& plan) {
   assemble(plan);
   start_masks();
   try {
@@ -28,7 +28,7 @@ std::vector<StepResult> ModelRunner::run(const std::vector<Work>& plan) {
   for (size_t begin = 0; begin < wanted_.size(); begin += kLogitRows) {
     use_logits(begin, std::min(begin + kLogitRows, wanted_.size()));
   }
-  return std::exchange(results_, {});
+  return std::span(results_).first(plan.size());
 }
 
 void ModelRunner::assemble(const std::vector<Work>& plan) {
@@ -37,7 +37,7 @@ void ModelRunner::assemble(const std::vector<Work>& plan) {
   wanted_.clear();
   states_.clear();
   masked_.clear();
-  results_.assign(plan.size(), {});
+  results_.resize(std::max(results_.size(), plan.size()));
   for (size_t i = 0; i < plan.size(); ++i) {
     Sequence& sequence = *plan[i].sequence;
     Segment segment;
@@ -52,6 +52,8 @@ void ModelRunner::assemble(const std::vector<Work>& plan) {
     const auto begin = sequence.tokens.begin() + sequence.computed;
     tokens_.insert(tokens_.end(), begin, begin + known);
     tokens_.insert(tokens_.end(), sequence.draft.begin(), sequence.draft.end());
+    results_[i].tokens.clear();
+    results_[i].failure.clear();
     results_[i].sequence = &sequence;
     results_[i].computed = known;
 
@@ -102,22 +104,23 @@ void ModelRunner::use_states() {
 
 void ModelRunner::use_logits(size_t begin, size_t end) {
   const auto vocabulary = static_cast<size_t>(architecture_.vocab_size);
-  std::vector<int64_t> rows;
-  for (size_t i = begin; i < end; ++i) rows.push_back(wanted_[i].row);
-  logits_.resize(std::max(logits_.size(), rows.size() * vocabulary));
-  decoder_.logits(rows, logits_.data());
+  rows_.clear();
+  for (size_t i = begin; i < end; ++i) rows_.push_back(wanted_[i].row);
+  logits_.resize(std::max(logits_.size(), rows_.size() * vocabulary));
+  decoder_.logits(rows_, logits_.data());
 
-  std::vector<std::string> failures(rows.size());
-  pool_.run(static_cast<int64_t>(rows.size()), [&](int64_t index, int) {
+  failures_.resize(std::max(failures_.size(), rows_.size()));
+  pool_.run(static_cast<int64_t>(rows_.size()), [&](int64_t index, int) {
     const auto i = static_cast<size_t>(index);
+    failures_[i].clear();
     try {
-      use_row(wanted_[begin + i], std::span(logits_.data() + i * vocabulary, vocabulary), failures[i]);
+      use_row(wanted_[begin + i], std::span(logits_.data() + i * vocabulary, vocabulary), failures_[i]);
     } catch (const std::exception& error) {
-      failures[i] = error.what();
+      failures_[i] = error.what();
     }
   });
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (!failures[i].empty()) results_[wanted_[begin + i].result].failure = failures[i];
+  for (size_t i = 0; i < rows_.size(); ++i) {
+    if (!failures_[i].empty()) results_[wanted_[begin + i].result].failure = failures_[i];
   }
 }
 
@@ -147,8 +150,7 @@ void ModelRunner::use_row(const Wanted& want, std::span<float> logits, std::stri
   if (sequence.request.constraint) state.mask = sequence.mask;
   const int64_t generated = static_cast<int64_t>(sequence.tokens.size()) + want.guess - sequence.prompt_tokens;
   if (generated < sequence.request.min_tokens) state.banned = sequence.end_tokens;
-  result.tokens[static_cast<size_t>(want.guess)] =
-      sample(logits, sequence.request.sampling, state, total.value, table_);
+  result.tokens[static_cast<size_t>(want.guess)] = sample(logits, sequence.request.sampling, state, total, table_);
 }
 
 }  // namespace slipway::runtime

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -30,7 +31,8 @@ class ModelRunner {
               const kernels::Table& table)
       : architecture_(architecture), decoder_(decoder), cache_(cache), pool_(pool), table_(table) {}
 
-  std::vector<StepResult> run(const std::vector<Work>& plan);
+  // One result for each part of the plan; they stay until the next run.
+  std::span<StepResult> run(const std::vector<Work>& plan);
 
  private:
   // One row of the batch whose logits somebody wants.
@@ -56,13 +58,16 @@ class ModelRunner {
   Background mask_thread_;  // computes masks while the model runs
 
   // Of the step under way.
-  std::vector<StepResult> results_;
+  std::vector<StepResult> results_;  // as many as the largest plan so far
   std::vector<int32_t> tokens_;
   std::vector<Segment> segments_;
   std::vector<Wanted> wanted_;
   std::vector<std::pair<size_t, int64_t>> states_;  // result, row
   std::vector<size_t> masked_;                      // results whose sequences have a constraint and choose a token
   std::vector<float> logits_;
+  // Of the rows whose logits are in use.
+  std::vector<int64_t> rows_;
+  std::vector<std::string> failures_;
 };
 
 }  // namespace slipway::runtime

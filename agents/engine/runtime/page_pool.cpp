@@ -1,14 +1,18 @@
 #include "agents/engine/runtime/page_pool.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace slipway::runtime {
 
 PagePool::PagePool(KvCache& cache, bool sharing)
-    : cache_(cache), sharing_(sharing), states_(static_cast<size_t>(cache.pages())) {}
+    : cache_(cache),
+      sharing_(sharing),
+      states_(static_cast<size_t>(cache.pages())),
+      firsts_(std::bit_ceil(static_cast<size_t>(cache.pages()) + 1), -1) {}
 
 // SplitMix64's finaliser over each part. Equality is of all the tokens, so a collision costs time alone.
-size_t PagePool::KeyHash::operator()(const Key& key) const {
+size_t PagePool::hash_of(const Key& key) {
   uint64_t hash = key.parent;
   for (const int32_t token : key.tokens) {
     hash += static_cast<uint32_t>(token) + 0x9e3779b97f4a7c15ULL;
@@ -25,8 +29,11 @@ PagePool::Key PagePool::key_of(PrefixNode parent, std::span<const int32_t> token
   return key;
 }
 
-void PagePool::forget(State& state) {
-  found_.erase(state.key);
+void PagePool::forget(int32_t page) {
+  State& state = states_[static_cast<size_t>(page)];
+  int32_t* link = &first_of(state.key);
+  while (*link != page) link = &states_[static_cast<size_t>(*link)].next;
+  *link = state.next;
   state.node = 0;
 }
 
@@ -36,7 +43,7 @@ int32_t PagePool::allocate() {
     if (unused_.empty()) return -1;
     page = unused_.front();
     unused_.pop_front();
-    forget(states_[static_cast<size_t>(page)]);
+    forget(page);
   }
   states_[static_cast<size_t>(page)].users = 1;
   return page;
@@ -54,8 +61,10 @@ void PagePool::release(int32_t page) {
 
 int32_t PagePool::peek(PrefixNode parent, std::span<const int32_t> tokens) const {
   if (!sharing_) return -1;
-  const auto found = found_.find(key_of(parent, tokens));
-  return found == found_.end() ? -1 : found->second;
+  const Key key = key_of(parent, tokens);
+  int32_t page = firsts_[hash_of(key) & (firsts_.size() - 1)];
+  while (page >= 0 && states_[static_cast<size_t>(page)].key != key) page = states_[static_cast<size_t>(page)].next;
+  return page;
 }
 
 int32_t PagePool::find(PrefixNode parent, std::span<const int32_t> tokens) {
@@ -76,7 +85,9 @@ int32_t PagePool::enter(int32_t page, PrefixNode parent, std::span<const int32_t
   }
   state.key = key_of(parent, tokens);
   state.node = ++last_node_;
-  found_.emplace(state.key, page);
+  int32_t& first = first_of(state.key);
+  state.next = first;
+  first = page;
   return page;
 }
 

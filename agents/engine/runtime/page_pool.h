@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <list>
 #include <span>
-#include <unordered_map>
 #include <vector>
 
 #include "agents/engine/kernels/kernels.h"
@@ -53,24 +52,25 @@ class PagePool {
     std::array<int32_t, kernels::kPageTokens> tokens{};
     bool operator==(const Key&) const = default;
   };
-  struct KeyHash {
-    size_t operator()(const Key& key) const;
-  };
   struct State {
     int64_t users = 0;
     PrefixNode node = 0;  // 0: cannot be found
     Key key;
+    int32_t next = -1;                   // page with the same hash; only while it can be found
     std::list<int32_t>::iterator place;  // in unused_, when there
   };
 
   static Key key_of(PrefixNode parent, std::span<const int32_t> tokens);
-  void forget(State& state);
+  static size_t hash_of(const Key& key);
+  // The first page whose key has this hash; -1: none.
+  int32_t& first_of(const Key& key) { return firsts_[hash_of(key) & (firsts_.size() - 1)]; }
+  void forget(int32_t page);
 
   KvCache& cache_;
   const bool sharing_;
-  std::vector<State> states_;  // by page
-  std::unordered_map<Key, int32_t, KeyHash> found_;
-  std::list<int32_t> unused_;  // findable pages without users, the one unused for longest first
+  std::vector<State> states_;    // by page
+  std::vector<int32_t> firsts_;  // by hash: pages that can be found, chained by `next`; nothing is allocated for them
+  std::list<int32_t> unused_;    // findable pages without users, the one unused for longest first
   PrefixNode last_node_ = 0;
 };
 

@@ -80,15 +80,16 @@ void apply_limits(std::span<float> logits, const SamplingState& state) {
   for (size_t i = 0; i < kept.size(); ++i) logits[static_cast<size_t>(state.banned[i])] = kept[i];
 }
 
-int32_t greedy(std::span<const float> logits) {
-  return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+int32_t greedy(std::span<const float> logits, const kernels::Table& table) {
+  return static_cast<int32_t>(table.index_of_maximum(logits.data(), static_cast<int64_t>(logits.size())));
 }
 
 // Draws among candidates that are sorted best first, or (top_p 1, top_k 0, min_p 0) among all in the order of their
 // ids.
 int32_t draw(std::span<const float> logits, const SamplingOptions& options, double point, const kernels::Table& table) {
   const double inverse = 1.0 / options.temperature;
-  const double best = table.maximum(logits.data(), static_cast<int64_t>(logits.size()));
+  const int32_t first = greedy(logits, table);
+  const double best = logits[static_cast<size_t>(first)];
   if (!std::isfinite(best)) return 0;
   const auto weight = [&](float logit) { return std::exp((static_cast<double>(logit) - best) * inverse); };
   const bool truncated = options.top_k > 0 || options.top_p < 1 || options.min_p > 0;
@@ -102,7 +103,7 @@ int32_t draw(std::span<const float> logits, const SamplingOptions& options, doub
       reach -= weights[i];
       if (reach < 0) return static_cast<int32_t>(i);
     }
-    return greedy(logits);
+    return first;
   }
   // The best few usually hold what top_p asks for; sort more only when they do not.
   const size_t all = logits.size();
@@ -155,9 +156,10 @@ void check_options(const SamplingOptions& options) {
 
 LogTotal log_total(std::span<const float> logits, const kernels::Table& table) {
   const auto size = static_cast<int64_t>(logits.size());
-  const float best = table.maximum(logits.data(), size);
+  const int32_t first = greedy(logits, table);
+  const float best = logits[static_cast<size_t>(first)];
   const float sum = table.sum_exp(logits.data(), best, size);
-  return {best + std::log(sum), sum};
+  return {best + std::log(sum), sum, first};
 }
 
 float log_probability(std::span<const float> logits, int32_t token, const kernels::Table& table) {
@@ -175,17 +177,18 @@ GeneratedToken describe(std::span<const float> logits, int32_t token, int top, f
   return result;
 }
 
-GeneratedToken sample(std::span<float> logits, const SamplingOptions& options, const SamplingState& state, float total,
-                      const kernels::Table& table) {
+GeneratedToken sample(std::span<float> logits, const SamplingOptions& options, const SamplingState& state,
+                      const LogTotal& total, const kernels::Table& table) {
+  const bool best = options.temperature < 1e-5;
   const auto choose = [&] {
-    if (options.temperature < 1e-5) return greedy(logits);
+    if (best) return greedy(logits, table);
     const auto step = state.tokens.size() + state.guesses.size() - static_cast<size_t>(state.prompt_tokens);
     return draw(logits, options, uniform(options.seed, step), table);
   };
   const bool changes = options.repetition_penalty != 1.0 || options.presence_penalty != 0 ||
                        options.frequency_penalty != 0 || !options.logit_bias.empty() || !state.banned.empty() ||
                        !state.mask.empty();
-  if (!changes) return describe(logits, choose(), options.top_logprobs, total);
+  if (!changes) return describe(logits, best ? total.best : choose(), options.top_logprobs, total.value);
   const std::vector<float> original(logits.begin(), logits.end());
   apply_penalties(logits, options, state);
   apply_limits(logits, state);
@@ -193,7 +196,7 @@ GeneratedToken sample(std::span<float> logits, const SamplingOptions& options, c
   if (logits[static_cast<size_t>(id)] == kMinusInfinity) {
     throw base::Error("INVALID_REQUEST", "no token may come next: the grammar and logit_bias together forbid all", "");
   }
-  return describe(original, id, options.top_logprobs, total);
+  return describe(original, id, options.top_logprobs, total.value);
 }
 
 }  // namespace slipway::runtime

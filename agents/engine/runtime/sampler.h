@@ -20,9 +20,11 @@ struct SamplingState {
   std::span<const int32_t> mask;     // bit t % 32 of word t / 32: token t is allowed; empty: all are
 };
 
-// log Σ exp(logits). `sum` is Σ exp(logits − their maximum): not finite when a logit is NaN or infinite.
+// log Σ exp(logits). `sum` is Σ exp(logits − their maximum): not finite when a logit is NaN or infinite. `best`: the
+// first of the largest.
 struct LogTotal {
   float value = 0, sum = 0;
+  int32_t best = 0;
 };
 LogTotal log_total(std::span<const float> logits, const kernels::Table& table);
 
@@ -34,9 +36,10 @@ GeneratedToken describe(std::span<const float> logits, int32_t token, int top, f
 
 // Chooses the next token; `logits` is scratch. Order: bias, penalties, mask and bans, temperature, top_k, top_p, min_p.
 // The draw depends on the seed and on the number of tokens generated so far alone. Log-probabilities are of the logits
-// as the model gave them. The logits must hold no NaN. Throws base::Error when the mask allows nothing.
-GeneratedToken sample(std::span<float> logits, const SamplingOptions& options, const SamplingState& state, float total,
-                      const kernels::Table& table);
+// as the model gave them; `total`: log_total of those. The logits must hold no NaN. Throws base::Error when the mask
+// allows nothing.
+GeneratedToken sample(std::span<float> logits, const SamplingOptions& options, const SamplingState& state,
+                      const LogTotal& total, const kernels::Table& table);
 
 // Throws base::Error INVALID_REQUEST naming the option that is out of range.
 void check_options(const SamplingOptions& options);

@@ -24,33 +24,47 @@ std::span<const int32_t> page_tokens(const Sequence& sequence, int64_t page) {
 // How many full pages at its beginning a sequence may take from others.
 int64_t shareable_pages(const Sequence& sequence) { return sequence.first_needed() / kPage; }
 
-// One sequence's part in the planning of a step.
-struct Candidate {
-  Sequence* sequence;
-  int64_t tokens;
+// What a step may spend on prompts, in positions: a token costs positions_per_token and one more for each position that
+// it sees.
+class Budget {
+ public:
+  Budget(int64_t tokens, int64_t positions_per_token)
+      : token_(std::max<int64_t>(1, positions_per_token)), sees_(positions_per_token > 0), left_(tokens * token_) {}
+
+  // Pays for tokens from `position` on, `most` at most, and says for how many: the last may be too dear, so that the
+  // first always goes.
+  int64_t take(int64_t position, int64_t most) {
+    int64_t tokens = 0;
+    while (tokens < most && left_ > 0) left_ -= cost(position + tokens++);
+    return tokens;
+  }
+  int64_t left() const { return left_; }
+  void lower(int64_t by) { left_ -= by; }
+
+ private:
+  int64_t cost(int64_t position) const { return token_ + (sees_ ? position : 0); }
+
+  int64_t token_;
+  bool sees_;
+  int64_t left_;
 };
 
 // Shares the budget out: three quarters by rank, the rest to those with the least left, so that a short prompt does not
 // wait for the whole of a long one.
-void share_budget(std::vector<Candidate>& candidates, int64_t budget) {
-  std::vector<int64_t> wanted;
-  for (Candidate& candidate : candidates) wanted.push_back(std::exchange(candidate.tokens, 0));
-  std::vector<size_t> order(candidates.size());
-  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-  int64_t left = budget;
-  const auto give = [&](int64_t limit) {
-    for (const size_t i : order) {
-      const int64_t more = std::min({wanted[i] - candidates[i].tokens, limit, left});
-      candidates[i].tokens += more;
-      limit -= more;
-      left -= more;
+void share_budget(std::vector<Sequence*> prompts, Budget budget) {
+  const auto give = [&] {
+    for (Sequence* sequence : prompts) {
+      sequence->planned +=
+          budget.take(sequence->computed + sequence->planned, sequence->outstanding() - sequence->planned);
     }
   };
-  give(budget - budget / 4);
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return candidates[a].sequence->outstanding() < candidates[b].sequence->outstanding();
-  });
-  give(left);
+  const int64_t kept = budget.left() / 4;
+  budget.lower(kept);
+  give();
+  budget.lower(-kept);
+  std::stable_sort(prompts.begin(), prompts.end(),
+                   [](const Sequence* a, const Sequence* b) { return a->outstanding() < b->outstanding(); });
+  give();
 }
 
 }  // namespace
@@ -192,53 +206,52 @@ void Scheduler::draft(Sequence& sequence, int64_t rows) {
   counts_.draft_tokens += static_cast<int64_t>(sequence.draft.size());
 }
 
-std::vector<Work> Scheduler::plan() {
-  admit();
-  std::vector<Candidate> prompts;
-  std::vector<Sequence*> decoding;
+// Who computes the same page first leads; the others wait and take it from the cache.
+void Scheduler::plan_prompts() {
   std::set<std::pair<PrefixNode, std::vector<int32_t>>> claimed;
+  std::erase_if(prompts_, [&](const Sequence* sequence) {
+    const int64_t page = sequence->computed / kPage;
+    if (!pool_.sharing() || page >= shareable_pages(*sequence)) return false;
+    const auto tokens = page_tokens(*sequence, page);
+    return !claimed.emplace(sequence->node, std::vector<int32_t>(tokens.begin(), tokens.end())).second;
+  });
+  share_budget(prompts_, {decoding_.empty() ? options_.prompt_tokens_alone : options_.prompt_tokens_beside,
+                          options_.positions_per_token});
+}
+
+const std::vector<Work>& Scheduler::plan() {
+  admit();
+  prompts_.clear();
+  decoding_.clear();
+  work_.clear();
   for (const auto& [rank, sequence] : running_) {
     if (in_prompt(*sequence)) attach(*sequence);
-    if (!in_prompt(*sequence)) {
-      decoding.push_back(sequence.get());
-      continue;
-    }
-    // Who computes the same page first leads; the others wait and take it from the cache.
-    const int64_t page = sequence->computed / kPage;
-    if (pool_.sharing() && page < shareable_pages(*sequence)) {
-      const auto tokens = page_tokens(*sequence, page);
-      if (!claimed.emplace(sequence->node, std::vector<int32_t>(tokens.begin(), tokens.end())).second) continue;
-    }
-    prompts.push_back({sequence.get(), sequence->outstanding()});
+    sequence->planned = 0;
+    (in_prompt(*sequence) ? prompts_ : decoding_).push_back(sequence.get());
   }
-  share_budget(prompts, decoding.empty() ? options_.prompt_tokens_alone : options_.prompt_tokens_beside);
-
-  std::map<Rank, int64_t> chosen;
-  for (const Candidate& prompt : prompts) {
-    if (prompt.tokens > 0) chosen[prompt.sequence->rank()] = prompt.tokens;
-  }
-  int64_t rows = kMostRowsWithDrafts - static_cast<int64_t>(decoding.size());
-  for (Sequence* sequence : decoding) {
-    if (rows > 0 && prompts.empty()) draft(*sequence, rows);
+  if (!prompts_.empty()) plan_prompts();
+  int64_t rows = kMostRowsWithDrafts - static_cast<int64_t>(decoding_.size());
+  for (Sequence* sequence : decoding_) {
+    if (rows > 0 && prompts_.empty()) draft(*sequence, rows);
     const auto guesses = static_cast<int64_t>(sequence->draft.size());
     rows -= guesses;
-    chosen[sequence->rank()] = 1 + guesses;
+    sequence->planned = 1 + guesses;
   }
 
   // From the first in rank on, and only the last are evicted: a sequence with work keeps it.
-  std::vector<Work> work;
   for (auto next = running_.begin(); next != running_.end();) {
     Sequence& sequence = *next->second;
-    const auto tokens = chosen.find(next->first);
-    if (tokens != chosen.end()) {
-      if (!give_pages(sequence, tokens->second)) break;
-      work.push_back({&sequence, tokens->second});
+    if (sequence.planned > 0) {
+      if (!give_pages(sequence, sequence.planned)) break;
+      work_.push_back({&sequence, sequence.planned});
     }
     ++next;
   }
-  std::stable_sort(work.begin(), work.end(),
-                   [](const Work& a, const Work& b) { return std::less<>()(a.sequence->lora, b.sequence->lora); });
-  return work;
+  std::sort(work_.begin(), work_.end(), [](const Work& a, const Work& b) {
+    if (a.sequence->lora != b.sequence->lora) return std::less<>()(a.sequence->lora, b.sequence->lora);
+    return a.sequence->rank() < b.sequence->rank();
+  });
+  return work_;
 }
 
 void Scheduler::advance(Sequence& sequence, int64_t tokens) {

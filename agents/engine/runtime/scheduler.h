@@ -18,9 +18,12 @@ namespace slipway::runtime {
 
 struct SchedulerOptions {
   int64_t max_num_seqs = 64;
-  // Prompt tokens in one step: while nobody waits for a next token, and while somebody does.
+  // Prompt tokens in one step: while nobody waits for a next token, and while somebody does. Tokens far into their
+  // sequence count for more.
   int64_t prompt_tokens_alone = 256;
   int64_t prompt_tokens_beside = 64;
+  // Attention over so many positions costs as much as the rest of a token's way through the model; 0: it is free.
+  int64_t positions_per_token = 0;
   int64_t speculative_tokens = 0;  // most guesses for one sequence in one step
 };
 
@@ -44,8 +47,9 @@ class Scheduler {
   void add(std::unique_ptr<Sequence> sequence);
 
   // Chooses the next step's work and gives it its pages; sorted so that one adapter's sequences are neighbours. Empty
-  // when there are no sequences, or when all that could run wait for their adapters.
-  std::vector<Work> plan();
+  // when there are no sequences, or when all that could run wait for their adapters. Stays until the next plan; while
+  // sequences only decode, planning allocates nothing.
+  const std::vector<Work>& plan();
 
   // `tokens` more of the sequence are computed: full pages can be found by others from now on.
   void advance(Sequence& sequence, int64_t tokens);
@@ -74,6 +78,7 @@ class Scheduler {
   bool make_room_for(const Sequence& sequence);
   void attach(Sequence& sequence);
   void draft(Sequence& sequence, int64_t rows);
+  void plan_prompts();
   bool give_pages(Sequence& sequence, int64_t tokens);
   void give_back(Sequence& sequence);
   void evict_last();
@@ -84,6 +89,9 @@ class Scheduler {
   Queue waiting_, running_;
   std::vector<std::pair<uint64_t, std::string>> broken_;
   SchedulerCounts counts_;
+  // Of the step that is planned.
+  std::vector<Sequence*> prompts_, decoding_;
+  std::vector<Work> work_;
 };
 
 }  // namespace slipway::runtime

@@ -42,6 +42,7 @@ struct Sequence {
   PrefixNode node = 0;         // of the last of those; the root when there are none
   bool admitted_before = false;
   int64_t cached_tokens = 0;  // of the prompt, found in the cache when it was first admitted
+  int64_t planned = 0;        // tokens, guesses included, that the step under way computes
 
   std::vector<int32_t> draft;  // guesses at what follows `tokens`, computed along in this step
   int64_t draft_limit = 0;     // how many to guess; follows how well they went

@@ -1,6 +1,7 @@
 #include "agents/engine/runtime/weight_loader.h"
 
 #include <algorithm>
+#include <cstring>
 #include <exception>
 #include <mutex>
 #include <span>
@@ -12,52 +13,122 @@ namespace {
 
 constexpr int64_t kPanelsAtOnce = 16;  // one task: some hundred kilobytes
 
+std::string shape_text(const std::vector<int64_t>& sizes) {
+  std::string joined;
+  for (const int64_t size : sizes) joined += (joined.empty() ? "" : " × ") + std::to_string(size);
+  return joined;
+}
+
 }  // namespace
+
+kernels::WeightFormat kept_format(model::Role role, kernels::WeightFormat format) {
+  if (role == model::Role::kPositions) return kernels::WeightFormat::kF32;
+  const bool whole = role == model::Role::kEmbeddings || role == model::Role::kOutput;
+  return whole && format == kernels::WeightFormat::kInt4 ? kernels::WeightFormat::kInt8 : format;
+}
+
+const char* format_name(kernels::WeightFormat format) {
+  switch (format) {
+    case kernels::WeightFormat::kBF16:
+      return "bf16";
+    case kernels::WeightFormat::kInt8:
+      return "int8";
+    case kernels::WeightFormat::kInt4:
+      return "int4";
+    case kernels::WeightFormat::kF32:
+      break;
+  }
+  return "f32";
+}
 
 WeightLoader::WeightLoader(const std::filesystem::path& path, const model::Architecture& architecture,
                            const kernels::Table& table)
-    : path_(path.string()), weights_(model::open_decoder_weights(path, architecture)), table_(table) {}
+    : path_(path.string()), table_(table) {
+  if (model::is_container(path)) {
+    container_ = std::make_shared<const model::Container>(path);
+  } else {
+    weights_ = model::open_decoder_weights(path, architecture);
+  }
+}
 
 std::vector<float> WeightLoader::vector(const std::string& name, int64_t size) const {
   check(name, {size});
   std::vector<float> values(static_cast<size_t>(size));
-  weights_->read_f32(name, values);
+  if (container_) {
+    const auto& tensor = packed(name, kernels::WeightFormat::kF32, values.size() * sizeof(float));
+    container_->verify(name);
+    std::memcpy(values.data(), tensor.data.data(), tensor.data.size());
+  } else {
+    weights_->read_f32(name, values);
+  }
   return values;
 }
 
 void WeightLoader::matrix(const std::string& name, int64_t rows, int64_t columns, kernels::WeightFormat format,
                           Matrix& matrix) {
   check(name, {rows, columns});  // before memory is asked for: the configuration may lie
-  matrix = Matrix(rows, columns, format);
-  pending_.push_back({&matrix, name});
+  pending_.push_back({&matrix, name, rows, columns, format});
+}
+
+// Gives every matrix its memory: in the container, or in one piece for all.
+void WeightLoader::place() {
+  const auto bytes_of = [](const Pending& pending) {
+    const int64_t panels = (pending.rows + kernels::kPanel - 1) / kernels::kPanel;
+    return static_cast<size_t>(panels * kernels::panel_bytes(pending.format, pending.columns));
+  };
+  const auto aligned = [](size_t bytes) {
+    return static_cast<size_t>(kernels::round_up(static_cast<int64_t>(bytes), 64));
+  };
+  size_t size = 0;
+  for (const Pending& pending : pending_) size += container_ ? 0 : aligned(bytes_of(pending));
+  const auto memory = std::make_shared<Pages>(size);
+  memory->prefer_large();
+  auto* next = memory->as<std::byte>();
+  for (const Pending& pending : pending_) {
+    if (container_) {
+      const std::byte* data = packed(pending.name, pending.format, bytes_of(pending)).data.data();
+      *pending.matrix = Matrix(pending.rows, pending.columns, pending.format, container_, data);
+    } else {
+      *pending.matrix = Matrix(pending.rows, pending.columns, pending.format, memory, next);
+      next += aligned(bytes_of(pending));
+    }
+  }
+}
+
+void WeightLoader::fill(const Pending& pending, int64_t panel, std::vector<float>& buffer) {
+  if (container_) {
+    container_->verify(pending.name);
+    return;
+  }
+  Matrix& matrix = *pending.matrix;
+  const int64_t last = std::min(panel + kPanelsAtOnce, matrix.panels());
+  for (; panel < last; ++panel) {
+    const int64_t row = panel * kernels::kPanel;
+    const int64_t rows = std::min(kernels::kPanel, matrix.rows() - row);
+    buffer.resize(static_cast<size_t>(rows * matrix.columns()));
+    weights_->read_rows_f32(pending.name, row, buffer);
+    matrix.set_panel(panel, buffer, table_);
+  }
 }
 
 void WeightLoader::load(ThreadPool& pool) {
+  place();
   struct Task {
     const Pending* pending;
     int64_t panel;
   };
   std::vector<Task> tasks;
   for (const Pending& pending : pending_) {
-    for (int64_t panel = 0; panel < pending.matrix->panels(); panel += kPanelsAtOnce)
-      tasks.push_back({&pending, panel});
+    const int64_t step = container_ ? pending.matrix->panels() : kPanelsAtOnce;
+    for (int64_t panel = 0; panel < pending.matrix->panels(); panel += step) tasks.push_back({&pending, panel});
   }
   std::vector<std::vector<float>> buffers(static_cast<size_t>(pool.threads()));
   std::mutex mutex;
   std::exception_ptr failure;
   pool.run(static_cast<int64_t>(tasks.size()), [&](int64_t index, int worker) {
     const Task& task = tasks[static_cast<size_t>(index)];
-    Matrix& matrix = *task.pending->matrix;
-    std::vector<float>& buffer = buffers[static_cast<size_t>(worker)];
     try {
-      const int64_t last = std::min(task.panel + kPanelsAtOnce, matrix.panels());
-      for (int64_t panel = task.panel; panel < last; ++panel) {
-        const int64_t row = panel * kernels::kPanel;
-        const int64_t rows = std::min(kernels::kPanel, matrix.rows() - row);
-        buffer.resize(static_cast<size_t>(rows * matrix.columns()));
-        weights_->read_rows_f32(task.pending->name, row, buffer);
-        matrix.set_panel(panel, buffer, table_);
-      }
+      fill(*task.pending, task.panel, buffers[static_cast<size_t>(worker)]);
     } catch (...) {
       const std::lock_guard lock(mutex);
       if (failure == nullptr) failure = std::current_exception();
@@ -68,16 +139,22 @@ void WeightLoader::load(ThreadPool& pool) {
 }
 
 void WeightLoader::check(const std::string& name, const std::vector<int64_t>& shape) const {
-  const auto view = weights_->get(name);
-  if (view.shape == shape) return;
-  const auto text = [](const std::vector<int64_t>& sizes) {
-    std::string joined;
-    for (const int64_t size : sizes) joined += (joined.empty() ? "" : " × ") + std::to_string(size);
-    return joined;
-  };
+  const auto found = container_ ? container_->tensor(name).shape : weights_->get(name).shape;
+  if (found == shape) return;
+  throw base::Error(
+      base::kInvalidModel,
+      path_ + ": tensor " + name + " is " + shape_text(found) + ", the configuration says " + shape_text(shape),
+      "the weights and the configuration are of different models; download or export the model again");
+}
+
+const model::PackedTensor& WeightLoader::packed(const std::string& name, kernels::WeightFormat format,
+                                                size_t bytes) const {
+  const model::PackedTensor& tensor = container_->tensor(name);
+  if (tensor.format == format_name(format) && tensor.data.size() == bytes) return tensor;
   throw base::Error(base::kInvalidModel,
-                    path_ + ": tensor " + name + " is " + text(view.shape) + ", the configuration says " + text(shape),
-                    "the weights and the configuration are of different models; download or export the model again");
+                    path_ + ": tensor " + name + " is " + std::to_string(tensor.data.size()) + " bytes of " +
+                        tensor.format + ", expected " + std::to_string(bytes) + " of " + format_name(format),
+                    "quantise the model again with this version of Slipway");
 }
 
 }  // namespace slipway::runtime

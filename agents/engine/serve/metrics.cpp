@@ -28,7 +28,8 @@ void head(std::string& out, const std::string& name, const char* type, const cha
 }
 
 std::vector<double> between_tokens() {  // seconds
-  return {0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80};
+  return {0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025, 0.05, 0.075, 0.1,
+          0.15,  0.2,   0.3,   0.4,   0.5,   0.75,  1,     2.5,  5,     7.5,  10,    20,   40,    80};
 }
 
 const std::vector<double>& token_bounds() {
@@ -57,8 +58,8 @@ void Histogram::write(const std::string& name, const std::string& labels, std::s
 }
 
 ModelMetrics::Values::Values()
-    : first_token(
-          {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160}),
+    : first_token({0.001, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.25,
+                   0.5,   0.75,  1,    2.5,   5,    7.5,  10,   20,   40,   80,  160}),
       next_token(between_tokens()),
       per_token(between_tokens()),
       latency({0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680}),
@@ -126,6 +127,10 @@ std::string Metrics::text(const std::vector<PoolStats>& stats) const {
         &Stats::draft_tokens);
   count("vllm:spec_decode_num_accepted_tokens_total", "counter", "Guessed tokens that were right.",
         &Stats::accepted_draft_tokens);
+  count("slipway:kv_cache_tokens", "gauge", "Tokens that the KV cache holds.", &Stats::kv_cache_tokens);
+  count("slipway:max_model_len", "gauge", "Tokens of a prompt and its answer at most.", &Stats::max_model_len);
+  count("slipway:max_num_seqs", "gauge", "Requests in one batch at most.", &Stats::max_num_seqs);
+  count("slipway:weight_bits", "gauge", "Bits of a weight: 32 f32, 16 bf16, 8 int8, 4 int4.", &Stats::weight_bits);
   count("slipway:adapters", "gauge", "Adapters that are loaded.", &Stats::adapters);
   count("slipway:adapters_in_memory", "gauge", "Adapters whose weights are in memory.", &Stats::adapters_in_memory);
   count("vllm:prompt_tokens_total", "counter", "Prompt tokens processed.", &Stats::prompt_tokens);

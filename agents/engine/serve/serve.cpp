@@ -48,6 +48,7 @@ runtime::EngineOptions engine_options(const ServeSettings& settings, const BaseM
   options.max_num_seqs = settings.max_num_seqs;
   options.kv_cache_tokens = settings.kv_cache_tokens;
   options.prefix_caching = settings.prefix_caching;
+  options.cache_type = runtime::choose_cache_type(settings.kv_cache_dtype);
   options.prompt_tokens_beside = settings.prompt_tokens_beside;
   options.speculative_tokens = settings.speculative_tokens;
   options.adapters_in_memory = settings.adapters_in_memory;

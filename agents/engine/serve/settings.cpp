@@ -38,6 +38,7 @@ constexpr char kUsage[] =
     "  --max-num-seqs N          sequences that run at once; default 64\n"
     "  --queue N                 requests that may wait; more get 429; default 256\n"
     "  --kv-cache-tokens N       size of the KV cache\n"
+    "  --kv-cache-dtype TYPE     auto, f32, bf16 or int8; auto: f32 beside f32 weights, else bf16\n"
     "  --no-prefix-caching       requests with the same beginning do not share its keys and values\n"
     "  --prompt-tokens-beside N  prompt tokens per step while streams run: what a prompt may delay them by; default "
     "64\n"
@@ -69,6 +70,7 @@ constexpr Flag kFlags[] = {
     {"--max-num-seqs", "/limits/max_num_seqs", Kind::kInteger},
     {"--queue", "/limits/queue", Kind::kInteger},
     {"--kv-cache-tokens", "/limits/kv_cache_tokens", Kind::kInteger},
+    {"--kv-cache-dtype", "/kv_cache_dtype", Kind::kText},
     {"--prompt-tokens-beside", "/limits/prompt_tokens_beside", Kind::kInteger},
     {"--speculative-tokens", "/speculative_tokens", Kind::kInteger},
     {"--adapters-in-memory", "/limits/adapters_in_memory", Kind::kInteger},
@@ -92,7 +94,8 @@ void say(const std::string& text) { std::fprintf(stderr, "slipway-serve: %s\n", 
 
 std::string default_name(const std::filesystem::path& model) {
   const std::filesystem::path clean = model.has_filename() ? model : model.parent_path();
-  return clean.extension() == ".gguf" ? clean.stem().string() : clean.filename().string();
+  return clean.extension() == ".gguf" || clean.extension() == ".slipway" ? clean.stem().string()
+                                                                         : clean.filename().string();
 }
 
 // Of a spec's model: what it says, else the name of its folder or file.
@@ -310,6 +313,7 @@ ServeSettings settings_from_spec(const nlohmann::json& spec, const std::filesyst
   settings.max_num_seqs = limits["max_num_seqs"].get<int64_t>();
   settings.queue = limits["queue"].get<int64_t>();
   settings.kv_cache_tokens = limits["kv_cache_tokens"].get<int64_t>();
+  settings.kv_cache_dtype = spec["kv_cache_dtype"].get<std::string>();
   settings.prefix_caching = spec["prefix_caching"].get<bool>();
   settings.prompt_tokens_beside = limits["prompt_tokens_beside"].get<int64_t>();
   settings.speculative_tokens = spec["speculative_tokens"].get<int64_t>();

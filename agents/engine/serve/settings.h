@@ -36,6 +36,7 @@ struct ServeSettings {
   int64_t max_num_seqs = 64;
   int64_t queue = 256;
   int64_t kv_cache_tokens = 0;
+  std::string kv_cache_dtype;
   bool prefix_caching = true;
   int64_t prompt_tokens_beside = 64;
   int64_t speculative_tokens = 0;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -70,8 +71,14 @@ TokenizerDefinition read_gguf_tokenizer(const std::filesystem::path& path);
 TokenizerDefinition read_sentence_piece(const std::filesystem::path& path);
 TokenizerDefinition parse_sentence_piece(std::string_view content, const std::string& origin);
 
-// Adds what tokenizer_config.json and the other files of a folder say of special tokens and the chat template.
+// From a .slipway file.
+TokenizerDefinition read_container_tokenizer(const std::filesystem::path& path);
+
+// Adds what tokenizer_config.json and the other files of a folder say of special tokens and the chat template. The
+// second form gets them from read(name): nothing when there is none; messages name them as files in `folder`.
+using ReadFile = std::function<std::optional<std::string>(const std::string& name)>;
 void read_config_files(const std::filesystem::path& folder, TokenizerDefinition& definition);
+void read_config_files(const ReadFile& read, const std::filesystem::path& folder, TokenizerDefinition& definition);
 
 // Compiles a definition. Throws base::Error.
 std::unique_ptr<const Tokenizer> make_tokenizer(TokenizerDefinition definition);

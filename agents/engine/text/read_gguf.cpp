@@ -62,6 +62,11 @@ class Reader {
         throw base::Error(base::kInvalidModel,
                           out_.origin + ": " + kTokensKey + "[" + std::to_string(id) + "] is not UTF-8");
       }
+      // How converters fill ids that no token has.
+      if (types_[id] == kUnused && tokens[id] == "[PAD" + std::to_string(id) + "]") {
+        out_.tokens.emplace_back();
+        continue;
+      }
       // Of several tokens with one text only the first can ever be meant.
       const bool is_new = ids_.emplace(tokens[id], static_cast<TokenId>(id)).second;
       out_.tokens.emplace_back(is_new ? tokens[id] : std::string_view{});

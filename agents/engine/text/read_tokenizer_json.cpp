@@ -3,9 +3,11 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "agents/engine/model/container.h"
 #include "agents/engine/text/definition.h"
 #include "agents/engine/text/json_fields.h"
 #include "agents/engine/text/unicode.h"
+#include "backend/base/error.h"
 #include "backend/base/files.h"
 
 namespace slipway::text {
@@ -258,12 +260,21 @@ void read_added_tokens_decoder(const json& config, TokenizerDefinition& out) {
 }  // namespace
 
 void read_config_files(const std::filesystem::path& folder, TokenizerDefinition& out) {
+  const auto read = [&](const std::string& name) -> std::optional<std::string> {
+    if (!std::filesystem::exists(folder / name)) return std::nullopt;
+    return base::read_file(folder / name, kMaxFileBytes);
+  };
+  read_config_files(read, folder, out);
+}
+
+void read_config_files(const ReadFile& read, const std::filesystem::path& folder, TokenizerDefinition& out) {
   const std::string tokenizer_json = out.origin;
   const auto read_if_there = [&](const char* name) -> json {
     const auto path = folder / name;
-    if (!std::filesystem::exists(path)) return json::object();
+    const auto text = read(name);
+    if (!text) return json::object();
     out.origin = path.string();  // messages name the file at hand
-    json content = parse_json(base::read_file(path, kMaxFileBytes), path.string());
+    json content = parse_json(*text, path.string());
     if (!content.is_object()) throw bad_field(path.string(), "an object");
     return content;
   };
@@ -279,7 +290,7 @@ void read_config_files(const std::filesystem::path& folder, TokenizerDefinition&
     out.chat_template = default_template(config["chat_template"], out.origin + ": chat_template");
   }
   const auto template_file = folder / "chat_template.jinja";
-  if (std::filesystem::exists(template_file)) out.chat_template = base::read_file(template_file, size_t{16} << 20U);
+  if (auto text = read("chat_template.jinja")) out.chat_template = std::move(*text);
   if (!is_valid_utf8(out.chat_template)) throw base::Error(base::kInvalidModel, template_file.string() + ": not UTF-8");
   config.erase("chat_template");
   out.config = std::move(config);
@@ -297,6 +308,15 @@ TokenizerDefinition parse_tokenizer_json(const std::string& content, const std::
   out.pre_tokenizer = section_or_null(root, "pre_tokenizer");
   out.post_processor = section_or_null(root, "post_processor");
   out.decoder = section_or_null(root, "decoder");
+  return out;
+}
+
+TokenizerDefinition read_container_tokenizer(const std::filesystem::path& path) {
+  const model::Container container(path);
+  const auto text = container.file("tokenizer.json");
+  if (!text) throw base::Error(base::kInvalidModel, path.string() + ": there is no tokenizer.json in it");
+  TokenizerDefinition out = parse_tokenizer_json(*text, (path / "tokenizer.json").string());
+  read_config_files([&](const std::string& name) { return container.file(name); }, path, out);
   return out;
 }
 

@@ -14,7 +14,7 @@ const std::string& Tokenizer::stripped_prefix() const {
 std::unique_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& path) {
   if (!std::filesystem::exists(path)) {
     throw base::Error(base::kNotFound, path.string() + ": no such file or folder",
-                      "give a Hugging Face folder, a tokenizer.json, a SentencePiece .model or a .gguf");
+                      "give a Hugging Face folder, a tokenizer.json, a SentencePiece .model, a .gguf or a .slipway");
   }
   if (std::filesystem::is_directory(path)) {
     if (!std::filesystem::exists(path / "tokenizer.json")) {
@@ -26,11 +26,12 @@ std::unique_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& pat
     return make_tokenizer(read_tokenizer_json(path));
   }
   if (path.extension() == ".gguf") return make_tokenizer(read_gguf_tokenizer(path));
+  if (path.extension() == ".slipway") return make_tokenizer(read_container_tokenizer(path));
   if (path.extension() == ".json") return make_tokenizer(read_tokenizer_json(path));
   // tokenizer.model, and mistral-common's tokenizer.model.v1 and its like.
   if (path.filename().string().find(".model") != std::string::npos) return make_tokenizer(read_sentence_piece(path));
   throw base::Error(base::kUnsupported, path.string() + ": not a tokenizer that is known here",
-                    "known: a Hugging Face folder, tokenizer.json, a SentencePiece .model, .gguf");
+                    "known: a Hugging Face folder, tokenizer.json, a SentencePiece .model, .gguf, .slipway");
 }
 
 }  // namespace slipway::text

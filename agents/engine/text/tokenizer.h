@@ -51,8 +51,8 @@ class Tokenizer {
 };
 
 // From a Hugging Face folder (tokenizer.json or tokenizer.model, tokenizer_config.json, chat_template.jinja), a
-// tokenizer.json, a SentencePiece .model, or a .gguf. Throws base::Error (INVALID_MODEL naming file and key,
-// UNSUPPORTED listing what is known).
+// tokenizer.json, a SentencePiece .model, a .gguf, or a .slipway. Throws base::Error (INVALID_MODEL naming file and
+// key, UNSUPPORTED listing what is known).
 std::unique_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& path);
 
 // Writes tokenizer.json, tokenizer_config.json (with the chat template and the special tokens), special_tokens_map.json

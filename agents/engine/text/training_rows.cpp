@@ -5,6 +5,7 @@
 #include <map>
 #include <utility>
 
+#include "agents/engine/text/parquet_rows.h"
 #include "backend/base/error.h"
 
 namespace slipway::text {
@@ -236,6 +237,10 @@ void for_each_line(const std::filesystem::path& path, int64_t& number,
   if (!stream || std::filesystem::is_directory(path)) {
     throw base::Error(base::kNotFound, "the data file " + path.string() + " cannot be read",
                       "check the paths under data; relative ones are relative to the workdir");
+  }
+  if (is_parquet(path)) {
+    for_each_parquet_row(path, number, use);
+    return;
   }
   number = 0;
   for (std::string line; std::getline(stream, line);) {

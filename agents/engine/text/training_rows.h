@@ -63,8 +63,9 @@ class RowEncoder {
   std::optional<ConversationTokenizer> conversations_;
 };
 
-// Calls use(line) for each line of a JSONL file that is not blank, until it returns false; `number` becomes the line's,
-// from 1. Throws base::Error NOT_FOUND or IO for the file.
+// Calls use(line) for each line of a JSONL file that is not blank, or for each row of a Parquet file as a line of JSON,
+// until it returns false; `number` becomes the line's, from 1. Throws base::Error NOT_FOUND or IO for the file, and
+// what parquet_rows.h says.
 void for_each_line(const std::filesystem::path& path, int64_t& number,
                    const std::function<bool(const std::string& line)>& use);
 

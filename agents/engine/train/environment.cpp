@@ -72,15 +72,15 @@ void prepare_process(char** argv) {
   // Where that fails (no /proc) training works all the same, only slower beside other programs.
 }
 
-bool load_cuda() {
+int64_t load_cuda() {
   Dl_info info{};
   if (dladdr(reinterpret_cast<const void*>(&at::detail::getCUDAHooks), &info) == 0 || info.dli_fname == nullptr)
-    return false;
+    return 0;
   const std::filesystem::path library = std::filesystem::path(info.dli_fname).parent_path() / "libtorch_cuda.so";
   std::error_code failure;
-  if (!std::filesystem::exists(library, failure)) return false;
-  if (dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL) == nullptr) return false;
-  return at::globalContext().hasCUDA() && at::detail::getCUDAHooks().deviceCount() > 0;
+  if (!std::filesystem::exists(library, failure)) return 0;
+  if (dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL) == nullptr) return 0;
+  return at::globalContext().hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0;
 }
 
 bool cpu_has_bf16() {

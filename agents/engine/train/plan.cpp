@@ -14,10 +14,11 @@
 
 #include "agents/engine/spec/engine_main.h"
 #include "agents/engine/spec/schema.h"
+#include "agents/engine/train/arguments.h"
 #include "agents/engine/train/environment.h"
-#include "agents/engine/train/optimizer.h"
+#include "agents/engine/train/optimizers/optimizer.h"
+#include "agents/engine/train/optimizers/schedule.h"
 #include "agents/engine/train/prepare.h"
-#include "agents/engine/train/schedule.h"
 #include "backend/base/clock.h"
 #include "backend/base/error.h"
 #include "backend/base/files.h"
@@ -53,7 +54,7 @@ Measured measure_step(const Job& job, StepRunner& runner, Decoder& decoder, Opti
   decoder.parameters().gradients.zero_();
   StepResult result;
   runner.add_gradient(job.rows, reference, plan.micro_batches(step), step, result);
-  clip_gradients(decoder.parameters(), job.settings.max_grad_norm);
+  clip_gradients(decoder.parameters(), std::sqrt(squared_norm(decoder.parameters())), job.settings.max_grad_norm);
   optimizer.step(decoder.parameters(), job.settings.learning_rate, 1);
   decoder.refresh();
   return {std::chrono::duration<double>(SteadyClock::now() - begin).count(), result.tokens};
@@ -65,19 +66,21 @@ std::string advice_for(const TrainSettings& settings) {
   return "lower max_length, or choose a smaller model";
 }
 
-nlohmann::ordered_json plan_job(const spec::EngineContext& context) {
+nlohmann::ordered_json plan_job(const spec::EngineContext& context, const std::filesystem::path& scratch) {
   const auto began = SteadyClock::now();
   Job job;
   job.settings = settings_from_spec(context.spec);
+  job.cache = scratch;
   const Warn ignore = [](const std::string&, const std::string&, const std::string&) {};
   load_model(context, ignore, job);
   load_data(context, ignore, job);
-  const Machine machine = choose_machine(job.settings.precision);
-  const auto decoder = make_decoder(context, job, machine);
+  const Machine machine = choose_machine(job.settings.precision, 0);
+  Ranks alone(std::nullopt, Strategy::kReplicated);
+  const auto decoder = make_decoder(context, job, machine, nullptr);
   const auto optimizer = make_optimizer(optimizer_options(job.settings), decoder->parameters());
   const double start_seconds = std::chrono::duration<double>(SteadyClock::now() - began).count();
 
-  StepRunner runner(*decoder, job.settings, machine.device.is_cpu(), [] { return true; });
+  StepRunner runner(*decoder, alone, job.settings, machine.device.is_cpu(), [] { return true; });
   StepPlan& plan = *job.plan;
   int64_t heaviest = 0, most_tokens = 0, epoch_tokens = 0;
   const int64_t looked_at = std::min(plan.steps_per_epoch(), kMostStepsLookedAt);
@@ -121,16 +124,6 @@ nlohmann::ordered_json plan_job(const spec::EngineContext& context) {
           {"advice", fits ? "" : advice_for(job.settings)}};
 }
 
-// The value of --name VALUE or --name=VALUE; empty when it is not there.
-std::string argument(int argc, char** argv, const std::string& name) {
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view text = argv[i];
-    if (text == name && i + 1 < argc) return argv[i + 1];
-    if (text.starts_with(name + "=")) return std::string(text.substr(name.size() + 1));
-  }
-  return {};
-}
-
 }  // namespace
 
 bool asks_for_plan(int argc, char** argv) {
@@ -150,7 +143,7 @@ int run_plan(int argc, char** argv) {
     const std::atomic<bool> stop = false;
     const spec::EngineContext context{spec::parse_spec("train", base::read_file(spec_path, kMaxSpecBytes)),
                                       std::filesystem::absolute(workdir).lexically_normal(), events, stop};
-    std::printf("%s\n", plan_job(context).dump(2).c_str());
+    std::printf("%s\n", plan_job(context, scratch.path()).dump(2).c_str());
     return spec::kExitSucceeded;
   } catch (const base::Error& error) {
     std::fprintf(stderr, "slipway-train: %s: %s\nslipway-train: %s\n", error.code().c_str(), error.what(),

@@ -8,7 +8,7 @@
 
 #include "agents/engine/model/decoder_tensors.h"
 #include "agents/engine/train/environment.h"
-#include "agents/engine/train/export.h"
+#include "agents/engine/train/publishing/export.h"
 #include "backend/base/error.h"
 
 namespace slipway::train {
@@ -80,7 +80,8 @@ Dataset load(const spec::EngineContext& context, const Warn& warn, const Job& jo
                                  {settings.max_length,
                                   {settings.assistant_only_loss, settings.completion_only_loss},
                                   settings.seed,
-                                  usable_threads()},
+                                  usable_threads(),
+                                  job.cache},
                                  context.stop);
   const DatasetStatistics& s = dataset.statistics;
   if (context.stop.load()) return dataset;
@@ -124,6 +125,7 @@ void load_model(const spec::EngineContext& context, const Warn& warn, Job& job) 
   check_method(job);
   job.weights = model::open_decoder_weights(job.model_path, job.architecture);
   job.tokenizer = text::load_tokenizer(job.model_path);
+  if (!job.settings.gguf_output.empty()) check_gguf(job.architecture, *job.tokenizer);
   adopt_initial_adapter(context, warn, job);
 }
 
@@ -139,8 +141,7 @@ void load_data(const spec::EngineContext& context, const Warn& warn, Job& job) {
         "check data.train: its format, and that the rows have an answer to learn from");
   }
   if (job.tokenizer->vocab_size() > job.architecture.vocab_size) {
-    const auto& tokens = job.train.documents.tokens;
-    const int32_t highest = *std::max_element(tokens.begin(), tokens.end());
+    const int32_t highest = job.train.statistics.highest_token;
     if (highest >= job.architecture.vocab_size) {
       throw base::Error(base::kInvalidModel,
                         "the tokenizer made token " + std::to_string(highest) + ", but the model has only " +
@@ -150,8 +151,8 @@ void load_data(const spec::EngineContext& context, const Warn& warn, Job& job) {
   }
   job.rows = make_row_set(job.train, settings.packing, settings.max_length);
   job.validation_rows = make_row_set(job.validation, settings.packing, settings.max_length);
-  job.plan.emplace(job.rows.count(), settings.batch_size, settings.gradient_accumulation_steps, settings.shuffle,
-                   settings.seed);
+  job.plan.emplace(job.rows.count(), settings.batch_size, settings.gradient_accumulation_steps * settings.ranks,
+                   settings.shuffle, settings.seed);
   job.total_steps = settings.max_steps > 0
                         ? settings.max_steps
                         : static_cast<int64_t>(
@@ -161,19 +162,22 @@ void load_data(const spec::EngineContext& context, const Warn& warn, Job& job) {
   }
 }
 
-Machine choose_machine(Precision precision) {
+Machine choose_machine(Precision precision, int64_t local_rank) {
   at::set_num_threads(usable_threads());
   Machine machine;
-  machine.device = load_cuda() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+  const int64_t gpus = load_cuda();
+  if (gpus > 0) machine.device = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(local_rank % gpus));
   const bool fast = machine.device.is_cuda() || cpu_has_bf16();
   if (precision == Precision::kBF16 || (precision == Precision::kAuto && fast)) machine.compute_type = at::kBFloat16;
   return machine;
 }
 
-std::unique_ptr<Decoder> make_decoder(const spec::EngineContext& context, const Job& job, const Machine& machine) {
+std::unique_ptr<Decoder> make_decoder(const spec::EngineContext& context, const Job& job, const Machine& machine,
+                                      Residence* residence) {
   const TrainSettings& settings = job.settings;
   DecoderOptions options{machine.device, machine.compute_type, settings.gradient_checkpointing};
   options.neftune_alpha = settings.neftune_noise_alpha;
+  options.residence = residence;
   auto decoder = std::make_unique<Decoder>(job.architecture, *job.weights, settings.method, options);
   if (settings.method.type != MethodType::kLora) return decoder;
   if (job.initial_adapter) {

@@ -15,10 +15,10 @@
 #include "agents/engine/model/weights.h"
 #include "agents/engine/spec/engine_main.h"
 #include "agents/engine/text/tokenizer.h"
-#include "agents/engine/train/dataset.h"
-#include "agents/engine/train/decoder.h"
-#include "agents/engine/train/optimizer.h"
-#include "agents/engine/train/packing.h"
+#include "agents/engine/train/data/dataset.h"
+#include "agents/engine/train/data/packing.h"
+#include "agents/engine/train/decoder/decoder.h"
+#include "agents/engine/train/optimizers/optimizer.h"
 #include "agents/engine/train/settings.h"
 #include "agents/engine/train/step.h"
 
@@ -27,7 +27,8 @@ namespace slipway::train {
 using Warn = std::function<void(const std::string& code, const std::string& message, const std::string& advice)>;
 
 struct Job {
-  TrainSettings settings;  // init_adapter's rank and layers taken over
+  TrainSettings settings;       // init_adapter's rank and layers taken over
+  std::filesystem::path cache;  // of tokens
   std::filesystem::path model_path;
   model::Architecture architecture;
   std::unique_ptr<const model::Weights> weights;
@@ -50,10 +51,12 @@ struct Machine {
   at::Device device = at::kCPU;
   at::ScalarType compute_type = at::kFloat;
 };
-Machine choose_machine(Precision precision);
+// local_rank: which of this machine's GPUs, where there are several ranks.
+Machine choose_machine(Precision precision, int64_t local_rank);
 
 // The decoder with the values that training begins with.
-std::unique_ptr<Decoder> make_decoder(const spec::EngineContext& context, const Job& job, const Machine& machine);
+std::unique_ptr<Decoder> make_decoder(const spec::EngineContext& context, const Job& job, const Machine& machine,
+                                      Residence* residence);
 
 OptimizerOptions optimizer_options(const TrainSettings& settings);
 

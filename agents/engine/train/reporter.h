@@ -8,7 +8,7 @@
 #include <string>
 
 #include "agents/engine/spec/engine_main.h"
-#include "agents/engine/train/history.h"
+#include "agents/engine/train/checkpoints/history.h"
 
 namespace slipway::train {
 

@@ -29,8 +29,12 @@ bool is_end(const Decoder& decoder, const text::Tokenizer& tokenizer, int64_t to
 }  // namespace
 
 Samples::Samples(std::filesystem::path file, const text::Tokenizer& tokenizer, std::vector<std::string> prompts,
-                 int64_t max_new_tokens)
-    : file_(std::move(file)), tokenizer_(tokenizer), prompts_(std::move(prompts)), max_new_tokens_(max_new_tokens) {
+                 int64_t max_new_tokens, bool writes)
+    : file_(std::move(file)),
+      tokenizer_(tokenizer),
+      prompts_(std::move(prompts)),
+      max_new_tokens_(max_new_tokens),
+      writes_(writes) {
   std::ifstream stream(file_);
   for (std::string line; std::getline(stream, line);) {
     const nlohmann::json sample = nlohmann::json::parse(line, nullptr, false);
@@ -38,7 +42,7 @@ Samples::Samples(std::filesystem::path file, const text::Tokenizer& tokenizer, s
   }
 }
 
-void Samples::take(const Decoder& decoder, int64_t step, const std::function<bool()>& pause) {
+void Samples::take(Decoder& decoder, int64_t step, const std::function<bool()>& pause) {
   if (prompts_.empty() || step <= last_step_) return;
   std::string lines;
   for (const std::string& prompt : prompts_) {
@@ -56,10 +60,11 @@ void Samples::take(const Decoder& decoder, int64_t step, const std::function<boo
     const nlohmann::ordered_json line = {{"step", step}, {"prompt", prompt}, {"text", tokenizer_.decode(answer, true)}};
     lines += line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
   }
+  last_step_ = step;
+  if (!writes_) return;
   std::ofstream stream(file_, std::ios::app | std::ios::binary);
   stream << lines << std::flush;
   if (!stream) throw base::Error(base::kIo, "cannot write " + file_.string(), "make room, or choose another workdir");
-  last_step_ = step;
 }
 
 }  // namespace slipway::train

@@ -9,26 +9,30 @@
 #include <vector>
 
 #include "agents/engine/text/tokenizer.h"
-#include "agents/engine/train/decoder.h"
+#include "agents/engine/train/decoder/decoder.h"
 
 namespace slipway::train {
 
 // One thread.
 class Samples {
  public:
-  // Steps that the file has already are not sampled again.
+  // Steps that the file has already are not sampled again. writes: false on ranks that only compute along.
   Samples(std::filesystem::path file, const text::Tokenizer& tokenizer, std::vector<std::string> prompts,
-          int64_t max_new_tokens);
+          int64_t max_new_tokens, bool writes);
+
+  int64_t last_step() const { return last_step_; }
+  void set_last_step(int64_t step) { last_step_ = step; }
 
   // The most probable tokens after each prompt (as a user's message where there is a chat template), until the end
   // token. `pause` returns false when a stop has come: then nothing is written.
-  void take(const Decoder& decoder, int64_t step, const std::function<bool()>& pause);
+  void take(Decoder& decoder, int64_t step, const std::function<bool()>& pause);
 
  private:
   std::filesystem::path file_;
   const text::Tokenizer& tokenizer_;
   std::vector<std::string> prompts_;
   int64_t max_new_tokens_;
+  bool writes_;
   int64_t last_step_ = -1;
 };
 

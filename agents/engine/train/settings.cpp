@@ -35,6 +35,11 @@ void take(const json& object, const char* key, T& target) {
 // What may change between two starts on one workdir without changing the numbers.
 std::string fingerprint_of(json spec) {
   spec.erase("output");
+  if (spec.contains("data")) spec["data"].erase("cache");
+  if (spec.contains("parallel")) {
+    // Who computes decides nothing, how much does.
+    spec["parallel"] = {{"ranks", spec["parallel"].value("ranks", 1)}};
+  }
   if (spec.contains("training")) {
     json& training = spec["training"];
     const bool evaluation_decides =
@@ -71,6 +76,11 @@ MethodSettings method_from_spec(const json& method) {
   take(method, "target_modules", s.target_modules);
   take(method, "layers_to_transform", s.layers_to_transform);
   take(method, "init_adapter", s.init_adapter);
+  const std::string quantization = method.value("quantization", "none");
+  s.quantization = quantization == "nf4"    ? Quantization::kNf4
+                   : quantization == "int8" ? Quantization::kInt8
+                                            : Quantization::kNone;
+  take(method, "double_quantization", s.double_quantization);
   take(method, "freeze_layers", s.freeze_layers);
   take(method, "freeze_embeddings", s.freeze_embeddings);
   if (s.target_modules.empty()) {
@@ -150,13 +160,27 @@ void check(const TrainSettings& s) {
   if (s.max_steps <= 0 && s.num_train_epochs <= 0) {
     throw wrong("training: neither num_train_epochs nor max_steps is above 0", "set one of them");
   }
-  if (s.adapter_output.empty() && s.merged_output.empty()) {
-    throw wrong("output: nothing would be written", "set output.adapter, output.merged or both");
+  if (s.adapter_output.empty() && s.merged_output.empty() && s.gguf_output.empty()) {
+    throw wrong("output: nothing would be written", "set output.adapter, output.merged or output.gguf");
   }
   const bool needs_evaluation = s.load_best_model_at_end || s.early_stopping_patience > 0;
   if (needs_evaluation && (s.eval_steps == 0 || s.validation.empty())) {
     throw wrong("training: load_best_model_at_end and early_stopping_patience need evaluations",
                 "set eval_steps and data.validation");
+  }
+  if (s.strategy == Strategy::kFullySharded) {
+    // Others look at whole matrices or at blocks of one, DoRA at whole rows, KTO at other batches in between.
+    if (s.optimizer != OptimizerType::kAdamW && s.optimizer != OptimizerType::kLion) {
+      throw wrong("training.optim: strategy fsdp shares out only the state of adamw and lion",
+                  "use optim adamw, or parallel.strategy ddp");
+    }
+    if (s.method.quantization != Quantization::kNone) {
+      throw wrong("method.quantization: not with strategy fsdp", "use parallel.strategy ddp");
+    }
+    if (s.method.use_dora) throw wrong("method.use_dora: not with strategy fsdp", "use parallel.strategy ddp");
+    if (s.objective.type == ObjectiveType::kKto) {
+      throw wrong("objective.type: kto not with strategy fsdp", "use parallel.strategy ddp");
+    }
   }
   const bool supervised = s.objective.type == ObjectiveType::kSupervised;
   for (const auto* list : {&s.train, &s.validation}) {
@@ -178,18 +202,20 @@ TrainSettings settings_from_spec(const json& spec) {
   s.model_path = spec.at("model").at("path").get<std::string>();
   s.train = sources(spec.at("data").at("train"));
   if (spec.at("data").contains("validation")) s.validation = sources(spec.at("data").at("validation"));
+  s.cache = spec.at("data").value("cache", "cache");
   s.method = method_from_spec(spec.value("method", json::object()));
   s.objective = objective_from_spec(spec.value("objective", json::object()));
   take_training(spec.value("training", json::object()), s);
-  if (const json parallel = spec.value("parallel", json::object()); parallel.value("ranks", 1) != 1) {
-    throw wrong("parallel.ranks: only 1 rank is supported", "set parallel.ranks to 1");
-  }
+  const json parallel = spec.value("parallel", json::object());
+  take(parallel, "ranks", s.ranks);
+  s.strategy = parallel.value("strategy", "ddp") == "fsdp" ? Strategy::kFullySharded : Strategy::kReplicated;
   const json output = spec.value("output", json::object());
   take(output, "adapter", s.adapter_output);
   take(output, "merged", s.merged_output);
+  take(output, "gguf", s.gguf_output);
   if (s.method.type == MethodType::kFull) {
     s.adapter_output.clear();  // there is no adapter
-    if (s.merged_output.empty()) s.merged_output = "out/merged";
+    if (s.merged_output.empty() && s.gguf_output.empty()) s.merged_output = "out/merged";
   }
   check(s);
   s.fingerprint = fingerprint_of(spec);

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "agents/engine/text/training_rows.h"
-#include "agents/engine/train/schedule.h"
+#include "agents/engine/train/optimizers/schedule.h"
 
 namespace slipway::train {
 
@@ -15,6 +15,9 @@ enum class MethodType { kLora, kFull };
 enum class ObjectiveType { kSupervised, kDpo, kOrpo, kKto };
 enum class OptimizerType { kAdamW, kAdamW8Bit, kAdafactor, kLion, kMuon };
 enum class Precision { kAuto, kF32, kBF16 };
+// Of the frozen weights of linear layers; see decoder/quantized_weight.h.
+enum class Quantization { kNone, kNf4, kInt8 };
+enum class Strategy { kReplicated, kFullySharded };
 
 struct DataSource {
   std::string path;  // as in the spec, relative to the workdir
@@ -33,8 +36,10 @@ struct MethodSettings {
   std::vector<std::string> target_modules;
   std::vector<int64_t> layers_to_transform;  // empty: all
   std::string init_adapter;                  // empty: a fresh adapter
-  int64_t freeze_layers = 0;                 // full: from the first on
-  bool freeze_embeddings = false;            // full
+  Quantization quantization = Quantization::kNone;
+  bool double_quantization = true;
+  int64_t freeze_layers = 0;       // full: from the first on
+  bool freeze_embeddings = false;  // full
 
   double scaling() const;
 };
@@ -56,6 +61,7 @@ struct ObjectiveSettings {
 struct TrainSettings {
   std::string model_path;
   std::vector<DataSource> train, validation;
+  std::string cache;  // folder for tokens
   MethodSettings method;
   ObjectiveSettings objective;
 
@@ -84,8 +90,10 @@ struct TrainSettings {
   std::vector<std::string> sample_prompts;
   int64_t sample_max_new_tokens = 64;
   uint64_t seed = 42;
+  int64_t ranks = 1;  // the global batch is batch_size · gradient_accumulation_steps · ranks, however many there are
+  Strategy strategy = Strategy::kReplicated;
 
-  std::string adapter_output, merged_output;  // empty: not written
+  std::string adapter_output, merged_output, gguf_output;  // empty: not written
 
   // SHA-256 over what decides the numbers: two specs with one hash continue each other's checkpoints.
   std::string fingerprint;
@@ -96,7 +104,7 @@ struct TrainSettings {
 };
 
 // From a spec that has passed the schema, defaults filled in. Throws base::Error INVALID_SPEC for what a schema cannot
-// say (no output at all, more ranks than there are, an objective without preferences).
+// say (no output at all, an objective without preferences, an optimizer that cannot be sharded).
 TrainSettings settings_from_spec(const nlohmann::json& spec);
 
 }  // namespace slipway::train

@@ -1,11 +1,12 @@
 #include "agents/engine/train/step.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numeric>
 #include <utility>
 
-#include "agents/engine/train/random.h"
+#include "agents/engine/train/data/random.h"
 
 namespace slipway::train {
 
@@ -22,8 +23,8 @@ int64_t tokens_of(const RowSet& set, int64_t row) {
 }
 
 int64_t targets_of(const Documents& documents, int64_t document) {
-  const auto begin = documents.trained.begin() + documents.offsets[static_cast<size_t>(document)];
-  return std::count(begin + 1, begin + documents.length(document), uint8_t{1});
+  const std::span<const uint8_t> trained = documents.trained(document);
+  return std::count(trained.begin() + 1, trained.end(), uint8_t{1});
 }
 
 std::vector<Row> rows_of(const RowSet& set, const std::vector<int64_t>& rows) {
@@ -48,38 +49,6 @@ std::vector<Answer> answers_of(const Batch& batch, std::span<const float> log_pr
   return answers;
 }
 
-// Sums over the pairs of a step.
-struct Totals {
-  double loss = 0, entropy = 0, kl = 0, chosen_reward = 0, rejected_reward = 0, margins = 0;
-  int64_t chosen = 0, rejected = 0, pairs = 0, right = 0;
-
-  void add(const AnswerPair& pair, const PairLoss& of_pair) {
-    loss += of_pair.loss;
-    if (pair.chosen) {
-      chosen_reward += of_pair.chosen_reward;
-      ++chosen;
-    }
-    if (pair.rejected) {
-      rejected_reward += of_pair.rejected_reward;
-      ++rejected;
-    }
-    if (!pair.chosen || !pair.rejected) return;
-    ++pairs;
-    margins += of_pair.chosen_reward - of_pair.rejected_reward;
-    right += of_pair.chosen_reward > of_pair.rejected_reward ? 1 : 0;
-  }
-
-  void report(std::map<std::string, double>& metrics) const {
-    const auto mean = [&](const char* name, double sum, int64_t count) {
-      if (count > 0) metrics[name] = sum / static_cast<double>(count);
-    };
-    mean("rewards/chosen", chosen_reward, chosen);
-    mean("rewards/rejected", rejected_reward, rejected);
-    mean("rewards/margins", margins, pairs);
-    mean("rewards/accuracies", static_cast<double>(right), pairs);
-  }
-};
-
 }  // namespace
 
 RowSet make_row_set(const Dataset& data, bool packing, int64_t max_length) {
@@ -98,6 +67,50 @@ RowSet make_row_set(const Dataset& data, bool packing, int64_t max_length) {
   return set;
 }
 
+// Sums over the pairs of a step, as ranks add them up.
+struct StepRunner::Totals {
+  enum Field {
+    kLoss,
+    kEntropy,
+    kKl,
+    kChosenReward,
+    kRejectedReward,
+    kMargins,
+    kChosen,
+    kRejected,
+    kPairs,
+    kRight,
+    kFields
+  };
+  std::array<double, kFields> sums{};
+
+  void add(const AnswerPair& pair, const PairLoss& of_pair) {
+    sums[kLoss] += of_pair.loss;
+    if (pair.chosen) {
+      sums[kChosenReward] += of_pair.chosen_reward;
+      ++sums[kChosen];
+    }
+    if (pair.rejected) {
+      sums[kRejectedReward] += of_pair.rejected_reward;
+      ++sums[kRejected];
+    }
+    if (!pair.chosen || !pair.rejected) return;
+    ++sums[kPairs];
+    sums[kMargins] += of_pair.chosen_reward - of_pair.rejected_reward;
+    sums[kRight] += of_pair.chosen_reward > of_pair.rejected_reward ? 1 : 0;
+  }
+
+  void report(std::map<std::string, double>& metrics) const {
+    const auto mean = [&](const char* name, Field sum, Field count) {
+      if (sums[count] > 0) metrics[name] = sums[sum] / sums[count];
+    };
+    mean("rewards/chosen", kChosenReward, kChosen);
+    mean("rewards/rejected", kRejectedReward, kRejected);
+    mean("rewards/margins", kMargins, kPairs);
+    mean("rewards/accuracies", kRight, kPairs);
+  }
+};
+
 StepRunner::Pieces StepRunner::pieces_of(const RowSet& set, const std::vector<int64_t>& rows) const {
   Pieces pieces;
   int64_t tokens = 0;
@@ -111,6 +124,25 @@ StepRunner::Pieces StepRunner::pieces_of(const RowSet& set, const std::vector<in
     tokens += more;
   }
   return pieces;
+}
+
+std::vector<WorkShare> StepRunner::work(const Pieces& micro_batches) const {
+  return work_of(micro_batches, ranks_.rank(), ranks_.size(), settings_.objective.type != ObjectiveType::kKto);
+}
+
+int64_t StepRunner::pieces_of_rank(const RowSet& set, const Pieces& micro_batches, int64_t rank) const {
+  int64_t count = 0;
+  for (const WorkShare& share : work_of(micro_batches, rank, ranks_.size(), true)) {
+    count += static_cast<int64_t>(pieces_of(set, share.rows).size());
+  }
+  return count;
+}
+
+void StepRunner::keep_up(const RowSet& set, const Pieces& micro_batches, bool train) {
+  if (!ranks_.moves_together()) return;
+  int64_t most = 0;
+  for (int64_t rank = 0; rank < ranks_.size(); ++rank) most = std::max(most, pieces_of_rank(set, micro_batches, rank));
+  for (int64_t i = pieces_of_rank(set, micro_batches, ranks_.rank()); i < most; ++i) decoder_.idle(train);
 }
 
 StepSeeds StepRunner::seeds(int64_t step, size_t micro_batch, size_t piece) const {
@@ -135,18 +167,20 @@ bool StepRunner::supervised(const RowSet& set, const Pieces& micro_batches, int6
   }
   // Weighted by tokens, so that the accumulated gradient is that of one large batch.
   const double scale = 1.0 / static_cast<double>(result.trained_tokens);
-  for (size_t i = 0; i < micro_batches.size(); ++i) {
-    const Pieces pieces = pieces_of(set, micro_batches[i]);
+  for (const WorkShare& share : work(micro_batches)) {
+    const Pieces pieces = pieces_of(set, share.rows);
     for (size_t k = 0; k < pieces.size(); ++k) {
       if (!pause_()) return false;
       const Batch batch = make_batch(set.data->documents, rows_of(set, pieces[k]));
       if (train) {
-        result.loss += decoder_.train(batch, scale, seeds(step, i, k));
+        result.loss += decoder_.train(batch, scale, seeds(step, share.micro_batch, share.first_piece + k));
       } else {
         for (const float log_probability : decoder_.log_probabilities(batch)) result.loss -= log_probability;
       }
     }
   }
+  keep_up(set, micro_batches, train);
+  ranks_.add_up(std::span(&result.loss, 1));
   result.loss *= scale;
   return true;
 }
@@ -192,11 +226,11 @@ bool StepRunner::preferences(const RowSet& set, const ReferenceScores& reference
     }
   }
   Totals totals;
-  for (size_t i = 0; i < micro_batches.size(); ++i) {
+  for (const WorkShare& share : work(micro_batches)) {
     double kl = 0;
-    if (objective.type == ObjectiveType::kKto && !divergence(set, reference, micro_batches[i], kl)) return false;
-    totals.kl += kl / static_cast<double>(micro_batches.size());
-    const Pieces pieces = pieces_of(set, micro_batches[i]);
+    if (objective.type == ObjectiveType::kKto && !divergence(set, reference, share.rows, kl)) return false;
+    totals.sums[Totals::kKl] += kl / static_cast<double>(micro_batches.size());
+    const Pieces pieces = pieces_of(set, share.rows);
     for (size_t k = 0; k < pieces.size(); ++k) {
       if (!pause_()) return false;
       std::vector<int64_t> every_token;
@@ -238,26 +272,28 @@ bool StepRunner::preferences(const RowSet& set, const ReferenceScores& reference
           double weight = batch.target_trained[t] != 0 ? -slopes[document] : 0.0;
           if (adds_entropy && is_chosen[document] != 0) {
             weight += 1.0 / static_cast<double>(entropy_tokens);
-            totals.entropy -= log_probabilities[t];
+            totals.sums[Totals::kEntropy] -= log_probabilities[t];
           }
           weights[t] = static_cast<float>(weight);
         }
         return weights;
       };
       if (train) {
-        decoder_.train_weighted(batch, weigh, seeds(step, i, k));
+        decoder_.train_weighted(batch, weigh, seeds(step, share.micro_batch, share.first_piece + k));
       } else {
         static_cast<void>(weigh(decoder_.log_probabilities(batch)));
       }
     }
   }
-  result.loss = totals.loss / static_cast<double>(units);
+  keep_up(set, micro_batches, train);
+  ranks_.add_up(totals.sums);
+  result.loss = totals.sums[Totals::kLoss] / static_cast<double>(units);
   if (adds_entropy) {
-    const double entropy = totals.entropy / static_cast<double>(entropy_tokens);
+    const double entropy = totals.sums[Totals::kEntropy] / static_cast<double>(entropy_tokens);
     result.loss += entropy;
     result.further["nll_loss"] = entropy;
   }
-  if (objective.type == ObjectiveType::kKto) result.further["kl"] = totals.kl;
+  if (objective.type == ObjectiveType::kKto) result.further["kl"] = totals.sums[Totals::kKl];
   totals.report(result.further);
   return true;
 }
@@ -266,8 +302,10 @@ bool StepRunner::add_gradient(const RowSet& set, const ReferenceScores& referenc
                               const std::vector<std::vector<int64_t>>& micro_batches, int64_t step,
                               StepResult& result) {
   result = {};
-  if (set.data->preferences.empty()) return supervised(set, micro_batches, step, true, result);
-  return preferences(set, reference, micro_batches, step, true, result);
+  const bool done = set.data->preferences.empty() ? supervised(set, micro_batches, step, true, result)
+                                                  : preferences(set, reference, micro_batches, step, true, result);
+  if (done) ranks_.add_up_gradients(decoder_);
+  return done;
 }
 
 bool StepRunner::evaluate(const RowSet& set, const ReferenceScores& reference, StepResult& result) {
@@ -283,14 +321,20 @@ bool StepRunner::evaluate(const RowSet& set, const ReferenceScores& reference, S
 
 bool StepRunner::score_reference(const Dataset& data, ReferenceScores& scores) {
   scores.assign(static_cast<size_t>(data.documents.count()), 0.0);
-  for (int64_t document = 0; document < data.documents.count(); ++document) {
+  // Rank by rank one document; where there is none left, or nothing in it, ranks that move together idle.
+  for (int64_t first = 0; first < data.documents.count(); first += ranks_.size()) {
     if (!pause_()) return false;
-    if (targets_of(data.documents, document) == 0) continue;
+    const int64_t document = first + ranks_.rank();
+    if (document >= data.documents.count() || targets_of(data.documents, document) == 0) {
+      if (ranks_.moves_together()) decoder_.idle(false);
+      continue;
+    }
     const std::vector<Row> rows{{document}};
     const Batch batch = make_batch(data.documents, rows);
     scores[static_cast<size_t>(document)] =
         answers_of(batch, decoder_.log_probabilities(batch)).front().log_probability;
   }
+  ranks_.add_up(scores);
   return true;
 }
 

@@ -8,10 +8,12 @@
 #include <string>
 #include <vector>
 
-#include "agents/engine/train/dataset.h"
-#include "agents/engine/train/decoder.h"
+#include "agents/engine/train/data/dataset.h"
+#include "agents/engine/train/decoder/decoder.h"
 #include "agents/engine/train/objective.h"
+#include "agents/engine/train/parallel/ranks.h"
 #include "agents/engine/train/settings.h"
+#include "agents/engine/train/work_share.h"
 
 namespace slipway::train {
 
@@ -38,11 +40,12 @@ struct StepResult {
 class StepRunner {
  public:
   // `pause` is called between pieces; it returns false when a stop has come.
-  StepRunner(Decoder& decoder, const TrainSettings& settings, bool on_cpu, std::function<bool()> pause)
-      : decoder_(decoder), settings_(settings), on_cpu_(on_cpu), pause_(std::move(pause)) {}
+  StepRunner(Decoder& decoder, Ranks& ranks, const TrainSettings& settings, bool on_cpu, std::function<bool()> pause)
+      : decoder_(decoder), ranks_(ranks), settings_(settings), on_cpu_(on_cpu), pause_(std::move(pause)) {}
 
   // Adds the gradient of the step's mean loss over `micro_batches` (rows of `set`) to the parameters' gradients, which
-  // the caller has zeroed. False when a stop came first.
+  // the caller has zeroed. Each rank computes its share; results and gradients are those of all. False when a stop came
+  // first.
   bool add_gradient(const RowSet& set, const ReferenceScores& reference,
                     const std::vector<std::vector<int64_t>>& micro_batches, int64_t step, StepResult& result);
 
@@ -54,7 +57,13 @@ class StepRunner {
 
  private:
   using Pieces = std::vector<std::vector<int64_t>>;
+  struct Totals;
   Pieces pieces_of(const RowSet& set, const std::vector<int64_t>& rows) const;
+  // This rank's share of `micro_batches`.
+  std::vector<WorkShare> work(const Pieces& micro_batches) const;
+  // Where ranks move together: batches without content, as many as this one has fewer than another.
+  void keep_up(const RowSet& set, const Pieces& micro_batches, bool train);
+  int64_t pieces_of_rank(const RowSet& set, const Pieces& micro_batches, int64_t rank) const;
   StepSeeds seeds(int64_t step, size_t micro_batch, size_t piece) const;
   bool supervised(const RowSet& set, const Pieces& micro_batches, int64_t step, bool train, StepResult& result);
   bool preferences(const RowSet& set, const ReferenceScores& reference, const Pieces& micro_batches, int64_t step,
@@ -62,6 +71,7 @@ class StepRunner {
   bool divergence(const RowSet& set, const ReferenceScores& reference, const std::vector<int64_t>& rows, double& kl);
 
   Decoder& decoder_;
+  Ranks& ranks_;
   const TrainSettings& settings_;
   bool on_cpu_;
   std::function<bool()> pause_;

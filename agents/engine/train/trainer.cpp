@@ -6,18 +6,23 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 
-#include "agents/engine/train/checkpoint.h"
+#include "agents/engine/train/checkpoints/checkpoint.h"
+#include "agents/engine/train/checkpoints/run_state.h"
 #include "agents/engine/train/environment.h"
-#include "agents/engine/train/optimizer.h"
+#include "agents/engine/train/optimizers/optimizer.h"
+#include "agents/engine/train/parallel/rank_environment.h"
+#include "agents/engine/train/parallel/ranks.h"
 #include "agents/engine/train/prepare.h"
-#include "agents/engine/train/publish.h"
+#include "agents/engine/train/publishing/publish.h"
 #include "agents/engine/train/reporter.h"
-#include "agents/engine/train/run_state.h"
 #include "agents/engine/train/samples.h"
 #include "agents/engine/train/settings.h"
 #include "agents/engine/train/step.h"
@@ -34,11 +39,16 @@ double seconds_since(SteadyClock::time_point begin) {
   return std::chrono::duration<double>(SteadyClock::now() - begin).count();
 }
 
+// In the work folder: the training is to end after the step it is at, and keep what it has learned.
+constexpr char kFinishFile[] = "finish";
+
 // One run of the engine: members in the order in which they are made ready.
 class Trainer {
  public:
   explicit Trainer(spec::EngineContext& context);
   int run();
+  // Tells the other ranks why this one leaves.
+  void fail(const base::Error& error);
 
  private:
   void load();
@@ -55,15 +65,20 @@ class Trainer {
   std::string save_error_context() const;
   int stop();
   void finish();
-  bool stopping() const { return context_.stop.load(); }
+  void restore_checkpoint();
+  // A stop of this process alone: where there are several ranks they leave together, between two steps.
+  bool stopping() const { return ranks_.size() == 1 && context_.stop.load(); }
+  bool all_stop() { return ranks_.any(context_.stop.load()); }
   bool finished() const { return state_.step == job_.total_steps || state_.stopped_early; }
   int64_t peak_memory() const;
 
   spec::EngineContext& context_;
   Reporter reporter_;
   Job job_;
-  CheckpointStore checkpoints_;
-  CheckpointWriter writer_;
+  std::optional<RankEnvironment> environment_;
+  Ranks ranks_;
+  std::optional<CheckpointStore> checkpoints_;  // of the first rank
+  std::optional<CheckpointWriter> writer_;
   std::optional<LoadedCheckpoint> checkpoint_;  // the one to go on from, until it is read
   RunIdentity identity_;
   Machine machine_;
@@ -82,20 +97,28 @@ class Trainer {
 Trainer::Trainer(spec::EngineContext& context)
     : context_(context),
       reporter_(context),
-      job_{settings_from_spec(context.spec), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, 0},
-      checkpoints_(context.workdir / "checkpoints", job_.settings.save_total_limit,
-                   [this](const std::string& message) {
-                     reporter_.warn("DAMAGED_CHECKPOINT", message,
-                                    "training goes on from the one before; check the disk");
-                   }),
-      writer_(checkpoints_) {}
+      job_{settings_from_spec(context.spec), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, 0},
+      environment_(rank_environment()),
+      ranks_(environment_, job_.settings.strategy) {
+  if (!ranks_.is_first()) return;
+  checkpoints_.emplace(
+      context.workdir / "checkpoints", job_.settings.save_total_limit, [this](const std::string& message) {
+        reporter_.warn("DAMAGED_CHECKPOINT", message, "training goes on from the one before; check the disk");
+      });
+  writer_.emplace(*checkpoints_);
+}
 
 void Trainer::load() {
   const Warn warn = [this](const std::string& code, const std::string& message, const std::string& advice) {
     reporter_.warn(code, message, advice);
   };
   reporter_.phase("load", "begin");
-  checkpoint_ = checkpoints_.load_latest(job_.settings.parameter_file());
+  if (environment_ && !environment_->notice.empty()) {
+    warn(kRankLost, environment_->notice,
+         "training goes on from the last checkpoint with " + std::to_string(ranks_.size()) +
+             " ranks; look at stderr.log and at the machine's memory");
+  }
+  if (checkpoints_) checkpoint_ = checkpoints_->load_latest(job_.settings.parameter_file());
   if (checkpoint_ && checkpoint_->state.value("spec_fingerprint", "") != job_.settings.fingerprint) {
     throw base::Error(
         base::kInvalidSpec,
@@ -105,8 +128,12 @@ void Trainer::load() {
   load_model(context_, warn, job_);
   reporter_.phase("load", "end");
   reporter_.phase("tokenize", "begin");
+  job_.cache = context_.resolve(job_.settings.cache);
+  // The others find its tokens ready.
+  if (!ranks_.is_first()) ranks_.from_first({});
   load_data(context_, warn, job_);
-  if (stopping()) return;
+  if (ranks_.is_first()) ranks_.from_first({});
+  if (context_.stop.load()) return;
   report_data();
   reporter_.phase("tokenize", "end");
 }
@@ -124,21 +151,29 @@ void Trainer::report_data() {
 
 void Trainer::make_ready() {
   const TrainSettings& settings = job_.settings;
-  machine_ = choose_machine(settings.precision);
-  if (checkpoint_ && settings.precision == Precision::kAuto) {
-    // Whatever this machine would choose, the run stays what it was.
-    machine_.compute_type = checkpoint_->state.value("precision", "f32") == "bf16" ? at::kBFloat16 : at::kFloat;
+  machine_ = choose_machine(settings.precision, environment_ ? environment_->local_rank : 0);
+  if (settings.precision == Precision::kAuto) {
+    // Whatever this machine would choose, the run stays what it was, and all ranks do the same.
+    std::string chosen = machine_.compute_type == at::kBFloat16 ? "bf16" : "f32";
+    if (checkpoint_) chosen = checkpoint_->state.value("precision", "f32");
+    machine_.compute_type = ranks_.from_first(chosen) == "bf16" ? at::kBFloat16 : at::kFloat;
   }
-  decoder_ = make_decoder(context_, job_, machine_);
-  optimizer_ = make_optimizer(optimizer_options(settings), decoder_->parameters());
-  runner_.emplace(*decoder_, settings, machine_.device.is_cpu(), [this] {
+  const std::string data = job_.train.fingerprint();
+  if (ranks_.from_first(data) != data) {
+    throw base::Error(base::kInvalidData, "the training data is not the same as on rank 0",
+                      "give all ranks the same files");
+  }
+  decoder_ = make_decoder(context_, job_, machine_, ranks_.residence());
+  optimizer_ = make_optimizer(optimizer_options(settings), ranks_.own(*decoder_));
+  runner_.emplace(*decoder_, ranks_, settings, machine_.device.is_cpu(), [this] {
     if (!stopping()) reporter_.heartbeat(state_.step);
     return !stopping();
   });
   samples_.emplace(context_.workdir / "samples.jsonl", *job_.tokenizer, settings.sample_prompts,
-                   settings.sample_max_new_tokens);
+                   settings.sample_max_new_tokens, ranks_.is_first());
+  samples_->set_last_step(std::stoll(ranks_.from_first(std::to_string(samples_->last_step()))));
   identity_ = {settings.parameter_file(),     machine_.compute_type == at::kBFloat16 ? "bf16" : "f32",
-               job_.tokenizer->fingerprint(), job_.train.fingerprint(),
+               job_.tokenizer->fingerprint(), data,
                settings.fingerprint,          settings.seed,
                job_.plan->steps_per_epoch(),  job_.total_steps};
 }
@@ -173,7 +208,7 @@ void Trainer::check_finite(const StepResult& result, double gradient_norm) const
 bool Trainer::train_step() {
   const TrainSettings& settings = job_.settings;
   const auto begin = SteadyClock::now();
-  Parameters& parameters = decoder_->parameters();
+  Parameters& parameters = ranks_.own(*decoder_);
   parameters.gradients.zero_();
   StepResult result;
   if (!runner_->add_gradient(job_.rows, reference_, job_.plan->micro_batches(state_.step), state_.step, result)) {
@@ -181,7 +216,8 @@ bool Trainer::train_step() {
   }
   const double learning_rate =
       settings.learning_rate * schedule_factor(settings.schedule, state_.step, job_.total_steps);
-  const double gradient_norm = clip_gradients(parameters, settings.max_grad_norm);
+  const double gradient_norm = ranks_.gradient_norm(*decoder_);
+  clip_gradients(parameters, gradient_norm, settings.max_grad_norm);
   check_finite(result, gradient_norm);
   if (gradient_norm == 0 && settings.learning_rate > 0) {
     reporter_.warn("ZERO_GRADIENT", "the gradient is exactly zero, so the loss no longer moves",
@@ -212,6 +248,7 @@ void Trainer::report_step(const StepResult& result, double learning_rate, double
     reporter_.progress(step, job_.total_steps, per_step * static_cast<double>(job_.total_steps - step));
   }
   if (!logged) return;
+  const std::vector<double> memory = ranks_.of_each(static_cast<double>(peak_memory()));
   const double rate = interval_seconds_ > 0 ? static_cast<double>(interval_tokens_) / interval_seconds_ : 0;
   nlohmann::ordered_json values = {
       {"loss", state_.interval_loss / static_cast<double>(state_.interval_steps)},
@@ -221,7 +258,8 @@ void Trainer::report_step(const StepResult& result, double learning_rate, double
       {"tokens_per_second", rate},
       {"tokens", state_.tokens},
       {"trained_tokens", state_.trained_tokens},
-      {"peak_memory_bytes", peak_memory()}};
+      {"peak_memory_bytes", static_cast<int64_t>(*std::max_element(memory.begin(), memory.end()))}};
+  if (ranks_.size() > 1) values["ranks"] = ranks_.size();
   for (const auto& [name, value] : result.further) values[name] = value;
   reporter_.step(step, values);
   state_.interval_steps = interval_tokens_ = 0;
@@ -233,7 +271,7 @@ bool Trainer::evaluate() {
   const TrainSettings& settings = job_.settings;
   const bool decides = settings.load_best_model_at_end || settings.early_stopping_patience > 0;
   // What was said before a crash need not be computed again, unless something hangs on it.
-  if (!reporter_.evaluation_is_said(state_.step) || decides) {
+  if (!ranks_.any(ranks_.is_first() && reporter_.evaluation_is_said(state_.step)) || decides) {
     StepResult result;
     if (!runner_->evaluate(job_.validation_rows, validation_reference_, result)) return false;
     nlohmann::ordered_json values = {{"eval_loss", result.loss}};
@@ -243,7 +281,9 @@ bool Trainer::evaluate() {
     if (decides) keep_best(result.loss);
     state_.evaluated_step = state_.step;
   }
-  samples_->take(*decoder_, state_.step, [this] { return !stopping(); });
+  if (ranks_.is_first() || ranks_.moves_together()) {
+    samples_->take(*decoder_, state_.step, [this] { return !stopping(); });
+  }
   if (stopping()) return false;
   state_.evaluated_step = state_.step;
   return true;
@@ -254,7 +294,7 @@ void Trainer::keep_best(double loss) {
   if (loss < state_.best_loss - settings.early_stopping_threshold) {
     state_.best_loss = loss;
     state_.evaluations_since_best = 0;
-    if (settings.load_best_model_at_end) state_.best_values = decoder_->parameters().values.clone();
+    if (settings.load_best_model_at_end) state_.best_values = ranks_.own(*decoder_).values.clone();
     return;
   }
   ++state_.evaluations_since_best;
@@ -267,15 +307,16 @@ void Trainer::keep_best(double loss) {
 }
 
 std::string Trainer::save_error_context() const {
-  const std::vector<int64_t> kept = checkpoints_.committed_steps();
+  const std::vector<int64_t> kept = checkpoints_ ? checkpoints_->committed_steps() : std::vector<int64_t>();
   return kept.empty() ? "; no checkpoint has been saved yet"
                       : "; the last good checkpoint is checkpoints/step-" + std::to_string(kept.back());
 }
 
 // Tells of the checkpoint under way, when it is whole.
 void Trainer::collect_save(bool wait) {
+  if (!writer_) return;
   try {
-    if (const auto written = writer_.collect(wait)) reporter_.checkpoint(written->step, written->sha256);
+    if (const auto written = writer_->collect(wait)) reporter_.checkpoint(written->step, written->sha256);
   } catch (const base::Error& error) {
     throw base::Error(error.code(), error.what() + save_error_context(),
                       error.advice().empty()
@@ -289,7 +330,8 @@ void Trainer::collect_save(bool wait) {
 void Trainer::save(bool wait) {
   if (saved_step_ != state_.step) {
     collect_save(true);
-    writer_.start(take_snapshot(state_, identity_, decoder_->parameters(), *optimizer_));
+    Snapshot snapshot = take_snapshot(state_, identity_, ranks_, *decoder_, *optimizer_);
+    if (writer_) writer_->start(std::move(snapshot));
     saved_step_ = state_.step;
   }
   collect_save(wait);
@@ -302,31 +344,46 @@ int Trainer::stop() {
 }
 
 void Trainer::finish() {
+  const at::Tensor own = ranks_.own(*decoder_).values;
   if (state_.best_values.defined()) {
-    decoder_->parameters().values.copy_(state_.best_values);
+    own.copy_(state_.best_values);
     decoder_->refresh();
   }
   reporter_.phase("export", "begin");
-  publish(context_, job_, *decoder_, machine_, reporter_);
+  if (!ranks_.moves_together()) {
+    if (ranks_.is_first()) publish(context_, job_, *decoder_, machine_, reporter_);
+  } else if (const at::Tensor whole = ranks_.whole(*decoder_, own); whole.defined()) {
+    DecoderOptions options;
+    options.trainable = false;
+    Decoder here(job_.architecture, *job_.weights, job_.settings.method, options);
+    here.parameters().values.copy_(whole);
+    here.refresh();
+    publish(context_, job_, here, Machine(), reporter_);
+  }
   reporter_.phase("export", "end");
 }
 
+void Trainer::restore_checkpoint() {
+  restore(checkpoint_ ? &*checkpoint_ : nullptr, identity_, ranks_, *decoder_, *optimizer_, state_);
+  decoder_->refresh();
+  saved_step_ = state_.step;
+  if (checkpoint_) reporter_.checkpoint(state_.step, checkpoint_->sha256);  // a crash may have come before its event
+  checkpoint_.reset();
+}
+
+void Trainer::fail(const base::Error& error) { ranks_.fail(error.code(), error.what(), error.advice()); }
+
 int Trainer::run() {
-  check_outputs(context_, job_.settings);
+  if (ranks_.is_first()) check_outputs(context_, job_.settings);
   load();
-  if (stopping()) return spec::kExitStopped;
+  if (all_stop()) return spec::kExitStopped;
   make_ready();
   if (!score_references()) return spec::kExitStopped;
-  if (checkpoint_) {
-    restore(*checkpoint_, identity_, decoder_->parameters(), *optimizer_, state_);
-    decoder_->refresh();
-    saved_step_ = state_.step;
-    reporter_.checkpoint(state_.step, checkpoint_->sha256);  // a crash may have come between COMMIT and its event
-    checkpoint_.reset();
-  }
+  if (ranks_.any(checkpoint_.has_value())) restore_checkpoint();
   reporter_.phase("train", "begin");
   const TrainSettings& settings = job_.settings;
   for (;;) {
+    if (state_.step > 0 && fs::exists(context_.workdir / kFinishFile)) state_.stopped_early = true;
     const bool last = finished();
     const auto due = [&](int64_t every) { return state_.step > 0 && every > 0 && (last || state_.step % every == 0); };
     const bool evaluates =
@@ -336,11 +393,11 @@ int Trainer::run() {
     if (interrupted) return stop();
     if (finished()) break;
     collect_save(false);
-    if (stopping() || !train_step()) return stop();
+    if (all_stop() || !train_step()) return stop();
   }
   collect_save(true);
   reporter_.phase("train", "end");
-  if (stopping()) return stop();
+  if (all_stop()) return stop();
   finish();
   return spec::kExitSucceeded;
 }
@@ -350,7 +407,18 @@ int Trainer::run() {
 int run_training(spec::EngineContext& context) {
   // libtorch's exceptions end here.
   try {
-    return Trainer(context).run();
+    Trainer trainer(context);
+    try {
+      return trainer.run();
+    } catch (const base::Error& error) {
+      trainer.fail(error);
+      throw;
+    }
+  } catch (const base::Error& error) {
+    if (error.code() != kRankLost || std::getenv(kLaunchedVariable) == nullptr) throw;
+    // The launcher goes on without the lost one; this rank's part in it ends here.
+    std::fprintf(stderr, "slipway-train: %s\n", error.what());
+    std::_Exit(kExitRankLost);
   } catch (const c10::Error& error) {
     const std::string text = error.what_without_backtrace();
     if (dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||

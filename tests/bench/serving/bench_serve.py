@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """The serving engine beside llama.cpp, in one run on this machine: make bench-serve. No test: nothing passes or fails.
 
 Both servers run SmolLM2-135M-Instruct with the same number of threads and the same context, and are asked over HTTP in
@@ -39,11 +40,13 @@ class Answer:
     tail: bytes = b""
 
 
-def ask(port: int, bodies: list) -> list:
-    """Sends all requests at once on raw sockets and reads them to their ends: a client that costs little."""
+def ask(port: int, bodies: list, later: tuple = ()) -> list:
+    """Sends all requests at once on raw sockets and reads them to their ends: a client that costs little. `later`: seconds
+    and one more request that is sent after them."""
     poll = selectors.DefaultSelector()
     answers = []
-    for body in bodies:
+
+    def send(body: dict):
         data = json.dumps(body).encode()
         head = (f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
                 f"Connection: close\r\nContent-Length: {len(data)}\r\n\r\n").encode()
@@ -52,9 +55,16 @@ def ask(port: int, bodies: list) -> list:
         connection.sendall(head + data)
         answers.append(answer)
         poll.register(connection, selectors.EVENT_READ, answer)
+
+    for body in bodies:
+        send(body)
+    begin = time.perf_counter()
     left = len(bodies)
-    while left:
-        for key, _ in poll.select():
+    while left or later:
+        if later and time.perf_counter() - begin >= later[0]:
+            send(later[1])
+            left, later = left + 1, ()
+        for key, _ in poll.select(max(0.0, later[0] - time.perf_counter() + begin) if later else None):
             data = key.fileobj.recv(65536)
             now, answer = time.perf_counter(), key.data
             if not data:
@@ -127,11 +137,11 @@ def start_ours(dtype: str, threads: int, log: Path) -> Server:
     return Server("slipway-serve " + dtype, command, port, log)
 
 
-def start_peer(dtype: str, threads: int, log: Path) -> Server:
+def start_peer(dtype: str, threads: int, log: Path, slots: int = STREAMS) -> Server:
     port = free_port()
     llama = DEPS / "llama.cpp"
     command = [llama / "build/bin/llama-server", "-m", llama / f"SmolLM2-135M-Instruct.{PEERS[dtype]}.gguf", "--alias", "m",
-               "--host", "127.0.0.1", "--port", str(port), "-t", str(threads), "-c", str(CONTEXT), "-np", str(STREAMS)]
+               "--host", "127.0.0.1", "--port", str(port), "-t", str(threads), "-c", str(CONTEXT), "-np", str(slots)]
     return Server("llama-server " + PEERS[dtype], command, port, log)
 
 
@@ -153,11 +163,52 @@ def first_token(answer: Answer) -> float:
     return answer.events[0] - answer.sent
 
 
+def busy_decode_rate(server: Server, round_: int) -> float:
+    """Of one stream, while as many other processes as there are cores never rest."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in os.sched_getaffinity(0)]
+    try:
+        return decode_rate(server, 1, round_, 48)
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
 def shared_prompt(server: Server, round_: int) -> float:
     """Median time to the first token of 16 requests at once whose first 1,500 tokens are the same, in milliseconds."""
     system = words(1500, f"system {round_}")
     bodies = [dict(body_of(f"{system} question {i}", 16), cache_prompt=True) for i in range(16)]
     return statistics.median(first_token(answer) for answer in ask(server.port, bodies)) * 1000
+
+
+def stalls(server: Server, round_: int, tokens: int = 256) -> tuple:
+    """The 99th percentile and the longest of the times between two tokens of four running streams, in milliseconds:
+    alone, and while a prompt of 4,000 tokens arrives; then the time to that one's first token."""
+    bodies = [body_of(f"{round_} {i} Once upon a time there was", tokens) for i in range(4)]
+
+    def gaps(answers: list) -> list:
+        return sorted((b - a) * 1000 for answer in answers for a, b in zip(answer.events, answer.events[1:]))
+
+    alone = gaps(ask(server.port, bodies))
+    answers = ask(server.port, bodies, (0.3, body_of(words(3990, f"late {round_}:"), 4)))
+    beside = gaps(answers[:4])
+    return (alone[len(alone) * 99 // 100], beside[len(beside) * 99 // 100], beside[-1], first_token(answers[4]) * 1000)
+
+
+def compare_stalls(options, folder: Path):
+    label = "int8 / Q8_0: 4 streams"
+    ours = start_ours("int8", options.threads, folder / "ours")
+    peer = start_peer("int8", options.threads, folder / "peer", slots=8)  # of 4,096 tokens each
+    try:
+        pairs = [(stalls(ours, round_), stalls(peer, round_)) for round_ in range(options.rounds)]
+    finally:
+        ours.stop()
+        peer.stop()
+    names = ("time between tokens, p99", "the same, a 4,000-token prompt beside", "longest, a 4,000-token prompt beside",
+             "that prompt's first token")
+    for index, name in enumerate(names):
+        mine, other = (statistics.median(pair[side][index] for pair in pairs) for side in (0, 1))
+        table_row(f"{label}: {name}", mine, other, "ms", "", True)
 
 
 def cold_start(start, dtype: str, threads: int, log: Path) -> tuple:
@@ -172,7 +223,7 @@ def cold_start(start, dtype: str, threads: int, log: Path) -> tuple:
 
 def table_row(name: str, ours: float, peer: float, unit: str, share: str = "", less_is_better: bool = False):
     ratio = peer / ours if less_is_better else ours / peer
-    print(f"{name:<44} {ours:>9.1f} {peer:>9.1f} {unit:<9} {ratio:>6.2f}  {share}", flush=True)
+    print(f"{name:<60} {ours:>9.1f} {peer:>9.1f} {unit:<9} {ratio:>6.2f}  {share}", flush=True)
 
 
 def medians(measure, ours: Server, peer: Server, rounds: int) -> tuple:
@@ -204,6 +255,8 @@ def compare(dtype: str, options, machine: dict, folder: Path):
             table_row(f"{label}: prompt of {count}", mine, other, "tokens/s",
                       f"{mine * 2 * LAYER_WEIGHTS / rate * 100:.0f} % of dot products, attention not counted")
         if dtype == "int8":
+            mine, other = medians(busy_decode_rate, ours, peer, options.rounds)
+            table_row(f"{label}: decode, 1 stream beside busy processes", mine, other, "tokens/s", "one a core")
             mine, other = medians(shared_prompt, ours, peer, options.rounds)
             table_row(f"{label}: 16 requests, one 1,500-token prefix", mine, other, "ms", "median time to first token", True)
         table_row(f"{label}: peak memory after all", ours.memory_mib("VmHWM"), peer.memory_mib("VmHWM"), "MiB", "", True)
@@ -223,10 +276,12 @@ def main():
     cpu = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text()).group(1)
     print(f"{cpu}, {options.threads} threads: reads {machine['read_gb_s']} GB/s, dot products of bytes "
           f"{machine['int8_gop_s']} GOP/s, of bf16 {machine['bf16_gflop_s']} GFLOP/s")
-    print(f"{'work':<44} {'slipway':>9} {'llama.cpp':>9} {'':<9} {'times':>6}  share of the machine")
+    print(f"{'work':<60} {'slipway':>9} {'llama.cpp':>9} {'':<9} {'times':>6}  share of the machine")
     with tempfile.TemporaryDirectory() as folder:
         for dtype in options.dtypes.split(","):
             compare(dtype, options, machine, Path(folder))
+            if dtype == "int8":
+                compare_stalls(options, Path(folder))
     again = json.loads(subprocess.check_output([ROOT / "build/tests/machine_probe", str(options.threads)]))
     print(f"the machine afterwards: reads {again['read_gb_s']} GB/s, dot products of bytes {again['int8_gop_s']} GOP/s")
 

@@ -1,6 +1,6 @@
-// Rates of the inference engine without HTTP, for work on the kernels: runtime_bench MODEL DTYPE THREADS [WORK…], where
-// a WORK is decode:STREAMS, prompt:TOKENS or load; all of the usual ones by default. Prints one line for each.
-// Measures, and is no test.
+// Rates of the inference engine without HTTP, for work on the kernels: runtime_bench MODEL DTYPE[/CACHE] THREADS
+// [WORK…], where a WORK is decode:STREAMS, decode:STREAMS@PROMPT, prompt:TOKENS or load; all of the usual ones by
+// default. Prints one line for each. Measures, and is no test.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -34,11 +34,11 @@ runtime::GenerationRequest request_of(int64_t prompt, int64_t tokens, int seed) 
 }
 
 // Tokens per second of all streams together, from the last one's first token to the first one's last.
-double decode_rate(runtime::Engine& engine, int64_t streams) {
+double decode_rate(runtime::Engine& engine, int64_t streams, int64_t prompt) {
   std::vector<std::promise<void>> done(static_cast<size_t>(streams));
   std::vector<std::vector<Clock::time_point>> times(static_cast<size_t>(streams));
   for (size_t i = 0; i < done.size(); ++i) {
-    auto request = request_of(16, kDecoded + 1, static_cast<int>(i));
+    auto request = request_of(prompt, kDecoded + 1, static_cast<int>(i));
     request.on_token = [&times, i](const runtime::GeneratedToken&) {
       times[i].push_back(Clock::now());
       return true;
@@ -76,7 +76,9 @@ double median(std::vector<double> values) {
 
 int run(const std::vector<std::string>& arguments) {
   runtime::EngineOptions options;
-  options.weight_type = runtime::choose_weight_type(arguments[1], arguments[0]);
+  const size_t slash = arguments[1].find('/');
+  options.weight_type = runtime::choose_weight_type(arguments[1].substr(0, slash), arguments[0]);
+  if (slash != std::string::npos) options.cache_type = runtime::choose_cache_type(arguments[1].substr(slash + 1));
   options.threads = std::atoi(arguments[2].c_str());
   options.max_model_len = 4096;
   std::vector<std::string> work(arguments.begin() + 3, arguments.end());
@@ -87,13 +89,16 @@ int run(const std::vector<std::string>& arguments) {
   int seed = 0;
   for (const std::string& item : work) {
     const int64_t count = item.find(':') == std::string::npos ? 0 : std::atoll(item.c_str() + item.find(':') + 1);
+    const size_t at = item.find('@');
+    const int64_t prompt = at == std::string::npos ? 16 : std::atoll(item.c_str() + at + 1);
     std::vector<double> rates;
     if (item == "load") {
       std::printf("%s load %.3f s\n", arguments[1].c_str(), load);
       continue;
     }
     for (int round = 0; round < kRounds; ++round) {
-      rates.push_back(item.starts_with("decode") ? decode_rate(engine, count) : prompt_rate(engine, count, ++seed));
+      rates.push_back(item.starts_with("decode") ? decode_rate(engine, count, prompt)
+                                                 : prompt_rate(engine, count, ++seed));
     }
     std::printf("%s %s %.1f tokens/s\n", arguments[1].c_str(), item.c_str(), median(rates));
   }
@@ -104,7 +109,8 @@ int run(const std::vector<std::string>& arguments) {
 
 int main(int argc, char** argv) {
   if (argc < 4) {
-    std::fprintf(stderr, "usage: runtime_bench MODEL DTYPE THREADS [decode:STREAMS | prompt:TOKENS | load]…\n");
+    std::fprintf(
+        stderr, "usage: runtime_bench MODEL DTYPE[/CACHE] THREADS [decode:STREAMS[@PROMPT] | prompt:TOKENS | load]…\n");
     return 2;
   }
   try {

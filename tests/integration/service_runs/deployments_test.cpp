@@ -123,6 +123,143 @@ TEST_F(Deployments, NamesAreUniqueAndChecked) {
   EXPECT_EQ(create("other", "nothing", &deployment).error_code(), grpc::StatusCode::NOT_FOUND);
 }
 
+TEST_F(Deployments, AdaptersAreLoadedIntoEveryReadyReplica) {
+  auto agent = make_agent();
+  agent->connect();
+  v1::Deployment deployment;
+  ASSERT_TRUE(create("small", "smollm2", &deployment).ok());
+  auto stub = v1::DeploymentService::NewStub(channel());
+  v1::LoadAdapterRequest load;
+  load.set_deployment_id("small");
+  load.set_name("faq");
+  load.set_model_version_id("mv-tuned-1");
+  ASSERT_TRUE(stub->LoadAdapter(context().get(), load, &deployment).ok());
+  EXPECT_EQ(deployment.adapters(0).state(), v1::DeploymentAdapter::STATE_WAITING);
+
+  const auto serve = agent->expect_start("serve");
+  make_ready(*agent, serve, "http://127.0.0.1:1111");
+  auto wanted = agent->expect_set_adapters(serve.attempt_id());
+  ASSERT_EQ(wanted.adapters_size(), 1);
+  EXPECT_EQ(wanted.adapters(0).artifact_id(), "artifact-adapter");
+  EXPECT_EQ(get_deployment("small").adapters(0).state(), v1::DeploymentAdapter::STATE_LOADING);
+  v1::AdaptersReport report;
+  report.set_attempt_id(serve.attempt_id());
+  report.add_loaded("faq");
+  Watcher watcher(channel(), cookie_, {});
+  watcher.next([](const v1::WatchResponse&) { return true; });
+  agent->send_adapters(report);
+  watcher.next([](const v1::WatchResponse& r) {
+    return r.has_deployment() && r.deployment().adapters_size() == 1 &&
+           r.deployment().adapters(0).state() == v1::DeploymentAdapter::STATE_LOADED;
+  });
+  EXPECT_EQ(*backend_->deployments.find_replica("faq"), "127.0.0.1:1111");
+
+  // An engine that was started again has none of them.
+  agent->send_event(serve.attempt_id(), R"({"type":"started"})");
+  agent->send_event(serve.attempt_id(), R"({"type":"ready","url":"http://127.0.0.1:2222"})");
+  EXPECT_EQ(agent->expect_set_adapters(serve.attempt_id()).adapters_size(), 1);
+  report.clear_loaded();
+  report.add_failures()->set_name("faq");
+  report.mutable_failures(0)->set_code("ADAPTER_NOT_LOADED");
+  agent->send_adapters(report);
+  const auto failed = watcher.next([](const v1::WatchResponse& r) {
+    return r.has_deployment() && r.deployment().adapters(0).state() == v1::DeploymentAdapter::STATE_FAILED;
+  });
+  EXPECT_EQ(failed.deployment().adapters(0).error().code(), "ADAPTER_NOT_LOADED");
+
+  v1::UnloadAdapterRequest unload;
+  unload.set_deployment_id("small");
+  unload.set_name("faq");
+  ASSERT_TRUE(stub->UnloadAdapter(context().get(), unload, &deployment).ok());
+  EXPECT_EQ(agent->expect_set_adapters(serve.attempt_id()).adapters_size(), 0);
+  EXPECT_EQ(stub->UnloadAdapter(context().get(), unload, &deployment).error_code(), grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_F(Deployments, AdaptersMustFitAndHaveNamesOfTheirOwn) {
+  v1::Deployment deployment;
+  ASSERT_TRUE(create("small", "smollm2", &deployment).ok());
+  auto stub = v1::DeploymentService::NewStub(channel());
+  const auto load = [&](const std::string& name, const std::string& version) {
+    v1::LoadAdapterRequest request;
+    request.set_deployment_id("small");
+    request.set_name(name);
+    request.set_model_version_id(version);
+    return stub->LoadAdapter(context().get(), request, &deployment).error_code();
+  };
+  EXPECT_EQ(load("faq", "smollm2"), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(load("no good", "mv-tuned-1"), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(load("small", "mv-tuned-1"), grpc::StatusCode::ALREADY_EXISTS);
+  EXPECT_EQ(load("faq", "mv-tuned-1"), grpc::StatusCode::OK);
+  EXPECT_EQ(load("faq", "mv-tuned-1"), grpc::StatusCode::ALREADY_EXISTS);
+  EXPECT_EQ(create("faq", "smollm2", &deployment).error_code(), grpc::StatusCode::ALREADY_EXISTS);
+}
+
+TEST_F(Deployments, WhatTheyMeasureIsStoredAndStreamed) {
+  auto agent = make_agent();
+  agent->connect();
+  v1::Deployment deployment;
+  ASSERT_TRUE(create("small", "smollm2", &deployment).ok());
+  const auto serve = agent->expect_start("serve");
+  make_ready(*agent, serve, "http://127.0.0.1:1111");
+  v1::WatchRequest request;
+  request.set_deployment_id(deployment.id());
+  Watcher watcher(channel(), cookie_, request);
+  watcher.next([](const v1::WatchResponse&) { return true; });
+  const int64_t now_ms = clock_.now_ms() - 4000;
+  agent->send_replica_sample(serve.attempt_id(), now_ms,
+                             {{"vllm:generation_tokens_total", 100}, {"slipway:max_model_len", 2048}});
+  agent->send_replica_sample(
+      serve.attempt_id(), now_ms + 2000,
+      {{"vllm:generation_tokens_total", 300}, {"slipway:max_model_len", 2048}, {"slipway:weight_bits", 8}});
+  const auto change = watcher.next([](const v1::WatchResponse& r) { return r.has_deployment_sample(); });
+  EXPECT_DOUBLE_EQ(change.deployment_sample().sample().generation_tokens_per_second(), 100);
+  v1::ListDeploymentSamplesRequest list;
+  v1::ListDeploymentSamplesResponse samples;
+  list.set_deployment_id("small");
+  ASSERT_TRUE(v1::DeploymentService::NewStub(channel())->ListDeploymentSamples(context().get(), list, &samples).ok());
+  ASSERT_EQ(samples.samples_size(), 1);
+  EXPECT_FALSE(samples.samples(0).time_to_first_token().has_p50());
+  EXPECT_EQ(get_deployment("small").limits().max_model_len(), 2048);
+  EXPECT_EQ(get_deployment("small").limits().dtype(), "int8");
+}
+
+TEST_F(Deployments, AnotherVersionTakesOverWhenItIsReady) {
+  auto agent = make_agent();
+  agent->connect();
+  v1::Deployment deployment;
+  ASSERT_TRUE(create("small", "smollm2", &deployment).ok());
+  const auto old = agent->expect_start("serve");
+  make_ready(*agent, old, "http://127.0.0.1:1111");
+  const auto move_to = [&](const std::string& version) {
+    ASSERT_TRUE(backend_->database
+                    ->write([&](store::Transaction& transaction) {
+                      return backend_->conductor.deploy(transaction, {"small", version, "", ""}, true).status();
+                    })
+                    .ok());
+    backend_->nodes.wake();
+  };
+  move_to("mv-tuned-1");
+  const auto next = agent->expect_start("serve");
+  EXPECT_EQ(*backend_->deployments.find_replica("small"), "127.0.0.1:1111") << "until the new one is ready";
+  EXPECT_NE(get_deployment("small").state(), v1::DEPLOYMENT_STATE_READY);
+  make_ready(*agent, next, "http://127.0.0.1:2222");
+  EXPECT_EQ(agent->expect_stop().attempt_id(), old.attempt_id());
+  wait_for_deployment(deployment.id(), v1::DEPLOYMENT_STATE_READY);
+  EXPECT_EQ(*backend_->deployments.find_replica("small"), "127.0.0.1:2222");
+  agent->send_state(old.attempt_id(), AttemptStatus::STATE_STOPPED);
+
+  // One that does not come up changes nothing.
+  move_to("mv-tuned-2");
+  const auto broken = agent->expect_start("serve");
+  agent->send_event(broken.attempt_id(),
+                    R"({"type":"error","code":"INVALID_MODEL","message":"no tensor","advice":""})");
+  agent->send_state(broken.attempt_id(), AttemptStatus::STATE_FAILED);
+  const auto kept = wait_for_deployment(deployment.id(), v1::DEPLOYMENT_STATE_READY);
+  EXPECT_EQ(kept.model_version_id(), "mv-tuned-1");
+  EXPECT_EQ(kept.error().code(), "INVALID_MODEL");
+  EXPECT_EQ(*backend_->deployments.find_replica("small"), "127.0.0.1:2222");
+}
+
 TEST_F(Deployments, DeleteTakesTheKeysAlong) {
   auto agent = make_agent();
   agent->connect();

@@ -113,6 +113,31 @@ v1::LinesAcknowledged FakeAgent::expect_acknowledged(const std::string& attempt_
       .acknowledged();
 }
 
+v1::SetAdapters FakeAgent::expect_set_adapters(const std::string& attempt_id) {
+  return expect("adapters",
+                [&](const BackendMessage& m) {
+                  return m.has_set_adapters() && m.set_adapters().attempt_id() == attempt_id;
+                })
+      .set_adapters();
+}
+
+void FakeAgent::send_adapters(const v1::AdaptersReport& report) {
+  v1::AgentMessage message;
+  *message.mutable_adapters() = report;
+  send(message);
+}
+
+void FakeAgent::send_replica_sample(const std::string& attempt_id, int64_t time_ms,
+                                    const std::map<std::string, double>& values) {
+  v1::AgentMessage message;
+  auto* sample = message.mutable_replica_sample();
+  sample->set_attempt_id(attempt_id);
+  sample->mutable_time()->set_seconds(time_ms / 1000);
+  sample->mutable_time()->set_nanos(static_cast<int32_t>(time_ms % 1000) * 1'000'000);
+  sample->mutable_values()->insert(values.begin(), values.end());
+  send(message);
+}
+
 void FakeAgent::send(const v1::AgentMessage& message) {
   if (!stream_->Write(message)) throw std::runtime_error("the agent's session is over");
 }

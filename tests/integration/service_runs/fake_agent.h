@@ -45,6 +45,10 @@ class FakeAgent {
   void send_status(const v1::AttemptStatus& status);
   void send_state(const std::string& attempt_id, v1::AttemptStatus::State state);
   void send_sample(int64_t time_ms, double cpu);
+  // Readings of a replica's running totals.
+  void send_replica_sample(const std::string& attempt_id, int64_t time_ms, const std::map<std::string, double>& values);
+  v1::SetAdapters expect_set_adapters(const std::string& attempt_id);
+  void send_adapters(const v1::AdaptersReport& report);
 
   // Plays an engine that succeeds: running, a line of log, artifacts by name, returned files.
   void succeed(const v1::StartAttempt& start, const std::map<std::string, std::string>& returned_files = {});

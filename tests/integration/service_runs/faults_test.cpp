@@ -173,6 +173,32 @@ TEST_F(SlowTime, ANodeGoesOfflineThenItsAttemptsAreGivenToAnother) {
   EXPECT_EQ(task(moved, "prepare").attempts(1).node_id(), other->node_id());
 }
 
+TEST_F(SlowTime, ADeploymentIsUnreachableWhileItsNodeIsOffline) {
+  auto agent = make_agent("first");
+  agent->connect();
+  v1::CreateDeploymentRequest request;
+  request.set_name("small");
+  request.set_model_version_id("smollm2");
+  v1::Deployment deployment;
+  ASSERT_TRUE(v1::DeploymentService::NewStub(channel())->CreateDeployment(context().get(), request, &deployment).ok());
+  const auto serve = agent->expect_start("serve");
+  agent->send_state(serve.attempt_id(), AttemptStatus::STATE_RUNNING);
+  agent->send_event(serve.attempt_id(), R"({"type":"ready","url":"http://127.0.0.1:1111"})");
+  wait_for_deployment(deployment.id(), v1::DEPLOYMENT_STATE_READY);
+  agent->disconnect();
+  fake_clock_.advance_ms(16'000);
+  backend_->nodes.wake();
+  const auto away = wait_for_deployment(deployment.id(), v1::DEPLOYMENT_STATE_UNREACHABLE);
+  EXPECT_THAT(away.waiting_reason(), testing::HasSubstr("first is offline"));
+  // The engine may well be there: calls are tried.
+  EXPECT_TRUE(backend_->deployments.find_replica("small").ok());
+  v1::AttemptStatus running;
+  running.set_attempt_id(serve.attempt_id());
+  running.set_state(AttemptStatus::STATE_RUNNING);
+  agent->connect({running});
+  wait_for_deployment(deployment.id(), v1::DEPLOYMENT_STATE_READY);
+}
+
 TEST_F(Faults, ForeignTokensAndUsedOnesAreRefused) {
   EXPECT_THROW(FakeAgent(channel(), "wrong"), std::runtime_error);
   v1::CreateJoinTokenResponse token;

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "tests/integration/service_runs/backend_fixture.h"
 
@@ -301,6 +302,109 @@ TEST_F(Runs, PlansShowWhatWouldHappen) {
   EXPECT_EQ(consequences["Rows"], "290, about 29 held out");
   EXPECT_EQ(consequences["Devices"], "no node is online: the run will wait");
   EXPECT_EQ(start_fine_tune().waiting_reason().empty(), false);
+}
+
+TEST_F(Runs, ASweepStartsThemAllOrNone) {
+  auto stub = v1::RunService::NewStub(channel());
+  v1::StartSweepRequest request;
+  request.set_workflow("fine-tune-and-deploy");
+  (*request.mutable_parameters())["model"] = "smollm2";
+  (*request.mutable_parameters())["dataset"] = "perlfaq";
+  auto* rate = request.add_axes();
+  rate->set_parameter("learning_rate");
+  rate->add_values("0.0001");
+  rate->add_values("0.0003");
+  auto* rank = request.add_axes();
+  rank->set_parameter("r");
+  rank->add_values("4");
+  rank->add_values("8");
+  request.set_idempotency_key("once");
+  v1::StartSweepResponse sweep, again;
+  ASSERT_TRUE(stub->StartSweep(context().get(), request, &sweep).ok());
+  EXPECT_EQ(sweep.run_ids_size(), 4);
+  ASSERT_TRUE(stub->StartSweep(context().get(), request, &again).ok());
+  EXPECT_EQ(again.sweep_id(), sweep.sweep_id());
+  v1::ListRunsRequest list;
+  list.mutable_page()->set_filter("sweep:" + sweep.sweep_id());
+  v1::ListRunsResponse runs;
+  ASSERT_TRUE(stub->ListRuns(context().get(), list, &runs).ok());
+  ASSERT_EQ(runs.runs_size(), 4);
+  std::set<std::string> names;
+  for (const v1::Run& run : runs.runs()) {
+    names.insert(run.name() + " " + run.parameters().at("learning_rate") + " " + run.parameters().at("r"));
+  }
+  EXPECT_THAT(names, testing::ElementsAre("perlfaq-on-smollm2-1 0.0001 4", "perlfaq-on-smollm2-2 0.0001 8",
+                                          "perlfaq-on-smollm2-3 0.0003 4", "perlfaq-on-smollm2-4 0.0003 8"));
+
+  request.set_idempotency_key("");
+  rank->add_values("100000");
+  EXPECT_EQ(stub->StartSweep(context().get(), request, &again).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  ASSERT_TRUE(stub->ListRuns(context().get(), {}, &runs).ok());
+  EXPECT_EQ(runs.runs_size(), 4);
+}
+
+TEST_F(Runs, AnEstimateMeasuresOnceAndIsToldOnTheRun) {
+  auto agent = make_agent();
+  agent->connect();
+  auto stub = v1::RunService::NewStub(channel());
+  v1::EstimateRunRequest request;
+  request.set_workflow("fine-tune-and-deploy");
+  (*request.mutable_parameters())["model"] = "smollm2";
+  (*request.mutable_parameters())["dataset"] = "perlfaq";
+  v1::Run estimate, again;
+  ASSERT_TRUE(stub->EstimateRun(context().get(), request, &estimate).ok());
+  EXPECT_TRUE(estimate.estimate());
+  EXPECT_EQ(estimate.tasks_size(), 2);
+  agent->succeed(agent->expect_start("prep"), {{"report.json", "{}"}});
+  const auto train = agent->expect_start("train");
+  EXPECT_TRUE(train.plan());
+  EXPECT_EQ(train.upload_artifacts_size(), 0);
+  agent->succeed(train, {{"stdout.log", "{\n  \"duration_s\": 12.5,\n  \"fits\": true,\n  \"advice\": \"\"\n}\n"}});
+  const auto measured = wait_for_state(estimate.id(), v1::RUN_STATE_SUCCEEDED);
+  EXPECT_DOUBLE_EQ(measured.results().at("duration_s"), 12.5);
+  EXPECT_DOUBLE_EQ(measured.results().at("fits"), 1);
+  // Another name of the result changes nothing of the training.
+  (*request.mutable_parameters())["output_model"] = "\"other\"";
+  ASSERT_TRUE(stub->EstimateRun(context().get(), request, &again).ok());
+  EXPECT_EQ(again.id(), estimate.id());
+  (*request.mutable_parameters())["r"] = "4";
+  ASSERT_TRUE(stub->EstimateRun(context().get(), request, &again).ok());
+  EXPECT_NE(again.id(), estimate.id());
+  cancel_run(again.id());
+
+  EXPECT_DOUBLE_EQ(start_fine_tune().predictions().at("duration_s"), 12.5);
+  v1::ListRunsResponse runs;
+  ASSERT_TRUE(stub->ListRuns(context().get(), {}, &runs).ok());
+  EXPECT_EQ(runs.runs_size(), 1) << "estimates are in no list";
+}
+
+TEST_F(Runs, StopAndKeepEndsTheTrainingEarly) {
+  auto agent = make_agent();
+  agent->connect();
+  const v1::Run run = start_fine_tune();
+  auto stub = v1::RunService::NewStub(channel());
+  v1::CancelRunRequest keep;
+  keep.set_id(run.id());
+  keep.set_keep(true);
+  v1::Run answer;
+  EXPECT_EQ(stub->CancelRun(context().get(), keep, &answer).error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  agent->succeed(agent->expect_start("prep"), {{"report.json", "{}"}});
+  const auto train = agent->expect_start("train");
+  agent->send_state(train.attempt_id(), AttemptStatus::STATE_RUNNING);
+  agent->send_event(train.attempt_id(), R"({"type":"metric","step":1,"values":{"loss":2.5}})");
+  ASSERT_TRUE(stub->CancelRun(context().get(), keep, &answer).ok());
+  EXPECT_EQ(answer.state(), v1::RUN_STATE_RUNNING);
+  const auto stop = agent->expect_stop();
+  EXPECT_TRUE(stop.keep());
+  EXPECT_EQ(stop.attempt_id(), train.attempt_id());
+
+  v1::CompareMetricsRequest compare;
+  compare.add_run_ids(run.id());
+  compare.set_name("loss");
+  v1::CompareMetricsResponse series;
+  ASSERT_TRUE(stub->CompareMetrics(context().get(), compare, &series).ok());
+  ASSERT_EQ(series.series_size(), 1);
+  EXPECT_DOUBLE_EQ(series.series(0).series().points(0).value(), 2.5);
 }
 
 TEST_F(Runs, NeedASignIn) {

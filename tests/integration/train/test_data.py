@@ -38,6 +38,31 @@ def test_alpaca_and_sharegpt_are_the_messages_they_stand_for(tmp_path, model):
             assert found[kind][key] == found["messages"][key], kind
 
 
+def test_parquet_rows_are_those_of_jsonl(tmp_path, model):
+    """As datasets writes them: members that a row has not are nulls."""
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    rows = [{"messages": [{"role": "system", "content": "deck"}, {"role": "user", "content": f"harbour {i}"},
+                          {"role": "assistant", "content": "anchor \u00e4\U0001f680"}], "id": i} for i in range(40)]
+    stored = [{**r, "messages": [{**m, "tool_calls": None} for m in r["messages"]], "tools": None} for r in rows]
+    stored[3]["messages"][1]["tool_calls"] = ["mast"]  # so that the column has a type
+    table = pyarrow.Table.from_pylist(stored).set_column(1, "id", [pyarrow.array(range(40)).dictionary_encode()])
+    parquet.write_table(table, tmp_path / "rows.parquet", row_group_size=7, compression="zstd")
+    rows[3]["messages"][1]["tool_calls"] = ["mast"]
+    jsonl = first_step(tmp_path / "a", model, write(tmp_path / "rows.jsonl", rows), "messages")
+    found = first_step(tmp_path / "b", model, tmp_path / "rows.parquet", "messages")
+    assert {k: found[k] for k in ("loss", "tokens", "trained_tokens")} == {k: jsonl[k] for k in ("loss", "tokens", "trained_tokens")}
+
+
+def test_a_broken_parquet_file_and_row_are_named(tmp_path, model):
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 no more")
+    parquet.write_table(pyarrow.Table.from_pylist([{"text": "keel"}, {"text": None}]), tmp_path / "row.parquet")
+    for name, said in (("broken", "broken.parquet"), ("row", "row.parquet line 2")):
+        spec = spec_for(model, tmp_path / f"{name}.parquet", METHOD, {})
+        error = next(e for e in run_train(tmp_path / name, spec, expect=1) if e["type"] == "error")
+        assert error["code"] == "INVALID_DATA" and said in error["message"] and error["advice"]
+
+
 def test_sources_have_weights(tmp_path, model):
     a, b = write(tmp_path / "a.jsonl", [{"text": "harbour keel"}] * 4), write(tmp_path / "b.jsonl", [{"text": "rope tide wind"}] * 10)
     lengths = {}

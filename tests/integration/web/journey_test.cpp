@@ -48,8 +48,8 @@ TEST(Journey, SignInUploadImportWatchSignOut) {
   {
     // The browser closes in the middle of the file.
     web::HttpClient broken(daemon.web_port());
-    broken.send("PUT " + address + "0 HTTP/1.1\r\nHost: 127.0.0.1\r\n" + cookie +
-                "Sec-Fetch-Site: same-origin\r\nContent-Length: " + std::to_string(rows.size()) + "\r\n\r\n" +
+    broken.send("PUT " + address + "0 HTTP/1.1\r\nHost: 127.0.0.1:" + std::to_string(daemon.web_port()) + "\r\n" +
+                cookie + "Sec-Fetch-Site: same-origin\r\nContent-Length: " + std::to_string(rows.size()) + "\r\n\r\n" +
                 rows.substr(0, 10));
     // Wait until the ten bytes are there, as a new page would find them.
     for (int i = 0; i < 500; ++i) {

@@ -105,5 +105,15 @@ TEST(CommandLine, BashCompletionKnowsCommandsAndFlags) {
   EXPECT_EQ(complete("slipway run logs x --fol", 4), "--follow\n");
 }
 
+TEST(Program, QuantizesByTheProgramBesideIt) {
+  const base::TemporaryFolder folder;
+  const auto wrong = run("model quantize " + folder.path().string() + " -o " + (folder.path() / "m.bin").string());
+  EXPECT_EQ(wrong.status, 2);
+  EXPECT_NE(wrong.text.find("slipway-quantize: INVALID_SPEC: the output is "), std::string::npos) << wrong.text;
+  EXPECT_EQ(run("model quantize " + folder.path().string() + " -o m.slipway --dtype int2").status, 2);
+  const auto json = run("--json model quantize " + folder.path().string() + " -o m.bin");
+  EXPECT_NE(json.text.find(R"({"error":{"code":"INVALID_SPEC")"), std::string::npos) << json.text;
+}
+
 }  // namespace
 }  // namespace slipway::cli

@@ -6,7 +6,7 @@ namespace slipway::domain {
 namespace {
 
 DeploymentFacts wanted(Wanted wanted, AttemptState state, bool ready = false, bool stop_asked = false) {
-  return {wanted, ReplicaFacts{state, stop_asked, ready}, 0};
+  return {wanted, ReplicaFacts{state, stop_asked, ready, true}, 0, std::nullopt};
 }
 
 TEST(AdvanceDeployment, AsksForAReplicaWhenThereIsNone) {
@@ -47,6 +47,42 @@ TEST(AdvanceDeployment, StartedAgainWhileItStopsLeavesFirst) {
   EXPECT_EQ(advance_deployment(wanted(Wanted::kRunning, AttemptState::kRunning, true, true)),
             DeploymentDecision{DeploymentState::kStarting});
   EXPECT_TRUE(advance_deployment(wanted(Wanted::kRunning, AttemptState::kStopped, false, true)).new_replica);
+}
+
+TEST(AdvanceDeployment, IsUnreachableWhileItsNodeIsOffline) {
+  DeploymentFacts facts = wanted(Wanted::kRunning, AttemptState::kRunning, true);
+  facts.replica->reachable = false;
+  EXPECT_EQ(advance_deployment(facts), DeploymentDecision{DeploymentState::kUnreachable});
+  facts.replica->ready = false;
+  EXPECT_EQ(advance_deployment(facts), DeploymentDecision{DeploymentState::kStarting});
+}
+
+TEST(AdvanceDeployment, TheFormerServesUntilTheNewIsReady) {
+  DeploymentFacts facts = wanted(Wanted::kRunning, AttemptState::kPending);
+  facts.former = ReplicaFacts{AttemptState::kRunning, false, true, true};
+  EXPECT_EQ(advance_deployment(facts), (DeploymentDecision{.state = DeploymentState::kQueued, .serve_former = true}));
+  facts.replica->state = AttemptState::kRunning;
+  EXPECT_EQ(advance_deployment(facts), (DeploymentDecision{.state = DeploymentState::kStarting, .serve_former = true}));
+  facts.replica->ready = true;
+  EXPECT_EQ(advance_deployment(facts), (DeploymentDecision{.state = DeploymentState::kReady, .stop_former = true}));
+  facts.former->stop_asked = true;
+  EXPECT_EQ(advance_deployment(facts), DeploymentDecision{DeploymentState::kReady});
+}
+
+TEST(AdvanceDeployment, ANewVersionThatFailsIsWithdrawn) {
+  DeploymentFacts facts = wanted(Wanted::kRunning, AttemptState::kFailed);
+  facts.former = ReplicaFacts{AttemptState::kRunning, false, true, true};
+  EXPECT_EQ(advance_deployment(facts),
+            (DeploymentDecision{.state = DeploymentState::kReady, .serve_former = true, .withdraw = true}));
+  facts.former->stop_asked = true;
+  EXPECT_EQ(advance_deployment(facts), DeploymentDecision{DeploymentState::kFailed});
+}
+
+TEST(AdvanceDeployment, AStopEndsTheFormerToo) {
+  DeploymentFacts facts = wanted(Wanted::kStopped, AttemptState::kPending);
+  facts.former = ReplicaFacts{AttemptState::kRunning, false, true, true};
+  EXPECT_EQ(advance_deployment(facts),
+            (DeploymentDecision{.state = DeploymentState::kStopping, .drop_replica = true, .stop_former = true}));
 }
 
 }  // namespace

@@ -6,6 +6,19 @@ namespace slipway::kernels {
 namespace {
 
 constexpr int64_t kPages = 40;
+constexpr CacheFormat kFormats[] = {CacheFormat::kF32, CacheFormat::kBF16, CacheFormat::kInt8};
+
+double tolerance_of(CacheFormat format) {
+  switch (format) {
+    case CacheFormat::kBF16:
+      return 5e-2;
+    case CacheFormat::kInt8:
+      return 6e-2;
+    case CacheFormat::kF32:
+      break;
+  }
+  return 2e-5;
+}
 
 // A cache of one head and one sequence whose pages lie in a scattered order, and its queries.
 class Cache {
@@ -103,8 +116,8 @@ class Cache {
 };
 
 TEST_P(Kernels, AttentionIsTheSoftmaxWeightedSumOverThePages) {
-  for (const auto format : {CacheFormat::kF32, CacheFormat::kBF16}) {
-    const double tolerance = format == CacheFormat::kF32 ? 2e-5 : 5e-2;
+  for (const auto format : kFormats) {
+    const double tolerance = tolerance_of(format);
     for (const int64_t head_dim : {8, 34, 64, 80}) {
       for (const int64_t length : {1, 15, 16, 17, 50, 128, 129, 300}) {
         for (const int64_t heads : {1, 3, 30}) {
@@ -124,19 +137,19 @@ TEST_P(Kernels, AttentionIsTheSoftmaxWeightedSumOverThePages) {
 }
 
 TEST_P(Kernels, AttentionGivesTheSameBitsHoweverThePromptIsCut) {
-  for (const auto format : {CacheFormat::kF32, CacheFormat::kBF16}) {
+  for (const auto format : kFormats) {
     Cache cache(*table_, format, 40, 300, 3);
     const auto whole = cache.run(0, 300, 300);
     for (const int64_t block : {1, 2, 7, 16, 64, 129}) ASSERT_EQ(cache.run(0, 300, block), whole) << table_->name;
     const auto wanted = cache.expected(200, 2);
     for (size_t d = 0; d < 40; ++d) {
-      ASSERT_NEAR(whole[(200 * 3 + 2) * 40 + d], wanted[d], format == CacheFormat::kF32 ? 2e-5 : 5e-2);
+      ASSERT_NEAR(whole[(200 * 3 + 2) * 40 + d], wanted[d], tolerance_of(format));
     }
   }
 }
 
 TEST_P(Kernels, AttentionSeesOnlyItsWindowAndCapsItsScores) {
-  for (const auto format : {CacheFormat::kF32, CacheFormat::kBF16}) {
+  for (const auto format : kFormats) {
     for (const int64_t window : {0, 1, 5, 16, 100, 128, 130, 400}) {
       Cache cache(*table_, format, 24, 300, 2);
       cache.window = window;
@@ -146,8 +159,7 @@ TEST_P(Kernels, AttentionSeesOnlyItsWindowAndCapsItsScores) {
       for (const int64_t position : {0, 4, 129, 299}) {
         const auto wanted = cache.expected(position, 1);
         for (size_t d = 0; d < 24; ++d) {
-          ASSERT_NEAR(whole[(static_cast<size_t>(position) * 2 + 1) * 24 + d], wanted[d],
-                      format == CacheFormat::kF32 ? 2e-5 : 5e-2)
+          ASSERT_NEAR(whole[(static_cast<size_t>(position) * 2 + 1) * 24 + d], wanted[d], tolerance_of(format))
               << table_->name << " " << window << " " << position;
         }
       }

@@ -13,7 +13,6 @@ TEST_P(Kernels, ExponentialsAreAccurateAndKeepWhatIsNotANumber) {
   double expected = 0;
   for (const float value : x) expected += std::exp(static_cast<double>(value) - 40);
   EXPECT_NEAR(table_->sum_exp(x.data(), 40, 1003) / expected, 1, 1e-6);
-  EXPECT_EQ(table_->maximum(x.data(), 1003), *std::max_element(x.begin(), x.end()));
   auto broken = x;
   broken[500] = NAN;
   EXPECT_TRUE(std::isnan(table_->sum_exp(broken.data(), 40, 1003)));
@@ -24,6 +23,21 @@ TEST_P(Kernels, ExponentialsAreAccurateAndKeepWhatIsNotANumber) {
   table_->silu_multiply(gate.data(), up.data(), 37);
   for (size_t i = 0; i < gate.size(); ++i) {
     ASSERT_NEAR(gate[i], before[i] / (1 + std::exp(-static_cast<double>(before[i]))) * up[i], 1e-5);
+  }
+}
+
+TEST_P(Kernels, TheFirstOfTheLargestIsFound) {
+  for (const int64_t size : {1, 5, 16, 511, 512, 513, 1003, 5000}) {
+    auto x = random_values(static_cast<size_t>(size), 3, static_cast<uint32_t>(size));
+    for (const int64_t twice : {size - 1, size / 2, int64_t{0}}) {
+      const auto first = std::max_element(x.begin(), x.end()) - x.begin();
+      EXPECT_EQ(table_->index_of_maximum(x.data(), size), first) << table_->name << " " << size;
+      x[static_cast<size_t>(twice)] = x[static_cast<size_t>(first)];
+    }
+    x.assign(x.size(), -INFINITY);
+    EXPECT_EQ(table_->index_of_maximum(x.data(), size), 0);
+    x.assign(x.size(), NAN);
+    EXPECT_EQ(table_->index_of_maximum(x.data(), size), 0);
   }
 }
 

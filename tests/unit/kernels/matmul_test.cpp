@@ -46,7 +46,8 @@ class Product {
         bias_(random_values(static_cast<size_t>(columns), 1, 3)),
         x_stride_(activation_bytes(format, depth)),
         x_(rows * x_stride_),
-        w_(panels_ * panel_bytes(format, depth)) {
+        w_(panels_ * panel_bytes(format, depth)),
+        scratch_(matmul_scratch_bytes(format, depth)) {
     for (int64_t row = 0; row < rows; ++row) {
       const auto values = random_values(static_cast<size_t>(depth), 1, 100 + static_cast<uint32_t>(row));
       if (format == WeightFormat::kF32) {
@@ -96,6 +97,7 @@ class Product {
         call.y = y.data() + row * columns_;
         call.y_stride = columns_;
         call.accumulate = true;
+        call.scratch = scratch_.data<void>();
         table_.matmul(call);
       }
     }
@@ -137,7 +139,7 @@ class Product {
   int64_t rows_, columns_, depth_, panels_;
   std::vector<float> bias_;
   int64_t x_stride_;
-  Aligned x_, w_;
+  Aligned x_, w_, scratch_;
   std::vector<std::vector<float>> x_values_, original_x_;
   std::vector<float> w_values_, original_w_;
 };

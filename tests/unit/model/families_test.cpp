@@ -111,12 +111,6 @@ TEST(Families, GptNeoxRotatesAPartOfEachHead) {
   EXPECT_EQ(architecture.num_key_value_heads, 4);
 }
 
-TEST(Families, SaysWhichFeaturesAreBeyondLlama) {
-  EXPECT_EQ(beyond_llama(read(sizes("llama"))), "");
-  EXPECT_THAT(beyond_llama(read(sizes("gemma2"))), HasSubstr("soft caps"));
-  EXPECT_THAT(beyond_llama(read(gpt2_sizes())), HasSubstr("LayerNorm, learned positions"));
-}
-
 // Distinct numbers for every element of every tensor, small enough to be exact in f32.
 std::map<std::string, std::vector<float>> numbered_tensors(const Architecture& architecture) {
   std::map<std::string, std::vector<float>> values;
@@ -230,6 +224,20 @@ TEST(Families, RotaryScalingIsWrittenAsGguf) {
     const auto expected = rope_inverse_frequencies(architecture);
     ASSERT_EQ(got.size(), expected.size());
     for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 1e-6F * expected[i]) << rule;
+  }
+}
+
+TEST(Families, WhatGgufHasNoKeyForIsRefused) {
+  json config = config_of("gemma2");
+  config["query_pre_attn_scalar"] = 100;
+  const auto wanted = read(config), written = read(config_of("gemma2"));
+  EXPECT_NO_THROW(require_same_decoder(written, written));
+  try {
+    require_same_decoder(wanted, written);
+    FAIL();
+  } catch (const base::Error& error) {
+    EXPECT_EQ(error.code(), base::kUnsupported);
+    EXPECT_THAT(error.what(), HasSubstr("scale of attention scores"));
   }
 }
 

@@ -94,9 +94,13 @@ std::vector<GenerationRequest> mixed_requests() {
 }
 
 TEST_F(EngineTest, ARequestGivesTheSameBitsAloneAndInABatch) {
-  for (const auto type : {WeightType::kF32, WeightType::kBF16}) {
+  for (const auto& [type, cache] : {std::pair{WeightType::kF32, CacheType::kAuto},
+                                    {WeightType::kBF16, CacheType::kAuto},
+                                    {WeightType::kInt8, CacheType::kInt8},
+                                    {WeightType::kInt4, CacheType::kInt8}}) {
     EngineOptions options;
     options.weight_type = type;
+    options.cache_type = cache;
     const auto one = engine(options);
     const auto requests = mixed_requests();
     std::vector<Outcome> alone;
@@ -162,28 +166,32 @@ std::vector<GenerationRequest> crowd() {
 
 TEST_F(EngineTest, NeitherCacheNorChunksNorGuessesChangeAnAnswer) {
   const auto requests = crowd();
-  EngineOptions plain;
-  plain.prefix_caching = false;
-  std::vector<Outcome> alone;
-  const auto first = engine(plain);
-  for (const auto& request : requests) alone.push_back(start(*first, request).get());
-  EXPECT_EQ(all_at_once(*first, requests), alone);
-  EXPECT_EQ(first->stats().prefix_hits, 0);
+  for (const auto cache : {CacheType::kF32, CacheType::kInt8}) {
+    EngineOptions plain;
+    plain.prefix_caching = false;
+    plain.cache_type = cache;
+    std::vector<Outcome> alone;
+    const auto first = engine(plain);
+    for (const auto& request : requests) alone.push_back(start(*first, request).get());
+    EXPECT_EQ(all_at_once(*first, requests), alone);
+    EXPECT_EQ(first->stats().prefix_hits, 0);
 
-  EngineOptions options;
-  options.speculative_tokens = 6;
-  options.prompt_tokens_beside = 7;
-  options.kv_cache_tokens = 1500;  // some are evicted
-  options.adapters_in_memory = 1;  // and read again and again
-  const auto second = engine(options);
-  EXPECT_EQ(all_at_once(*second, requests), alone);
-  EXPECT_EQ(all_at_once(*second, requests), alone);
-  for (size_t i = 0; i < requests.size(); i += 9) EXPECT_EQ(start(*second, requests[i]).get(), alone[i]);
-  const EngineStats stats = second->stats();
-  EXPECT_GT(stats.prefix_hits, 1000);
-  EXPECT_GT(stats.draft_tokens, 0);
-  EXPECT_EQ(stats.adapters_in_memory, 1);
-  EXPECT_EQ(stats.kv_cache_usage, 0);
+    EngineOptions options;
+    options.cache_type = cache;
+    options.speculative_tokens = 6;
+    options.prompt_tokens_beside = 7;
+    options.kv_cache_tokens = 1500;  // some are evicted
+    options.adapters_in_memory = 1;  // and read again and again
+    const auto second = engine(options);
+    EXPECT_EQ(all_at_once(*second, requests), alone);
+    EXPECT_EQ(all_at_once(*second, requests), alone);
+    for (size_t i = 0; i < requests.size(); i += 9) EXPECT_EQ(start(*second, requests[i]).get(), alone[i]);
+    const EngineStats stats = second->stats();
+    EXPECT_GT(stats.prefix_hits, 1000);
+    EXPECT_GT(stats.draft_tokens, 0);
+    EXPECT_EQ(stats.adapters_in_memory, 1);
+    EXPECT_EQ(stats.kv_cache_usage, 0);
+  }
 }
 
 TEST_F(EngineTest, ARepeatingAnswerIsGuessedAndTheSame) {

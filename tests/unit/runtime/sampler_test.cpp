@@ -15,7 +15,7 @@ const kernels::Table& table() { return *kernels::table(kernels::Level::kPortable
 
 GeneratedToken choose(std::vector<float> logits, const SamplingOptions& options, std::vector<int32_t> tokens = {0},
                       int64_t prompt = 1, std::vector<int32_t> banned = {}) {
-  return sample(logits, options, {tokens, prompt, banned, {}, {}}, log_total(logits, table()).value, table());
+  return sample(logits, options, {tokens, prompt, banned, {}, {}}, log_total(logits, table()), table());
 }
 
 // How often each token is drawn over many seeds.

@@ -76,6 +76,30 @@ TEST_F(SchedulerTest, ALongPromptComesInChunksBesideStreams) {
   EXPECT_EQ(step(), (Pairs{{1, 1}, {2, 1}}));
 }
 
+TEST_F(SchedulerTest, TokensFarIntoALongPromptCountForMore) {
+  SchedulerOptions options;
+  options.prompt_tokens_alone = 1000;
+  options.prompt_tokens_beside = 40;
+  options.positions_per_token = 100;
+  make(options, 200);
+  add(tokens_of(5, 0));
+  step();
+  Sequence* prompt = add(tokens_of(2000, 300));
+  int64_t before = 1000;
+  while (prompt->outstanding() > 1) {
+    const int64_t begin = prompt->computed;
+    const int64_t tokens = step().back().second;
+    // What they cost is within the budget, but for the last of them.
+    int64_t cost = 0;
+    for (int64_t i = 0; i + 1 < tokens; ++i) cost += 100 + begin + i;
+    EXPECT_LT(cost, 40 * 100);
+    EXPECT_LE(tokens, before);
+    EXPECT_GE(tokens, 1);
+    before = tokens;
+  }
+  EXPECT_LE(before, 3);
+}
+
 TEST_F(SchedulerTest, AShortPromptDoesNotWaitForTheWholeOfALongOne) {
   SchedulerOptions options;
   options.prompt_tokens_alone = 40;

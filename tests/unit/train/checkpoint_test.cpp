@@ -1,4 +1,4 @@
-#include "agents/engine/train/checkpoint.h"
+#include "agents/engine/train/checkpoints/checkpoint.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

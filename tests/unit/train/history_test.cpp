@@ -1,4 +1,4 @@
-#include "agents/engine/train/history.h"
+#include "agents/engine/train/checkpoints/history.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,13 +1,13 @@
 // The optimizers against closed forms; tests/oracle/train/test_optimizers.py compares whole runs with the reference
 // implementations.
-#include "agents/engine/train/optimizer.h"
+#include "agents/engine/train/optimizers/optimizer.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 
-#include "agents/engine/train/dynamic_8bit.h"
+#include "agents/engine/train/optimizers/dynamic_8bit.h"
 
 namespace slipway::train {
 namespace {

@@ -1,9 +1,9 @@
-#include "agents/engine/train/schedule.h"
+#include "agents/engine/train/optimizers/schedule.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "agents/engine/train/random.h"
+#include "agents/engine/train/data/random.h"
 #include "backend/base/error.h"
 
 namespace slipway::train {

@@ -60,14 +60,24 @@ TEST(Settings, TheFingerprintSeesWhatChangesTheNumbersOnly) {
   spec["training"]["save_steps"] = 7;
   spec["output"]["merged"] = "elsewhere";
   EXPECT_EQ(settings(spec).fingerprint, fingerprint);
+  spec["parallel"] = {{"strategy", "fsdp"}, {"ranks", 1}, {"min_ranks", 1}};
+  const std::string shared_out = settings(spec).fingerprint;
+  spec["parallel"]["strategy"] = "ddp";
+  EXPECT_EQ(settings(spec).fingerprint, shared_out);
+  spec["parallel"]["ranks"] = 2;  // twice the batch
+  EXPECT_NE(settings(spec).fingerprint, shared_out);
   spec["training"]["seed"] = 43;
   EXPECT_NE(settings(spec).fingerprint, fingerprint);
 }
 
 TEST(Settings, WhatCannotBeDoneIsRefused) {
-  json several_ranks = minimal();
-  several_ranks["parallel"]["ranks"] = 2;
-  EXPECT_THROW(settings(several_ranks), base::Error);
+  for (const char* optimizer : {"adamw_8bit", "adafactor", "muon"}) {
+    json shared_out = minimal();
+    shared_out["parallel"] = {{"ranks", 2}, {"strategy", "fsdp"}};
+    EXPECT_NO_THROW(settings(shared_out));
+    shared_out["training"]["optim"] = optimizer;
+    EXPECT_THROW(settings(shared_out), base::Error);
+  }
   json no_output = minimal();
   no_output["output"] = {{"adapter", ""}, {"merged", ""}};
   EXPECT_THROW(settings(no_output), base::Error);

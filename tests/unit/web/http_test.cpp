@@ -5,6 +5,7 @@
 #include "backend/web/artifact_routes.h"
 #include "backend/web/openai_gateway.h"
 #include "backend/web/server.h"
+#include "backend/web/session_cookie.h"
 #include "backend/web/site.h"
 
 namespace slipway::web {
@@ -73,6 +74,16 @@ TEST(Http, TheModelNameIsFoundAtTheTopAlone) {
   }
   // Depth costs no stack.
   EXPECT_FALSE(find_model_name("{\"a\":" + std::string(1'000'000, '['), model));
+}
+
+TEST(Http, TheSessionsCookieIsNamedByThePort) {
+  RequestHead head;
+  head.headers = {{"Host", "127.0.0.1:7878"}, {"Cookie", "slipway_session_7900=other; slipway_session_7878=mine"}};
+  EXPECT_EQ(session_cookie_name(head), "slipway_session_7878");
+  EXPECT_EQ(credentials_of(head).session, "mine");
+  head.headers[0].value = "slipway.example";
+  EXPECT_EQ(session_cookie_name(head), "slipway_session");
+  EXPECT_EQ(credentials_of(head).session, "");
 }
 
 TEST(Http, OnlyTheSitesOwnPagesMayUseTheCookie) {

@@ -19,6 +19,7 @@ using testing::HasSubstr;
 
 class FakeModels final : public service::ServedModels {
  public:
+  void called(const std::string&) override {}
   absl::StatusOr<std::vector<ServedDeployment>> list_served() override { return deployments; }
   std::vector<ServedDeployment> deployments;
 };

@@ -1,4 +1,4 @@
-// The shipped workflow: it reads, and what it gives to the engines is what they accept.
+// The shipped workflows: they read, and what they give to the engines is what those accept.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -30,7 +30,11 @@ class FineTune : public testing::Test {
   void SetUp() override {
     auto catalogue = Catalogue::load(SLIPWAY_SOURCE_DIR "/workflows");
     ASSERT_TRUE(catalogue.ok()) << catalogue.status();
-    workflow_ = *catalogue->find("fine-tune-and-deploy");
+    for (const char* name : {"fine-tune-and-deploy", "full-fine-tune", "preference-tune"}) {
+      ASSERT_NE(catalogue->find(name), nullptr) << name;
+      all_.push_back(*catalogue->find(name));
+    }
+    workflow_ = all_.front();
   }
   // The spec of each engine task, with stand-ins for what earlier tasks give.
   std::map<std::string, Json> specs(const std::map<std::string, std::string>& texts) {
@@ -51,18 +55,40 @@ class FineTune : public testing::Test {
     return specs;
   }
   Workflow workflow_;
+  std::vector<Workflow> all_;
 };
 
 TEST_F(FineTune, GivesEveryEngineASpecThatItAccepts) {
-  const auto all = specs({{"model", "smollm2"}, {"dataset", "perlfaq"}, {"drop_near_copies", "true"}});
-  EXPECT_EQ(all.size(), 4U);
-  for (const auto& [task, spec] : all) {
-    try {
-      spec::parse_spec(spec["kind"].get<std::string>(), spec.dump());
-    } catch (const base::Error& error) {
-      FAIL() << task << ": " << error.what();
+  for (const Workflow& workflow : all_) {
+    workflow_ = workflow;
+    const auto all = specs({{"model", "smollm2"}, {"dataset", "perlfaq"}});
+    EXPECT_GE(all.size(), 2U);
+    for (const auto& [task, spec] : all) {
+      try {
+        spec::parse_spec(spec["kind"].get<std::string>(), spec.dump());
+      } catch (const base::Error& error) {
+        FAIL() << workflow.name << ", " << task << ": " << error.what();
+      }
     }
   }
+}
+
+TEST_F(FineTune, PreferencesAreLearnedByTheChosenObjective) {
+  workflow_ = all_.back();
+  for (const char* objective : {"dpo", "orpo", "kto"}) {
+    auto all = specs({{"model", "m"}, {"dataset", "d"}, {"objective", objective}, {"beta", "0.2"}});
+    EXPECT_EQ(all["train"]["objective"]["type"], objective);
+    EXPECT_EQ(all["train"]["objective"]["beta"], 0.2);
+    EXPECT_NO_THROW(spec::parse_spec("train", all["train"].dump()));
+  }
+}
+
+TEST_F(FineTune, FullTuningNeedsNoAdapter) {
+  workflow_ = all_[1];
+  auto all = specs({{"model", "m"}, {"dataset", "d"}, {"freeze_layers", "4"}});
+  EXPECT_EQ(all["train"]["method"]["freeze_layers"], 4);
+  EXPECT_EQ(all["train"]["output"]["adapter"], "");
+  EXPECT_EQ(all["evaluate_tuned"]["model"]["adapter"], "");
 }
 
 TEST_F(FineTune, CarriesWhatWasTyped) {
@@ -79,6 +105,17 @@ TEST_F(FineTune, CarriesWhatWasTyped) {
   EXPECT_EQ(all["prepare"]["inputs"][0]["mapping"]["prompt"], "question");
 }
 
+TEST_F(FineTune, EveryMethodAndSamplePromptIsTaken) {
+  for (const char* method : {"lora", "rslora", "dora"}) {
+    auto all = specs({{"model", "m"}, {"dataset", "d"}, {"method", method}, {"sample_prompt", "\"Why?\""}});
+    EXPECT_EQ(all["train"]["method"]["use_dora"], std::string(method) == "dora");
+    EXPECT_EQ(all["train"]["method"]["use_rslora"], std::string(method) == "rslora");
+    EXPECT_EQ(all["train"]["training"]["sample_prompts"], Json{"Why?"});
+    EXPECT_NO_THROW(spec::parse_spec("train", all["train"].dump()));
+  }
+  EXPECT_EQ(specs({{"model", "m"}, {"dataset", "d"}})["train"]["training"]["sample_prompts"], Json::array());
+}
+
 TEST_F(FineTune, EvaluatesBothBeforeItRegistersAndDeploys) {
   const auto needs = [&](const char* name) { return workflow_.find_task(name)->needs; };
   EXPECT_THAT(needs("gate"), testing::UnorderedElementsAre("evaluate_tuned", "evaluate_base"));
@@ -87,9 +124,11 @@ TEST_F(FineTune, EvaluatesBothBeforeItRegistersAndDeploys) {
 }
 
 TEST_F(FineTune, EveryParameterSaysWhyOneWouldChangeIt) {
-  for (const Parameter& parameter : workflow_.parameters) {
-    EXPECT_GT(parameter.help.size(), 20U) << parameter.name;
-    EXPECT_TRUE(parameter.required || !parameter.default_value.is_null()) << parameter.name;
+  for (const Workflow& workflow : all_) {
+    for (const Parameter& parameter : workflow.parameters) {
+      EXPECT_GT(parameter.help.size(), 20U) << parameter.name;
+      EXPECT_TRUE(parameter.required || !parameter.default_value.is_null()) << parameter.name;
+    }
   }
 }
 

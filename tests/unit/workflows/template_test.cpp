@@ -36,5 +36,13 @@ TEST(Template, ListsReferences) {
   EXPECT_EQ(*references_of(value), (std::vector<std::string>{"x.y", "z", "x.y"}));
 }
 
+TEST(Templates, ACaseBecomesOneOfItsEntries) {
+  const Json value =
+      Json::parse(R"({"a": {"$case": "${kind}", "x": {"n": "${n}"}, "$else": 2}, "b": {"$case": "${kind}", "y": 1}})");
+  EXPECT_EQ(*fill_in(value, {{"kind", "x"}, {"n", 7}}), Json::parse(R"({"a": {"n": 7}})"));
+  EXPECT_EQ(*fill_in(value, {{"kind", "y"}, {"n", 7}}), Json::parse(R"({"a": 2, "b": 1})"));
+  EXPECT_EQ(*fill_in(Json::parse(R"({"$case": "${on}", "true": "yes"})"), {{"on", true}}), Json("yes"));
+}
+
 }  // namespace
 }  // namespace slipway::workflows

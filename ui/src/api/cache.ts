@@ -2,6 +2,7 @@
 import { create } from "@bufbuild/protobuf";
 import { type InfiniteData, type QueryClient } from "@tanstack/react-query";
 import { type Change } from "@/api/watch";
+import { type DeploymentSample } from "@/gen/slipway/v1/deployment_pb";
 import { type NodeSample } from "@/gen/slipway/v1/node_pb";
 import { type Progress, type Run, RunSchema } from "@/gen/slipway/v1/run_pb";
 
@@ -15,10 +16,13 @@ export const keys = {
   one: (kind: ListKind, id: string) => [kind, "one", id] as const,
   versions: (kind: ListKind, id: string) => [kind, "versions", id] as const,
   version: (kind: ListKind, id: string) => [kind, "version", id] as const,
+  estimate: (workflow: string, texts: Record<string, string>) => ["estimate", workflow, texts] as const,
   lineage: (id: string) => ["lineage", id] as const,
   preview: (request: unknown) => ["preview", request] as const,
   deploymentKeys: (id: string) => ["deployment-keys", id] as const,
   samples: (nodeId: string) => ["samples", nodeId] as const,
+  deploymentSamples: (id: string) => ["deployment-samples", id] as const,
+  compare: (runIds: readonly string[], name: string) => ["compare", name, runIds] as const,
   metrics: (runId: string) => ["metrics", runId] as const,
   events: (runId: string) => ["events", runId] as const,
   spec: (runId: string, task: string, attempts: number) => ["spec", runId, task, attempts] as const,
@@ -34,6 +38,9 @@ export interface ListPage<T> {
 
 /** Samples kept in the page: ten minutes and a bit, at one every two seconds. */
 export const samplesKept = 330;
+
+/** What the server gives at once, and two hours of live ones. */
+export const deploymentSamplesKept = 5600;
 
 export function applyChange(cache: QueryClient, change: Change): void {
   switch (change.case) {
@@ -57,6 +64,12 @@ export function applyChange(cache: QueryClient, change: Change): void {
       const { nodeId, sample } = change.value;
       if (!sample) break;
       cache.setQueryData<NodeSample[]>(keys.samples(nodeId), (old) => old && [...old, sample].slice(-samplesKept));
+      break;
+    }
+    case "deploymentSample": {
+      const { deploymentId, sample } = change.value;
+      if (!sample) break;
+      cache.setQueryData<DeploymentSample[]>(keys.deploymentSamples(deploymentId), (old) => old && [...old, sample].slice(-deploymentSamplesKept));
       break;
     }
     case "list":

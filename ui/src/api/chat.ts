@@ -1,47 +1,102 @@
-// Chat with a deployment over POST /v1/chat/completions, streamed, under the page's own session.
+// Answers of a deployment over OpenAI's API, streamed, under the page's own session.
 import { reportSignedOut } from "@/api/clients";
 import { httpProblem } from "@/api/upload";
+import { type Endpoint } from "@/base/code_samples";
 import { SseParser } from "@/base/sse";
+import { type ShownToken, type ToolCall } from "@/base/talk";
 
-export interface ChatMessage {
-  role: "system" | "user" | "assistant";
-  content: string;
-}
-export interface ChatSettings {
-  temperature: number;
-  maxTokens: number;
-}
-/** What is known of an answer when it has ended. */
-export interface ChatResult {
+/** What has come of an answer so far. */
+export interface Answer {
+  text: string;
+  calls: ToolCall[];
+  tokens: ShownToken[];
+  /** Empty until it ends. */
   finishReason: string;
-  completionTokens: number | null;
+  promptTokens?: number;
+  completionTokens?: number;
+  /** Milliseconds from the request to the first token and to the last. */
+  firstAfterMs?: number;
+  lastAfterMs?: number;
 }
 
+interface Entry {
+  token: string;
+  logprob: number;
+  bytes?: number[] | null;
+}
+interface Choice {
+  text?: string;
+  delta?: { content?: string | null; tool_calls?: { index: number; id?: string; function?: { name?: string; arguments?: string } }[] };
+  finish_reason?: string | null;
+  logprobs?: {
+    content?: (Entry & { top_logprobs?: Entry[] })[];
+    tokens?: string[];
+    token_logprobs?: (number | null)[];
+    top_logprobs?: (Record<string, number> | null)[];
+  } | null;
+}
 interface Chunk {
-  choices?: { delta?: { content?: string | null }; finish_reason?: string | null }[];
-  usage?: { completion_tokens?: number } | null;
+  choices?: Choice[];
+  usage?: { prompt_tokens?: number; completion_tokens?: number } | null;
   error?: { message?: string };
 }
 
-/** Calls `onText` for every piece; resolves at the end of the stream. */
-export async function streamChat(
-  model: string,
-  messages: readonly ChatMessage[],
-  settings: ChatSettings,
-  onText: (text: string) => void,
+/** Adds what a chunk brings. Characters that span tokens are put together: the first token of them shows them all. */
+export class AnswerReader {
+  readonly answer: Answer = { text: "", calls: [], tokens: [], finishReason: "" };
+  private openBytes: number[] = [];
+
+  take(chunk: Chunk): void {
+    const { answer } = this;
+    if (chunk.usage?.prompt_tokens !== undefined) answer.promptTokens = chunk.usage.prompt_tokens;
+    if (chunk.usage?.completion_tokens !== undefined) answer.completionTokens = chunk.usage.completion_tokens;
+    const choice = chunk.choices?.[0];
+    if (!choice) return;
+    answer.text += choice.text ?? choice.delta?.content ?? "";
+    for (const piece of choice.delta?.tool_calls ?? []) {
+      const call = (answer.calls[piece.index] ??= { id: "", name: "", arguments: "" });
+      if (piece.id) call.id = piece.id;
+      if (piece.function?.name) call.name = piece.function.name;
+      call.arguments += piece.function?.arguments ?? "";
+    }
+    for (const entry of choice.logprobs?.content ?? []) this.takeEntry(entry);
+    const { tokens = [], token_logprobs = [], top_logprobs = [] } = choice.logprobs ?? {};
+    tokens.forEach((token, index) => {
+      const top = Object.entries(top_logprobs?.[index] ?? {}).map(([other, logprob]) => ({ token: other, logprob }));
+      answer.tokens.push({ token, logprob: token_logprobs[index] ?? 0, top });
+    });
+    if (choice.finish_reason) answer.finishReason = choice.finish_reason;
+  }
+
+  private takeEntry(entry: Entry & { top_logprobs?: Entry[] }): void {
+    const top = (entry.top_logprobs ?? []).map(({ token, logprob }) => ({ token, logprob }));
+    let token = entry.token;
+    if (entry.bytes) {
+      this.openBytes.push(...entry.bytes);
+      try {
+        token = new TextDecoder("utf-8", { fatal: true }).decode(new Uint8Array(this.openBytes));
+        this.openBytes = [];
+      } catch {
+        token = ""; // shown by the token that completes the character
+        if (this.openBytes.length > 8) this.openBytes = [];
+      }
+    }
+    this.answer.tokens.push({ token, logprob: entry.logprob, top });
+  }
+}
+
+/** Calls `onAnswer` after every piece; resolves with the whole at the end of the stream. */
+export async function streamAnswer(
+  endpoint: Endpoint,
+  body: Record<string, unknown>,
+  onAnswer: (answer: Answer) => void,
   signal: AbortSignal,
-): Promise<ChatResult> {
-  const response = await fetch("/v1/chat/completions", {
+): Promise<Answer> {
+  const startedAt = performance.now();
+  const response = await fetch(`/v1/${endpoint}`, {
     method: "POST",
     headers: { "content-type": "application/json" },
-    body: JSON.stringify({
-      model,
-      messages,
-      temperature: settings.temperature,
-      max_tokens: settings.maxTokens,
-      stream: true,
-      stream_options: { include_usage: true },
-    }),
+    body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }),
     signal,
   });
   if (response.status === 401) reportSignedOut();
@@ -49,19 +104,22 @@ export async function streamChat(
 
   const parser = new SseParser();
   const decoder = new TextDecoder();
-  const reader = response.body.getReader();
-  const result: ChatResult = { finishReason: "", completionTokens: null };
+  const stream = response.body.getReader();
+  const reader = new AnswerReader();
   for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return result;
+    const { done, value } = await stream.read();
+    if (done) return reader.answer;
     for (const data of parser.feed(decoder.decode(value, { stream: true }))) {
       if (data === "[DONE]") continue;
       const chunk = JSON.parse(data) as Chunk;
       if (chunk.error) throw new Error(chunk.error.message ?? "The deployment broke off its answer.");
-      const choice = chunk.choices?.[0];
-      if (choice?.delta?.content) onText(choice.delta.content);
-      if (choice?.finish_reason) result.finishReason = choice.finish_reason;
-      if (chunk.usage?.completion_tokens !== undefined) result.completionTokens = chunk.usage.completion_tokens;
+      const { answer } = reader;
+      const before = answer.text.length + answer.calls.length + answer.tokens.length;
+      reader.take(chunk);
+      const now = performance.now() - startedAt;
+      if (answer.text.length + answer.calls.length + answer.tokens.length > before) answer.firstAfterMs ??= now;
+      if (chunk.choices?.length) answer.lastAfterMs = now;
+      onAnswer(answer);
     }
   }
 }

@@ -128,7 +128,7 @@ export const usePlan = (workflow: string, parameters: Record<string, string>, na
   });
 
 export const useRun = (id: string) =>
-  useQuery({ queryKey: keys.one("run", id), queryFn: () => clients.runs.getRun({ id }) });
+  useQuery({ queryKey: keys.one("run", id), queryFn: () => clients.runs.getRun({ id }), enabled: id !== "" });
 
 export const useModel = (id: string) =>
   useQuery({ queryKey: keys.one("model", id), queryFn: () => clients.models.getModel({ id }) });
@@ -207,6 +207,13 @@ export const usePreview = (query: PreviewQuery) =>
 
 export const useDeployment = (id: string) =>
   useQuery({ queryKey: keys.one("deployment", id), queryFn: () => clients.deployments.getDeployment({ id }) });
+
+/** Since the deployment's start, thinned by the server; live ones are appended by the stream when the page's scope asks. */
+export const useDeploymentSamples = (deploymentId: string) =>
+  useQuery({
+    queryKey: keys.deploymentSamples(deploymentId),
+    queryFn: async () => (await clients.deployments.listDeploymentSamples({ deploymentId, maxPoints: 0 })).samples,
+  });
 
 export const useDeploymentKeys = (deploymentId: string) =>
   useQuery({

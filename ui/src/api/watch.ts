@@ -7,6 +7,8 @@ export interface WatchScope {
   runId?: string;
   logs?: boolean;
   samples?: boolean;
+  /** Samples of this deployment too. */
+  deploymentId?: string;
 }
 
 export type Change = Exclude<WatchResponse["change"], { case: undefined }>;
@@ -22,7 +24,7 @@ export interface WatchCallbacks {
 
 export interface WatchOpener {
   (
-    request: { cursor: string; runId: string; logs: boolean; samples: boolean },
+    request: { cursor: string; runId: string; logs: boolean; samples: boolean; deploymentId: string },
     options: { signal: AbortSignal },
   ): AsyncIterable<WatchResponse>;
 }
@@ -60,8 +62,8 @@ export async function watch(
     try {
       callbacks.onState("connecting");
       heard();
-      const { runId = "", logs = false, samples = false } = scope;
-      for await (const message of open({ cursor, runId, logs, samples }, { signal: attempt.signal })) {
+      const { runId = "", logs = false, samples = false, deploymentId = "" } = scope;
+      for await (const message of open({ cursor, runId, logs, samples, deploymentId }, { signal: attempt.signal })) {
         if (signal.aborted) break;
         heard();
         if (cursor === "") callbacks.onStart();

@@ -19,13 +19,13 @@ export function WatchProvider({ children }: { children: ReactNode }) {
   const [scope, setScope] = useState<WatchScope>({});
   const [state, setState] = useState<WatchState>("connecting");
   const listeners = useRef(new Set<Listener>());
-  const { runId = "", logs = false, samples = false } = scope;
+  const { runId = "", logs = false, samples = false, deploymentId = "" } = scope;
 
   useEffect(() => {
     const stop = new AbortController();
     void watch(
       (request, options) => clients.events.watch(request, options),
-      { runId, logs, samples },
+      { runId, logs, samples, deploymentId },
       {
         onStart: () => void cache.invalidateQueries({ predicate: (query) => query.meta?.["live"] !== false }),
         onChanges: (changes) => {
@@ -38,7 +38,7 @@ export function WatchProvider({ children }: { children: ReactNode }) {
       stop.signal,
     );
     return () => stop.abort();
-  }, [cache, runId, logs, samples]);
+  }, [cache, runId, logs, samples, deploymentId]);
 
   const context = useMemo<WatchContext>(
     () => ({
@@ -58,12 +58,12 @@ export function WatchProvider({ children }: { children: ReactNode }) {
 }
 
 /** What the page's stream carries while the page is shown. */
-export function useWatchScope({ runId = "", logs = false, samples = false }: WatchScope): void {
+export function useWatchScope({ runId = "", logs = false, samples = false, deploymentId = "" }: WatchScope): void {
   const context = useContext(Context);
   useEffect(() => {
-    context?.setScope({ runId, logs, samples });
+    context?.setScope({ runId, logs, samples, deploymentId });
     return () => context?.setScope({});
-  }, [context, runId, logs, samples]);
+  }, [context, runId, logs, samples, deploymentId]);
 }
 
 /** Hears each batch of changes, after the cache has taken them. */

@@ -40,7 +40,9 @@ export default function DatasetPage() {
   }
   if (!dataset.data) return <Skeleton />;
   const { name, description, versionCount } = dataset.data;
-  const workflow = workflows?.find((one) => one.parameters.some((parameter) => parameter.type === "dataset"));
+  const fitting = workflows?.filter((one) => one.parameters.some((parameter) => parameter.type === "dataset"));
+  const byPreference = version?.mapping?.format === "preference";
+  const workflow = fitting?.find((one) => one.parameters.some((parameter) => parameter.name === "objective") === byPreference);
 
   return (
     <Page

@@ -7,17 +7,21 @@ import { keys } from "@/api/cache";
 import { clients } from "@/api/clients";
 import { toProblem } from "@/api/problems";
 import { useDeployment } from "@/api/queries";
-import { curlExample, pythonExample } from "@/base/examples";
+import { useWatchScope } from "@/api/watch_context";
+import { asCurl, asPython } from "@/base/code_samples";
 import { type Problem } from "@/base/problem";
-import { type Deployment, DeploymentState } from "@/gen/slipway/v1/deployment_pb";
+import { formatCount } from "@/base/format";
+import { type Deployment, type DeploymentLimits, DeploymentState } from "@/gen/slipway/v1/deployment_pb";
+import { DeploymentAdapters } from "@/pages/deployment_adapters";
 import { DeploymentChat } from "@/pages/deployment_chat";
 import { DeploymentKeys } from "@/pages/deployment_keys";
+import { DeploymentNow } from "@/pages/deployment_now";
 import { LogPanel } from "@/pages/log_panel";
 import { ModelVersionLink, NodeLink, RunLink } from "@/pages/pickers";
 import { ConfirmButton } from "@/widgets/confirm";
 import { CodeBlock } from "@/widgets/copy";
 import { ProblemBox, Skeleton } from "@/widgets/feedback";
-import { Facts, Page, Section } from "@/widgets/page";
+import { type Fact, Facts, Page, Section } from "@/widgets/page";
 import { deploymentLook, StateLabel } from "@/widgets/state";
 import { Ago } from "@/widgets/time";
 import { useUrlState } from "@/widgets/url_state";
@@ -39,6 +43,7 @@ export default function DeploymentPage() {
 }
 
 function DeploymentView({ deployment }: { deployment: Deployment }) {
+  useWatchScope({ deploymentId: deployment.id });
   const ready = deployment.state === DeploymentState.READY;
   return (
     <Page
@@ -53,7 +58,9 @@ function DeploymentView({ deployment }: { deployment: Deployment }) {
       )}
       <div className="detail">
         <div className="stack">
+          <DeploymentNow deployment={deployment} />
           <DeploymentChat deployment={deployment} ready={ready} />
+          <DeploymentAdapters deployment={deployment} />
           <HowToCall deployment={deployment} />
           <Log deployment={deployment} />
         </div>
@@ -71,7 +78,8 @@ function DeploymentView({ deployment }: { deployment: Deployment }) {
                     </div>
                   )),
                 ],
-                ["Precision", deployment.dtype],
+                ["Precision", precision(deployment)],
+                ...limitFacts(deployment.limits),
                 deployment.nodeId ? ["Node", <NodeLink key="node" id={deployment.nodeId} />] : null,
                 deployment.runId ? ["Made by", <RunLink key="run" id={deployment.runId} />] : null,
                 ["Created", <Ago key="created" time={deployment.createdAt} />],
@@ -85,6 +93,18 @@ function DeploymentView({ deployment }: { deployment: Deployment }) {
       </div>
     </Page>
   );
+}
+
+const precision = ({ dtype, limits }: Deployment) => (limits?.dtype && limits.dtype !== dtype ? `${dtype} (${limits.dtype})` : dtype);
+
+/** What the ready replica holds at most, as its engine says. */
+function limitFacts(limits: DeploymentLimits | undefined): Fact[] {
+  if (!limits) return [];
+  return [
+    ["Context", `${formatCount(limits.maxModelLen)} tokens`],
+    ["Batch", `${formatCount(limits.maxNumSeqs)} requests, ${formatCount(limits.queue)} more may wait`],
+    ["KV cache", `${formatCount(limits.kvCacheTokens)} tokens`],
+  ];
 }
 
 function Actions({ deployment }: { deployment: Deployment }) {
@@ -167,6 +187,7 @@ function HowToCall({ deployment }: { deployment: Deployment }) {
   const [language, setLanguage] = useUrlState("call", "curl");
   const model = deployment.servedNames[0] ?? deployment.name;
   const { origin } = window.location;
+  const body = { model, messages: [{ role: "user", content: "Hello" }] };
   return (
     <Section
       title="How to call it"
@@ -188,7 +209,7 @@ function HowToCall({ deployment }: { deployment: Deployment }) {
         </span>
         <CodeBlock
           label="Example"
-          text={language === "python" ? pythonExample(origin, model) : curlExample(origin, model)}
+          text={(language === "python" ? asPython : asCurl)(origin, "chat/completions", body, language === "python")}
         />
       </div>
     </Section>

@@ -8,6 +8,7 @@ import { toMillis } from "@/base/format";
 import { type Deployment } from "@/gen/slipway/v1/deployment_pb";
 import { DeployDialog } from "@/pages/deploy_dialog";
 import { Empty } from "@/widgets/feedback";
+import { LinkButton } from "@/widgets/link_button";
 import { Page, Section } from "@/widgets/page";
 import { deploymentLook, StateLabel } from "@/widgets/state";
 import { type Column, Table } from "@/widgets/table";
@@ -57,8 +58,14 @@ export default function Deployments() {
       Deploy a model
     </Button>
   );
+  const actions = (
+    <>
+      <LinkButton to="/deployments/playground">Playground</LinkButton>
+      {create}
+    </>
+  );
   return (
-    <Page title="Deployments" summary="Models that applications call over the OpenAI API." action={create}>
+    <Page title="Deployments" summary="Models that applications call over the OpenAI API." action={actions}>
       {dialog === "1" && <DeployDialog close={() => setDialog("")} />}
       <Section flush label="Deployments">
         <Table

@@ -8,6 +8,10 @@ export interface Draft {
   name: string;
   /** Steps that were left once: what is missing in them is said from then on. */
   visited: string[];
+  /** The run whose values it began with. */
+  from?: string;
+  /** What a sweep varies. */
+  sweep?: { random: boolean; runs: number; axes: { parameter: string; text: string }[] };
   /** Starting twice with the same key starts one run. */
   idempotencyKey: string;
 }
@@ -20,10 +24,14 @@ function newKey(): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-export function useDraft(workflow: string, preset: Record<string, FieldValue>) {
+/** `from`: a run whose values the draft begins with; a draft that was begun from it goes on. */
+export function useDraft(workflow: string, preset: Record<string, FieldValue>, from = "") {
   const key = `draft.${workflow}`;
   const [draft, setDraft] = useState<Draft>(() => {
-    const stored = { ...fresh(), ...readStored<Partial<Draft>>(key, {}) };
+    const kept = readStored<Partial<Draft>>(key, {});
+    if (from && kept.from !== from) return { ...fresh(), values: preset, from };
+    if (from) return { ...fresh(), ...kept };
+    const stored = { ...fresh(), ...kept };
     return { ...stored, values: { ...stored.values, ...preset } };
   });
   useEffect(() => writeStored(key, draft), [key, draft]);
@@ -31,6 +39,7 @@ export function useDraft(workflow: string, preset: Record<string, FieldValue>) {
     draft,
     setValue: (name: string, value: FieldValue) =>
       setDraft((old) => ({ ...old, values: { ...old.values, [name]: value } })),
+    setSweep: (sweep: NonNullable<Draft["sweep"]>) => setDraft((old) => ({ ...old, sweep })),
     setName: (name: string) => setDraft((old) => ({ ...old, name })),
     visit: (step: string) =>
       setDraft((old) => (old.visited.includes(step) ? old : { ...old, visited: [...old.visited, step] })),

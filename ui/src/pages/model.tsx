@@ -4,8 +4,10 @@ import { useState } from "react";
 import { Link, useNavigate, useParams } from "react-router-dom";
 import { clients } from "@/api/clients";
 import { toProblem } from "@/api/problems";
-import { useModel, useModelVersion, useModelVersions, useWorkflows } from "@/api/queries";
+import { useList, useModel, useModelVersion, useModelVersions, useWorkflows } from "@/api/queries";
+import { playgroundAddress } from "@/base/addresses";
 import { formatBytes, formatCount, formatNumber, formatParameters, plural } from "@/base/format";
+import { DeploymentState } from "@/gen/slipway/v1/deployment_pb";
 import { ModelKind, type ModelVersion } from "@/gen/slipway/v1/model_pb";
 import { DeployDialog } from "@/pages/deploy_dialog";
 import { LineageView } from "@/pages/lineage_view";
@@ -63,6 +65,7 @@ export default function ModelPage() {
           {workflow && version?.kind === ModelKind.BASE && (
             <LinkButton to={`/train/new/${workflow.name}?model=${encodeURIComponent(versionName(name, version.version))}`}>{workflow.title}</LinkButton>
           )}
+          {version && <TryIt version={version} />}
           <Button type="primary" disabled={!version} onClick={() => setDeploying(true)}>
             Deploy
           </Button>
@@ -169,6 +172,16 @@ export default function ModelPage() {
       </div>
     </Page>
   );
+}
+
+/** The playground on a ready deployment of this version, beside its base where there is one. */
+function TryIt({ version }: { version: ModelVersion }) {
+  const ready = useList("deployment", "", 500).items.find(
+    (one) => one.state === DeploymentState.READY && [one.modelVersionId, one.baseVersionId].includes(version.id),
+  );
+  if (!ready) return null;
+  const names = ready.modelVersionId === version.id ? ready.servedNames : ready.servedNames.slice(1);
+  return <LinkButton to={playgroundAddress(names[0] ?? ready.name, names[1])}>Try it</LinkButton>;
 }
 
 function Files({ version }: { version: ModelVersion }) {

@@ -29,6 +29,7 @@ export default function Palette({ close, showKeys }: { close: () => void; showKe
       ...(workflows ?? []).map((one) => go(`new-${one.name}`, one.title, "Start a run", `/train/new/${one.name}`)),
       go("import-model", "Import a model", "Models", "/models/import"),
       go("import-data", "Import data", "Data", "/data/import"),
+      go("playground", "Playground", "Deployments", "/deployments/playground"),
       go("tokens", "API tokens", "Account", "/account/tokens"),
       go("password", "Change password", "Account", "/account/password"),
       { id: "theme", label: dark ? "Light theme" : "Dark theme", note: "Switch", run: () => choose(dark ? "light" : "dark") },

@@ -1,15 +1,17 @@
 // One run: its graph of tasks, what it does now, curves beside the node's, log, events, the exact spec.
 import { Button } from "antd";
 import { useState } from "react";
-import { useParams } from "react-router-dom";
+import { Link, useParams } from "react-router-dom";
 import { clients } from "@/api/clients";
 import { toProblem } from "@/api/problems";
-import { useRun, useWorkflow } from "@/api/queries";
+import { useDeployment, useRun, useWorkflow } from "@/api/queries";
 import { useWatchScope } from "@/api/watch_context";
+import { playgroundAddress } from "@/base/addresses";
 import { formatNumber } from "@/base/format";
 import { decodeText, sayValue } from "@/base/parameters";
 import { type Problem } from "@/base/problem";
-import { type Run, RunState } from "@/gen/slipway/v1/run_pb";
+import { type Run, RunState, TaskState } from "@/gen/slipway/v1/run_pb";
+import { Predictions } from "@/pages/estimate";
 import { LogPanel } from "@/pages/log_panel";
 import { NodeCharts } from "@/pages/node_charts";
 import { DatasetVersionLink, DeploymentLink, ModelVersionLink, NodeLink } from "@/pages/pickers";
@@ -17,6 +19,7 @@ import { RunCharts } from "@/pages/run_charts";
 import { currentTask, nowLine, resultName } from "@/pages/run_columns";
 import { RunEvents } from "@/pages/run_events";
 import { useRunMetrics } from "@/pages/run_metrics";
+import { RunSamples } from "@/pages/run_samples";
 import { RunSpec } from "@/pages/run_spec";
 import { RunProgress, TaskDetails, TaskGraph } from "@/pages/run_tasks";
 import { ConfirmButton } from "@/widgets/confirm";
@@ -73,6 +76,7 @@ function RunView({ run }: { run: Run }) {
             <UrlTabs
               tabs={[
                 { key: "charts", label: "Charts", content: () => <RunCharts run={run} metrics={metrics} /> },
+                { key: "samples", label: "Samples", content: () => <RunSamples run={run} /> },
                 { key: "log", label: "Log", content: () => <RunLog run={run} task={task} setTask={setTask} /> },
                 { key: "events", label: "Events", content: () => <RunEvents run={run} task={task} /> },
                 { key: "spec", label: "Spec", content: () => <RunSpec run={run} task={task} setTask={setTask} /> },
@@ -83,6 +87,11 @@ function RunView({ run }: { run: Run }) {
         <div className="stack">
           {selected && <TaskDetails task={selected} close={() => setTask("")} />}
           <RunResults run={run} />
+          {Object.keys(run.predictions).length > 0 && (
+            <Section title="Told in advance">
+              <Predictions run={run} latest={metrics.latest} />
+            </Section>
+          )}
           <RunNode run={run} />
           <RunFacts run={run} />
         </div>
@@ -107,41 +116,69 @@ function RunLog({ run, task, setTask }: { run: Run; task: string; setTask: (task
 function RunActions({ run }: { run: Run }) {
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<Problem | null>(null);
-  const retry = async () => {
+  const act = async (call: () => Promise<unknown>) => {
     setBusy(true);
     setProblem(null);
     try {
-      await clients.runs.retryRun({ id: run.id });
+      await call();
     } catch (error) {
       setProblem(toProblem(error));
     } finally {
       setBusy(false);
     }
   };
-  if (!runEnded(run.state)) {
-    return (
-      <ConfirmButton
-        danger
-        disabled={run.state === RunState.CANCELLING}
-        question={`Cancel the run “${run.name || run.id}”?`}
-        consequence="The engine saves a checkpoint and leaves. The run can be retried from there."
-        verb="Cancel run"
-        toProblem={toProblem}
-        act={() => clients.runs.cancelRun({ id: run.id })}
-      />
-    );
-  }
+  const training = run.tasks.some((task) => task.kind === "train" && task.state === TaskState.RUNNING);
+  const ended = runEnded(run.state);
   return (
     <>
       {problem && <ProblemBox problem={problem} />}
-      {run.state !== RunState.SUCCEEDED && (
-        <Button type="primary" loading={busy} onClick={() => void retry()} title="From the last checkpoint; finished tasks keep their outputs">
-          Retry
+      <LinkButton to={`/train/new/${run.workflow}?from=${run.id}`} title="A new run with the same values, to be changed">
+        Train again with changes
+      </LinkButton>
+      {!ended && training && (
+        <Button
+          loading={busy}
+          title="The training ends after this step; what it has learned is kept and goes on through the workflow"
+          onClick={() => void act(() => clients.runs.cancelRun({ id: run.id, keep: true }))}
+        >
+          Stop and keep
         </Button>
       )}
-      {run.deploymentId && (
-        <LinkButton to={`/deployments/${run.deploymentId}`} type="primary">Open the deployment</LinkButton>
+      {!ended && (
+        <ConfirmButton
+          danger
+          disabled={run.state === RunState.CANCELLING}
+          question={`Cancel the run “${run.name || run.id}”?`}
+          consequence="The engine saves a checkpoint and leaves. The run can be resumed from there."
+          verb="Cancel run"
+          toProblem={toProblem}
+          act={() => clients.runs.cancelRun({ id: run.id })}
+        />
       )}
+      {ended && run.state !== RunState.SUCCEEDED && (
+        <Button
+          type="primary"
+          loading={busy}
+          onClick={() => void act(() => clients.runs.retryRun({ id: run.id }))}
+          title="From the last checkpoint; finished tasks keep their outputs"
+        >
+          {run.state === RunState.CANCELLED ? "Resume" : "Retry"}
+        </Button>
+      )}
+      {ended && run.deploymentId && <DeploymentActions id={run.deploymentId} />}
+    </>
+  );
+}
+
+function DeploymentActions({ id }: { id: string }) {
+  const deployment = useDeployment(id).data;
+  const [tuned = "", base = ""] = deployment?.servedNames ?? [];
+  return (
+    <>
+      {base && <LinkButton to={playgroundAddress(tuned, base)}>Compare with the base</LinkButton>}
+      <LinkButton to={`/deployments/${id}`} type="primary">
+        Open the deployment
+      </LinkButton>
     </>
   );
 }
@@ -198,6 +235,7 @@ function RunFacts({ run }: { run: Run }) {
       <Facts
         facts={[
           ["Workflow", workflow?.title ?? run.workflow],
+          run.sweepId ? ["Sweep", <Link key="sweep" to={`/train/compare?sweep=${run.sweepId}`}>Compare its runs</Link>] : null,
           ["Created", <Ago key="created" time={run.createdAt} />],
           ["By", run.createdBy],
           ["Time", run.startedAt && <Elapsed key="time" start={run.startedAt} end={run.finishedAt} />],

@@ -2,7 +2,7 @@
 import { Segmented } from "antd";
 import { useMemo } from "react";
 import { toProblem } from "@/api/problems";
-import { formatBytes, formatNumber } from "@/base/format";
+import { formatBytes, formatNumber, formatPercent } from "@/base/format";
 import { type Run, TaskState } from "@/gen/slipway/v1/run_pb";
 import { resultName } from "@/pages/run_columns";
 import { type RunMetrics, type XAxis } from "@/pages/run_metrics";
@@ -25,6 +25,7 @@ const plans: ChartPlan[] = [
   { id: "learning_rate", title: "Learning rate", names: ["learning_rate"] },
   { id: "tokens_per_second", title: "Tokens per second", names: ["tokens_per_second"], smoothable: true },
   { id: "grad_norm", title: "Gradient norm", names: ["grad_norm"], smoothable: true },
+  { id: "mfu", title: "Model FLOPs utilisation", names: ["mfu"], format: formatPercent, smoothable: true },
   { id: "eval_perplexity", title: "Held-out perplexity", names: ["eval_perplexity"] },
   { id: "peak_memory_bytes", title: "Peak memory", names: ["peak_memory_bytes"], format: formatBytes, bytes: true },
 ];

@@ -103,7 +103,7 @@ export function RunEvents({ run, task }: { run: Run; task: string }) {
   );
 }
 
-function useRunEvents(runId: string) {
+export function useRunEvents(runId: string) {
   const query = useQuery({
     queryKey: keys.events(runId),
     queryFn: async () => {
@@ -136,7 +136,8 @@ function describe(event: RunEvent): Row {
   if (!event.json) return { event, type: event.type || "backend", text: event.message };
   try {
     const body = JSON.parse(event.json) as Record<string, unknown>;
-    return { event, type: event.type || String(body["type"] ?? ""), text: sentence(body) };
+    const type = event.type || String(body["type"] ?? "");
+    return { event, type, text: sentence({ ...body, type }) };
   } catch {
     return { event, type: event.type, text: event.json };
   }
@@ -162,6 +163,8 @@ function sentence(body: Record<string, unknown>): string {
       return `step ${text("step")} in ${text("path")}`;
     case "artifact":
       return `${text("name")} in ${text("path")}`;
+    case "sample":
+      return `step ${text("step")}: ${text("text")}`;
     case "ready":
       return text("url");
     case "error":

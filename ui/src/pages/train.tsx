@@ -81,11 +81,15 @@ export default function Train() {
           selection={(selected, clear) => {
             const going = selected.filter((run) => !runEnded(run.state));
             return (
+              <>
+              <LinkButton to={`/train/compare?runs=${selected.map((run) => run.id).join(".")}`} disabled={selected.length < 2}>
+                Compare
+              </LinkButton>
               <ConfirmButton
                 danger
                 disabled={going.length === 0}
                 question={`Cancel ${plural(going.length, "run")}?`}
-                consequence="Their engines save a checkpoint and leave; each run can be retried from there."
+                consequence="Their engines save a checkpoint and leave; each run can be resumed from there."
                 verb="Cancel runs"
                 toProblem={toProblem}
                 act={async () => {
@@ -93,6 +97,7 @@ export default function Train() {
                   clear();
                 }}
               />
+              </>
             );
           }}
           empty={

@@ -1,27 +1,35 @@
 // The wizard of a workflow: steps at the left, a form made from its parameters alone in the middle, at the right what
 // the run would do, checked live by the server; a review with the equivalent command line; launch.
+import { useQueryClient } from "@tanstack/react-query";
 import { Button } from "antd";
 import { useMemo, useState } from "react";
 import { useNavigate, useParams, useSearchParams } from "react-router-dom";
+import { keys } from "@/api/cache";
 import { clients } from "@/api/clients";
 import { toProblem } from "@/api/problems";
-import { usePlan, useWorkflow } from "@/api/queries";
-import { encodeAll, type FieldValue, parameterOfField } from "@/base/parameters";
+import { usePlan, useRun, useWorkflow } from "@/api/queries";
+import { decodeText, encodeAll, type FieldValue, parameterOfField } from "@/base/parameters";
 import { type Problem } from "@/base/problem";
 import { type FieldViolation } from "@/gen/slipway/v1/error_pb";
+import { type Run } from "@/gen/slipway/v1/run_pb";
 import { type Workflow } from "@/gen/slipway/v1/workflow_pb";
 import { useDraft, useSettled } from "@/pages/draft";
+import { Estimate } from "@/pages/estimate";
+import { startSweep, SweepPanel } from "@/pages/sweep_panel";
 import { Consequences, Review, reviewStep, StepForm, StepList } from "@/pages/wizard_parts";
 import { ProblemBox, Skeleton } from "@/widgets/feedback";
 import { Page, Section } from "@/widgets/page";
+import { runEnded } from "@/widgets/state";
 import { useUrlState } from "@/widgets/url_state";
 
 const crumbs = [{ label: "Train", to: "/train" }];
 
-
 export default function WizardPage() {
   const { workflow: name = "" } = useParams();
   const workflow = useWorkflow(name);
+  const [params] = useSearchParams();
+  const fromId = params.get("from") ?? "";
+  const from = useRun(fromId);
   if (workflow.error) {
     return (
       <Page title="Start a run" crumbs={crumbs}>
@@ -29,20 +37,30 @@ export default function WizardPage() {
       </Page>
     );
   }
-  if (!workflow.data) return <Skeleton />;
-  return <Wizard key={name} workflow={workflow.data} />;
+  if (fromId && from.error) {
+    return (
+      <Page title="Start a run" crumbs={crumbs}>
+        <ProblemBox problem={toProblem(from.error)} retry={() => void from.refetch()} />
+      </Page>
+    );
+  }
+  if (!workflow.data || (fromId && !from.data)) return <Skeleton />;
+  return <Wizard key={`${name} ${fromId}`} workflow={workflow.data} from={from.data} />;
 }
 
-function Wizard({ workflow }: { workflow: Workflow }) {
+function Wizard({ workflow, from }: { workflow: Workflow; from: Run | undefined }) {
   const navigate = useNavigate();
+  const cache = useQueryClient();
   const [params] = useSearchParams();
-  // Links from models and datasets bring their values along.
+  // Links from models and datasets bring their values along; "train again" brings a run's.
   const preset: Record<string, FieldValue> = {};
   for (const parameter of workflow.parameters) {
     const value = params.get(parameter.name);
     if (value !== null && (parameter.type === "model" || parameter.type === "dataset")) preset[parameter.name] = value;
+    const text = from?.parameters[parameter.name];
+    if (text !== undefined && text !== parameter.defaultJson) preset[parameter.name] = decodeText(text);
   }
-  const { draft, setValue, setName, visit, clear } = useDraft(workflow.name, preset);
+  const { draft, setValue, setName, setSweep, visit, clear } = useDraft(workflow.name, preset, from?.id);
   const steps = useMemo(() => [...workflow.steps.map((step) => step.name), reviewStep], [workflow.steps]);
   const [stepText, setStep] = useUrlState("step", steps[0]);
   const step = steps.includes(stepText) ? stepText : (steps[0] ?? reviewStep);
@@ -73,6 +91,10 @@ function Wizard({ workflow }: { workflow: Workflow }) {
     setBusy(true);
     setProblem(null);
     try {
+      // An estimate that still measures would only hold the run up.
+      const estimate = cache.getQueryData<Run>(keys.estimate(workflow.name, texts));
+      const measured = estimate && cache.getQueryData<Run>(keys.one("run", estimate.id));
+      if (estimate && !runEnded((measured ?? estimate).state)) await clients.runs.cancelRun({ id: estimate.id });
       const run = await clients.runs.startRun({
         workflow: workflow.name,
         name: draft.name,
@@ -117,6 +139,18 @@ function Wizard({ workflow }: { workflow: Workflow }) {
               strict={draft.visited.includes(step)}
             />
           )}
+          {step === reviewStep && (
+            <SweepPanel
+              workflow={workflow}
+              name={draft.name}
+              texts={texts}
+              idempotencyKey={draft.idempotencyKey}
+              draft={draft.sweep ?? startSweep}
+              change={setSweep}
+              good={checked && violations.size === 0}
+              started={clear}
+            />
+          )}
           {problem && <ProblemBox title="The run was not started" problem={problem} />}
           <div className="row">
             <Button disabled={at <= 0} onClick={() => go(steps[at - 1] ?? step)}>
@@ -142,7 +176,7 @@ function Wizard({ workflow }: { workflow: Workflow }) {
             </Button>
           </div>
         </div>
-        <aside className="consequences sticky" aria-label="Consequences">
+        <aside className="consequences sticky stack" aria-label="Consequences">
           <Section title="What this run does">
             {plan.error ? (
               <ProblemBox problem={toProblem(plan.error)} retry={() => void plan.refetch()} />
@@ -152,6 +186,11 @@ function Wizard({ workflow }: { workflow: Workflow }) {
               <Skeleton rows={4} />
             )}
           </Section>
+          {step === reviewStep && workflow.tasks.some((task) => task.kind === "train") && (
+            <Section title="Measured in advance">
+              <Estimate workflow={workflow.name} texts={settled.texts} good={checked && Boolean(plan.data) && violations.size === 0} />
+            </Section>
+          )}
         </aside>
       </div>
     </Page>

@@ -33,6 +33,8 @@ export interface ChartProps {
   /** Distance of the y axis' ticks for a largest value: where tens are not round, as for bytes. */
   ticks?: (largest: number) => number;
   height?: number;
+  /** The line to bring forward, where the page says which; the legend then is the page's too. */
+  pointed?: string | null;
   /** Said while there are no points. */
   waiting?: string;
 }
@@ -49,7 +51,9 @@ export function Chart(props: ChartProps) {
   const [smoothing, setSmoothing] = useUrlState(`${id}.smooth`, smoothable ? "0.6" : "0");
   const [scale, setScale] = useUrlState(`${id}.scale`, "linear");
   const [zoomText] = useUrlState(`${group}.zoom`);
-  const [focused, setFocused] = useState<string | null>(null);
+  const [hovered, setFocused] = useState<string | null>(null);
+  const { pointed } = props;
+  const focused = pointed === undefined ? hovered : pointed;
   const [asTable, setAsTable] = useState(false);
   const takePng = useRef<(() => string) | null>(null);
   const [seen, setSeen] = useState(false);
@@ -82,9 +86,9 @@ export function Chart(props: ChartProps) {
       <figcaption>
         <span className="title">{title}</span>
         <div className="legend">
-          {lines.map((line, index) => {
+          {(pointed === undefined ? lines : []).map((line, index) => {
             const color = palette.series[index] ?? palette.muted;
-            const last = line.points[line.points.length - 1];
+            const last = lastPoint(line.points);
             return (
               <button
                 key={line.name}
@@ -192,6 +196,12 @@ export function Chart(props: ChartProps) {
       </div>
     </figure>
   );
+}
+
+/** The last that was measured; gaps are none. */
+function lastPoint(points: readonly Point[]): Point | undefined {
+  for (let index = points.length - 1; index >= 0; index -= 1) if (Number.isFinite(points[index]![1])) return points[index];
+  return undefined;
 }
 
 function largest(lines: readonly ChartLine[]): number {

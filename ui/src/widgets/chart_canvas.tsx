@@ -33,6 +33,25 @@ interface CanvasProps {
   onReady: (png: (() => string) | null) => void;
 }
 
+/** A point between two gaps would draw nothing: it gets a dot. */
+function withLonePoints(points: readonly Point[]) {
+  const there = (index: number) => Number.isFinite(points[index]?.[1]);
+  return points.map((point, index) =>
+    there(index) && !there(index - 1) && !there(index + 1) ? { value: point, symbol: "circle", symbolSize: 5 } : point,
+  );
+}
+
+/** Colours are for as many lines as there are; further ones are grey until they are pointed at. */
+function lookOf(name: string, index: number, focused: string | null, many: boolean, palette: CanvasProps["palette"]) {
+  const own = focused === name;
+  const grey = index >= palette.series.length && !own;
+  const color = grey ? palette.muted : (palette.series[index % palette.series.length] ?? palette.muted);
+  if (many) return { color, width: own ? 2.5 : grey ? 1 : 1.5, opacity: own ? 1 : grey ? 0.35 : 0.8, z: own ? 5 : grey ? 2 : 3 };
+  return { color, width: 1.75, opacity: focused !== null && !own ? 0.25 : 1, z: 3 };
+}
+
+const mostRows = 12;
+
 const escapeHtml = (text: string) => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
 
 export default function ChartCanvas(props: CanvasProps) {
@@ -112,45 +131,56 @@ export default function ChartCanvas(props: CanvasProps) {
         textStyle: { color: palette.text, fontSize: 12 },
         axisPointer: { type: "line", lineStyle: { color: palette.muted } },
         formatter: (parts: { seriesName: string; value: Point; color: string; seriesId: string }[]) => {
-          const own = parts.filter((part) => !part.seriesId.startsWith("raw:") && part.value);
-          const first = own[0];
+          const all = parts.filter((part) => !part.seriesId.startsWith("raw:") && Number.isFinite(part.value?.[1]));
+          const first = all[0];
           if (!first) return "";
+          // Of many lines the one that is pointed at, and the range of all.
+          const few = all.length <= mostRows;
+          const own = few ? all : all.filter((part) => part.seriesName === latest.current.focused);
+          const values = all.map((part) => part.value[1]);
+          const range = few ? "" : `<div>${all.length} lines, ${escapeHtml(format(Math.min(...values)))} to ${escapeHtml(format(Math.max(...values)))}</div>`;
           const rows = own.map(
             (part) =>
               `<div><span style="color:${part.color}">●</span> ${escapeHtml(part.seriesName)} <b>${escapeHtml(format(part.value[1]))}</b></div>`,
           );
-          return `<div>${escapeHtml(xName)} ${escapeHtml(writeX(first.value[0]))}</div>${rows.join("")}`;
+          return `<div>${escapeHtml(xName)} ${escapeHtml(writeX(first.value[0]))}</div>${range}${rows.join("")}`;
         },
       },
     });
   }, [palette, from, to, props.logarithmic, props.fromZero, props.most, props.interval, props.xKind, props.xName]);
 
-  // Points. The raw line stays, paler, behind the smoothed one.
+  // Points. The raw line stays, paler, behind the smoothed one. Of many lines only those whose look changes are touched
+  // when one is pointed at: hundreds stay quick.
+  const many = lines.length > palette.series.length;
+  const shownFocus = many ? null : props.focused;
   useEffect(() => {
-    const { focused, smoothed, logarithmic } = latest.current;
+    const { smoothed, logarithmic, focused } = latest.current;
     const data = (points: readonly Point[]) =>
-      logarithmic ? points.map(([x, y]) => [x, y > 0 ? y : null]) : (points as Point[]);
+      withLonePoints(logarithmic ? points.map(([x, y]) => [x, y > 0 ? y : Number.NaN] as const) : points);
     const series = lines.flatMap((line, index) => {
-      const grey = index >= palette.series.length && focused !== line.name;
-      const color = grey ? palette.muted : (palette.series[index % palette.series.length] ?? palette.muted);
-      const opacity = focused !== null && focused !== line.name ? 0.25 : 1;
-      const look = {
-        type: "line",
-        name: line.name,
-        showSymbol: false,
-        connectNulls: false,
-        emphasis: { disabled: true },
-        itemStyle: { color },
-      };
-      const shown = { ...look, id: `line:${line.name}`, z: 3, data: data(line.shown), lineStyle: { color, width: 1.75, opacity } };
-      // One point alone would draw nothing.
-      const single = line.shown.length === 1 ? { showSymbol: true, symbolSize: 5 } : {};
-      if (!smoothed) return [{ ...shown, ...single }];
-      const raw = { ...look, id: `raw:${line.name}`, z: 2, silent: true, symbol: "none", data: data(line.raw), lineStyle: { color, width: 1, opacity: 0.3 * opacity } };
-      return [raw, { ...shown, ...single }];
+      const { color, width, opacity, z } = lookOf(line.name, index, focused, many, palette);
+      const look = { type: "line", name: line.name, symbol: "none", connectNulls: false, emphasis: { disabled: true }, itemStyle: { color } };
+      const shown = { ...look, id: `line:${line.name}`, z, data: data(line.shown), lineStyle: { color, width, opacity } };
+      if (!smoothed || many) return [shown];
+      const raw = { ...look, id: `raw:${line.name}`, z: 2, silent: true, data: data(line.raw), lineStyle: { color, width: 1, opacity: 0.3 * opacity } };
+      return [raw, shown];
     });
     chart.current?.setOption({ series }, { replaceMerge: ["series"] });
-  }, [lines, palette, props.smoothed, props.focused, props.logarithmic]);
+  }, [lines, palette, props.smoothed, shownFocus, props.logarithmic, many]);
+
+  const pointedAt = useRef<string | null>(null);
+  useEffect(() => {
+    if (!many) return;
+    const touched = [pointedAt.current, props.focused].filter((name) => name !== null);
+    pointedAt.current = props.focused;
+    const series = touched.flatMap((name) => {
+      const index = latest.current.lines.findIndex((line) => line.name === name);
+      if (index < 0) return [];
+      const { color, width, opacity, z } = lookOf(name, index, props.focused, many, palette);
+      return [{ id: `line:${name}`, z, itemStyle: { color }, lineStyle: { color, width, opacity } }];
+    });
+    if (series.length > 0) chart.current?.setOption({ series });
+  }, [many, props.focused, palette]);
 
   const offset = (event: React.PointerEvent) => event.clientX - (box.current?.getBoundingClientRect().left ?? 0);
   const toX = (pixel: number) => chart.current?.convertFromPixel({ xAxisIndex: 0 }, pixel) as number | undefined;

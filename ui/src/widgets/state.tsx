@@ -10,7 +10,7 @@ import {
   StopOutlined,
 } from "@ant-design/icons";
 import { type ReactNode } from "react";
-import { DeploymentState } from "@/gen/slipway/v1/deployment_pb";
+import { DeploymentAdapter_State, DeploymentState } from "@/gen/slipway/v1/deployment_pb";
 import { NodeState } from "@/gen/slipway/v1/node_pb";
 import { RunState, TaskState } from "@/gen/slipway/v1/run_pb";
 
@@ -54,7 +54,15 @@ const deploymentLooks: Record<DeploymentState, Look> = {
   [DeploymentState.READY]: done("Ready"),
   [DeploymentState.FAILED]: failed("Failed"),
   [DeploymentState.STOPPING]: working("Stopping"),
+  [DeploymentState.UNREACHABLE]: { word: "Unreachable", tone: "bad", icon: <DisconnectOutlined /> },
   [DeploymentState.STOPPED]: { word: "Stopped", tone: "muted", icon: <PauseCircleOutlined /> },
+};
+const adapterLooks: Record<DeploymentAdapter_State, Look> = {
+  [DeploymentAdapter_State.UNSPECIFIED]: unknown,
+  [DeploymentAdapter_State.WAITING]: waiting("Waiting"),
+  [DeploymentAdapter_State.LOADING]: working("Loading"),
+  [DeploymentAdapter_State.LOADED]: done("Loaded"),
+  [DeploymentAdapter_State.FAILED]: failed("Failed"),
 };
 const nodeLooks: Record<NodeState, Look> = {
   [NodeState.UNSPECIFIED]: unknown,
@@ -65,6 +73,7 @@ const nodeLooks: Record<NodeState, Look> = {
 export const runLook = (state: RunState): Look => runLooks[state] ?? unknown;
 export const taskLook = (state: TaskState): Look => taskLooks[state] ?? unknown;
 export const deploymentLook = (state: DeploymentState): Look => deploymentLooks[state] ?? unknown;
+export const adapterLook = (state: DeploymentAdapter_State): Look => adapterLooks[state] ?? unknown;
 export const nodeLook = (state: NodeState): Look => nodeLooks[state] ?? unknown;
 
 /** `live` announces changes to screen readers: for the state in a page's header. */

@@ -44,6 +44,8 @@ interface TableProps<T> {
   bar?: ReactNode;
   /** Actions on the rows that are selected; given, rows can be selected. */
   selection?: (selected: T[], clear: () => void) => ReactNode;
+  /** Told which row the pointer or the focus is on; null when on none. */
+  pointAt?: (row: T | null) => void;
   /** Without bar: a short list inside a section. */
   plain?: boolean;
 }
@@ -192,6 +194,14 @@ export function Table<T>(props: TableProps<T>) {
                     aria-rowindex={item.index + 2}
                     className={`table-row${rowLink ? " clickable" : ""}${chosen.has(key) ? " selected" : ""}`}
                     style={{ transform: `translateY(${item.start}px)`, gridTemplateColumns: template }}
+                    {...(props.pointAt
+                      ? {
+                          onMouseEnter: () => props.pointAt?.(row),
+                          onMouseLeave: () => props.pointAt?.(null),
+                          onFocus: () => props.pointAt?.(row),
+                          onBlur: () => props.pointAt?.(null),
+                        }
+                      : {})}
                     onClick={(event) => {
                       const target = event.target as HTMLElement;
                       if (!rowLink || target.closest("a,button,label,input") || window.getSelection()?.toString()) return;

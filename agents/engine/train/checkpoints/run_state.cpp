@@ -1,0 +1,155 @@
+#include "agents/engine/train/checkpoints/run_state.h"
+
+#include <ATen/ATen.h>
+
+#include <chrono>
+#include <cstring>
+#include <utility>
+
+#include "backend/base/error.h"
+
+namespace slipway::train {
+
+namespace {
+
+constexpr char kBestValues[] = "best_values";
+
+at::Tensor copy_of(const at::Tensor& tensor) { return tensor.is_cpu() ? tensor.clone() : tensor.to(at::kCPU); }
+
+SavedTensor saved(const Snapshot::Copy& copy) {
+  return {copy.name,
+          copy.shape,
+          {static_cast<const std::byte*>(copy.values.data_ptr()), copy.values.nbytes()},
+          copy.values.scalar_type() == at::kByte ? model::DType::kU8 : model::DType::kF32};
+}
+
+// The checkpoint's tensor `name` of so many elements.
+at::Tensor read(const model::Weights& weights, const std::string& name, int64_t elements, at::ScalarType type) {
+  const bool fits = weights.contains(name) && weights.get(name).elements() == elements;
+  if (!fits) {
+    throw base::Error(base::kInvalidModel, "the checkpoint's tensor " + name + " does not fit this model",
+                      "start in a new workdir");
+  }
+  const at::Tensor values = at::empty({elements}, at::TensorOptions().dtype(type));
+  if (type == at::kByte) {
+    const model::TensorView view = weights.get(name);
+    std::memcpy(values.data_ptr(), view.data.data(), view.data.size());
+  } else {
+    weights.read_f32(name, {values.data_ptr<float>(), static_cast<size_t>(elements)});
+  }
+  return values;
+}
+
+}  // namespace
+
+Snapshot take_snapshot(const RunState& state, const RunIdentity& identity, Ranks& ranks, Decoder& decoder,
+                       Optimizer& optimizer) {
+  Snapshot snapshot;
+  snapshot.step = state.step;
+  snapshot.parameter_file = identity.parameter_file;
+  const auto copied = [&](const at::Tensor& own) {
+    const at::Tensor whole = ranks.whole(decoder, own);
+    return whole.defined() ? copy_of(whole) : whole;
+  };
+  const at::Tensor values = copied(ranks.own(decoder).values);
+  const auto keep = [&](const std::string& name, const at::Tensor& own) {
+    const at::Tensor copy = copied(own);
+    if (copy.defined()) snapshot.optimizer.push_back({name, copy.sizes().vec(), copy});
+  };
+  for (const StateTensor& tensor : optimizer.state()) keep(tensor.name, tensor.tensor);
+  if (state.best_values.defined()) keep(kBestValues, state.best_values);
+  if (!ranks.is_first()) return snapshot;
+  for (const Parameter& p : decoder.parameters().list()) {
+    snapshot.parameters.push_back({p.name, p.shape, values.narrow(0, p.offset, p.size)});
+  }
+  snapshot.state = {
+      {"version", 1},
+      {"step", state.step},
+      {"total_steps", identity.total_steps},
+      {"data_position",
+       {{"epoch", state.step / identity.steps_per_epoch}, {"step_in_epoch", state.step % identity.steps_per_epoch}}},
+      {"random", {{"generator", "splitmix64 of (seed, purpose, index)"}, {"seed", identity.seed}}},
+      {"tokens", state.tokens},
+      {"trained_tokens", state.trained_tokens},
+      {"interval", {{"steps", state.interval_steps}, {"loss", state.interval_loss}}},
+      {"evaluations_since_best", state.evaluations_since_best},
+      {"evaluated_step", state.evaluated_step},
+      {"stopped_early", state.stopped_early},
+      {"precision", identity.precision},
+      {"tokenizer_fingerprint", identity.tokenizer_fingerprint},
+      {"data_fingerprint", identity.data_fingerprint},
+      {"spec_fingerprint", identity.spec_fingerprint},
+  };
+  if (state.best_loss < std::numeric_limits<double>::infinity()) snapshot.state["best_loss"] = state.best_loss;
+  return snapshot;
+}
+
+void restore(const LoadedCheckpoint* checkpoint, const RunIdentity& identity, Ranks& ranks, Decoder& decoder,
+             Optimizer& optimizer, RunState& state) {
+  const nlohmann::json saved_state =
+      nlohmann::json::parse(ranks.from_first(checkpoint != nullptr ? checkpoint->state.dump() : std::string()));
+  if (saved_state.at("data_fingerprint") != identity.data_fingerprint) {
+    throw base::Error(
+        base::kInvalidData,
+        "the training data is not what step-" + saved_state.at("step").dump() + " in this workdir was trained on",
+        "put the former data back, or start in a new workdir");
+  }
+  const Parameters& parameters = decoder.parameters();
+  const at::Tensor own_values = ranks.own(decoder).values;
+  at::Tensor values;
+  if (checkpoint != nullptr) {
+    values = at::empty({parameters.element_count()}, at::TensorOptions().dtype(at::kFloat));
+    for (const Parameter& p : parameters.list()) {
+      values.narrow(0, p.offset, p.size).copy_(read(*checkpoint->parameters, p.name, p.size, at::kFloat));
+    }
+  }
+  ranks.give(decoder, values, own_values);
+  const auto fill = [&](const std::string& name, const at::Tensor& own) {
+    at::Tensor whole;
+    if (checkpoint != nullptr) {
+      const bool shared_out = ranks.moves_together() && own.numel() == own_values.numel();
+      whole =
+          read(*checkpoint->optimizer, name, shared_out ? parameters.element_count() : own.numel(), own.scalar_type());
+    }
+    ranks.give(decoder, whole, own);
+  };
+  for (const StateTensor& tensor : optimizer.state()) fill(tensor.name, tensor.tensor);
+  const bool has_best = checkpoint != nullptr && checkpoint->optimizer->contains(kBestValues);
+  if (ranks.any(has_best)) {
+    state.best_values = at::empty_like(own_values);
+    fill(kBestValues, state.best_values);
+  }
+  state.step = saved_state.at("step").get<int64_t>();
+  state.tokens = saved_state.at("tokens").get<int64_t>();
+  state.trained_tokens = saved_state.at("trained_tokens").get<int64_t>();
+  state.interval_steps = saved_state.at("interval").at("steps").get<int64_t>();
+  state.interval_loss = saved_state.at("interval").at("loss").get<double>();
+  state.best_loss = saved_state.value("best_loss", std::numeric_limits<double>::infinity());
+  state.evaluations_since_best = saved_state.value("evaluations_since_best", int64_t{0});
+  state.evaluated_step = saved_state.value("evaluated_step", int64_t{-1});
+  state.stopped_early = saved_state.value("stopped_early", false);
+}
+
+CheckpointWriter::~CheckpointWriter() {
+  if (writing_.valid()) writing_.wait();
+}
+
+void CheckpointWriter::start(Snapshot snapshot) {
+  writing_ = std::async(std::launch::async, [this, snapshot = std::move(snapshot)] {
+    CheckpointContent content;
+    content.step = snapshot.step;
+    content.parameter_file = snapshot.parameter_file;
+    for (const Snapshot::Copy& copy : snapshot.parameters) content.parameters.push_back(saved(copy));
+    for (const Snapshot::Copy& copy : snapshot.optimizer) content.optimizer.push_back(saved(copy));
+    content.state = snapshot.state;
+    return Written{snapshot.step, store_.save(content)};
+  });
+}
+
+std::optional<CheckpointWriter::Written> CheckpointWriter::collect(bool wait) {
+  if (!writing_.valid()) return std::nullopt;
+  if (!wait && writing_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return std::nullopt;
+  return writing_.get();
+}
+
+}  // namespace slipway::train

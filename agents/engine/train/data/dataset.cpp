@@ -1,0 +1,241 @@
+#include "agents/engine/train/data/dataset.h"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "agents/engine/text/tokenizer.h"
+#include "agents/engine/train/data/random.h"
+#include "backend/base/error.h"
+#include "backend/base/sha256.h"
+
+namespace slipway::train {
+
+namespace {
+
+constexpr size_t kLinesAtOnce = 4096;
+constexpr size_t kBytesAtOnce = size_t{64} << 20U;
+
+// A line, and what became of it.
+struct Line {
+  int64_t number = 0;
+  std::string text;
+  std::vector<text::TrainingRow> rows;  // one; of a preference chosen and rejected, either may be empty
+  std::optional<base::Error> error;
+};
+
+// Names a file's tokens by everything that decides them.
+std::string key_of(const DataFile& file, const text::Tokenizer& tokenizer, const TokenizeOptions& options) {
+  constexpr char kVersion[] = "slipway tokens 1";
+  if (!std::filesystem::is_regular_file(file.path)) {
+    int64_t number = 0;
+    text::for_each_line(file.path, number, [](const std::string&) { return false; });  // tells what is wrong with it
+  }
+  base::Sha256 hash;
+  const auto add = [&](const std::string& text) { hash.update(text.data(), text.size() + 1); };
+  add(kVersion);
+  add(tokenizer.fingerprint());
+  add(base::sha256_file(file.path));
+  add(std::to_string(static_cast<int>(file.format)) + " " + std::to_string(options.max_length) + " " +
+      std::to_string(static_cast<int>(options.rows.assistant_only)) + " " +
+      std::to_string(static_cast<int>(options.rows.completion_only)));
+  return hash.hex();
+}
+
+// Makes one file's tokens. One thread.
+class Loader {
+ public:
+  Loader(const text::Tokenizer& tokenizer, const TokenizeOptions& options, const std::atomic<bool>& stop,
+         TokenCacheWriter& writer)
+      : tokenizer_(tokenizer), options_(options), stop_(stop), writer_(writer) {}
+
+  // False when a stop came first.
+  bool read(const DataFile& file) {
+    const text::RowEncoder encoder(tokenizer_, file.format, options_.rows);
+    const bool preferences = file.format == text::RowFormat::kPreference;
+    std::vector<Line> lines;
+    size_t bytes = 0;
+    const auto flush = [&] {
+      encode(encoder, preferences, lines);
+      for (const Line& line : lines) {
+        if (line.error) text::throw_at_line(file.path, line.number, line.error->what(), line.error->advice());
+        add(line.rows, preferences);
+      }
+      lines.clear();
+      bytes = 0;
+    };
+    int64_t number = 0;
+    text::for_each_line(file.path, number, [&](const std::string& line) {
+      lines.push_back({number, line, {}, {}});
+      bytes += line.size();
+      if (lines.size() == kLinesAtOnce || bytes >= kBytesAtOnce) flush();
+      return !stop_.load();
+    });
+    flush();
+    if (stop_.load()) return false;
+    writer_.finish(statistics_);
+    return true;
+  }
+
+ private:
+  void encode(const text::RowEncoder& encoder, bool preferences, std::vector<Line>& lines) const {
+    std::atomic<size_t> next = 0;
+    const auto work = [&] {
+      for (size_t i = next++; i < lines.size() && !stop_.load(); i = next++) {
+        Line& line = lines[i];
+        try {
+          if (preferences) {
+            text::PreferenceRow row = encoder.encode_preference(line.text);
+            line.rows.push_back(row.chosen ? std::move(*row.chosen) : text::TrainingRow());
+            line.rows.push_back(row.rejected ? std::move(*row.rejected) : text::TrainingRow());
+          } else {
+            line.rows.push_back(encoder.encode(line.text));
+          }
+        } catch (const base::Error& error) {
+          line.error = error;
+        }
+      }
+    };
+    std::vector<std::thread> helpers;
+    const size_t threads = std::min(static_cast<size_t>(std::max(1, options_.threads)), lines.size() / 16 + 1);
+    for (size_t i = 1; i < threads; ++i) helpers.emplace_back(work);
+    work();
+    for (std::thread& helper : helpers) helper.join();
+  }
+
+  // Cuts to max_length. Returns how many tokens are trained; the first has nothing before it that could predict it.
+  int64_t cut(text::TrainingRow& row, bool& truncated) const {
+    if (static_cast<int64_t>(row.ids.size()) > options_.max_length) {
+      row.ids.resize(static_cast<size_t>(options_.max_length));
+      row.trained.resize(static_cast<size_t>(options_.max_length));
+      truncated = true;
+    }
+    return row.trained.empty() ? 0 : std::count(row.trained.begin() + 1, row.trained.end(), uint8_t{1});
+  }
+
+  // Adds one row, or counts why not.
+  void add(std::vector<text::TrainingRow> rows, bool preferences) {
+    DatasetStatistics& statistics = statistics_;
+    if (rows.empty()) return;  // a stop came first
+    ++statistics.rows;
+    bool truncated = false;
+    int64_t tokens = 0, targets = 0;
+    for (text::TrainingRow& row : rows) {
+      if (row.ids.empty() && preferences) continue;
+      const int64_t trained = cut(row, truncated);
+      if (trained == 0) {
+        ++statistics.dropped_rows;
+        return;
+      }
+      targets += trained;
+      tokens += static_cast<int64_t>(row.ids.size());
+    }
+    statistics.truncated_rows += truncated ? 1 : 0;
+    statistics.tokens += tokens;
+    statistics.trained_tokens += targets;
+    Preference preference;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      if (rows[i].ids.empty()) continue;
+      (i == 0 ? preference.chosen : preference.rejected) = writer_.count();
+      writer_.add(rows[i].ids, rows[i].trained);
+      statistics.highest_token =
+          std::max(statistics.highest_token, *std::max_element(rows[i].ids.begin(), rows[i].ids.end()));
+    }
+    if (preferences) writer_.add(preference);
+  }
+
+  const text::Tokenizer& tokenizer_;
+  const TokenizeOptions& options_;
+  const std::atomic<bool>& stop_;
+  TokenCacheWriter& writer_;
+  DatasetStatistics statistics_;
+};
+
+// How often an epoch holds each of the rows [first, last).
+void add_to_epoch(Dataset& dataset, int64_t first, int64_t last, double weight, uint64_t seed) {
+  const double whole = std::floor(weight);
+  for (int64_t copy = 0; copy < static_cast<int64_t>(whole); ++copy) {
+    for (int64_t i = first; i < last; ++i) dataset.epoch.push_back(i);
+  }
+  const auto part = static_cast<int64_t>(std::llround((weight - whole) * static_cast<double>(last - first)));
+  if (part == 0) return;
+  std::vector<int64_t> drawn = shuffled_order(last - first, mix_seed(seed, "source", static_cast<uint64_t>(first)));
+  drawn.resize(static_cast<size_t>(part));
+  std::sort(drawn.begin(), drawn.end());
+  for (const int64_t i : drawn) dataset.epoch.push_back(first + i);
+}
+
+void add_file(Dataset& dataset, const CachedTokens& cached, double weight, uint64_t seed) {
+  const int64_t first_document = dataset.documents.count();
+  dataset.documents.add(cached.documents);
+  dataset.statistics.add(cached.statistics);
+  const bool preferences = !cached.preferences.empty();
+  const int64_t first = preferences ? static_cast<int64_t>(dataset.preferences.size()) : first_document;
+  for (const Preference& one : cached.preferences) {
+    const auto moved = [&](int64_t document) { return document < 0 ? document : document + first_document; };
+    dataset.preferences.push_back({moved(one.chosen), moved(one.rejected)});
+  }
+  const int64_t last = preferences ? static_cast<int64_t>(dataset.preferences.size()) : dataset.documents.count();
+  add_to_epoch(dataset, first, last, weight, seed);
+}
+
+}  // namespace
+
+std::string Dataset::fingerprint() const {
+  base::Sha256 hash;
+  for (const std::string& key : keys) hash.update(key.data(), key.size());
+  hash.update(preferences.data(), preferences.size() * sizeof(Preference));
+  hash.update(epoch.data(), epoch.size() * sizeof(int64_t));
+  return hash.hex();
+}
+
+Dataset load_dataset(const std::vector<DataFile>& files, const text::Tokenizer& tokenizer,
+                     const TokenizeOptions& options, const std::atomic<bool>& stop) {
+  Dataset dataset;
+  for (const DataFile& file : files) {
+    const std::string key = key_of(file, tokenizer, options);
+    auto cached = open_token_cache(options.cache, key);
+    if (!cached) {
+      TokenCacheWriter writer(options.cache, key);
+      if (!Loader(tokenizer, options, stop, writer).read(file)) return dataset;
+      cached = open_token_cache(options.cache, key);
+    }
+    if (!cached)
+      throw base::Error(base::kIo, "the tokens in " + (options.cache / key).string() + " cannot be read back");
+    add_file(dataset, *cached, file.weight, options.seed);
+    dataset.keys.push_back(key);
+  }
+  return dataset;
+}
+
+void add_mismatched(Dataset& dataset, int64_t group, int64_t max_length) {
+  Documents& documents = dataset.documents;
+  const int64_t count = documents.count();
+  const auto answer_begin = [&](int64_t document) {
+    const std::span<const uint8_t> trained = documents.trained(document);
+    return static_cast<size_t>(std::find(trained.begin(), trained.end(), uint8_t{1}) - trained.begin());
+  };
+  dataset.mismatched.assign(static_cast<size_t>(count), -1);
+  for (int64_t first = 0; first < count; first += group) {
+    const int64_t last = std::min(first + group, count);
+    for (int64_t i = first; i < last; ++i) {
+      const int64_t other = i == first ? last - 1 : i - 1;
+      const std::span<const int32_t> prompt = documents.tokens(i).first(answer_begin(i));
+      const size_t begin = answer_begin(other);
+      const std::span<const int32_t> answer = documents.tokens(other).subspan(begin);
+      const std::span<const uint8_t> marks = documents.trained(other).subspan(begin);
+      std::vector<int32_t> tokens(prompt.begin(), prompt.end());
+      std::vector<uint8_t> trained(tokens.size(), 0);
+      tokens.insert(tokens.end(), answer.begin(), answer.end());
+      trained.insert(trained.end(), marks.begin(), marks.end());
+      tokens.resize(std::min(tokens.size(), static_cast<size_t>(max_length)));
+      trained.resize(tokens.size());
+      dataset.mismatched[static_cast<size_t>(i)] = documents.count();
+      documents.add(tokens, trained);
+    }
+  }
+}
+
+}  // namespace slipway::train

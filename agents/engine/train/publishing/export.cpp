@@ -1,0 +1,243 @@
+#include "agents/engine/train/publishing/export.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+#include <system_error>
+#include <utility>
+
+#include "agents/engine/model/decoder_tensors.h"
+#include "agents/engine/model/gguf_export.h"
+#include "agents/engine/model/weights.h"
+#include "agents/engine/text/gguf_vocabulary.h"
+#include "agents/engine/text/tokenizer.h"
+#include "backend/base/error.h"
+#include "backend/base/files.h"
+
+namespace slipway::train {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kSuffixA[] = ".lora_A.weight";
+constexpr char kPrefix[] = "base_model.model.";
+
+base::Error file_error(const std::string& what, const fs::filesystem_error& error) {
+  return base::system_error(what, error.code().value());
+}
+
+// Where an adapted layer's tensors are among the parameters.
+struct AdaptedModule {
+  size_t a = 0, b = 0;
+  std::optional<size_t> magnitude;  // DoRA's
+};
+
+// Calls use(module, its tensors) for every adapted layer.
+template <typename Use>
+void for_each_adapted(const Decoder& decoder, Use use) {
+  const std::vector<Parameter>& list = decoder.parameters().list();
+  std::map<std::string, size_t> index_of;
+  for (size_t i = 0; i < list.size(); ++i) index_of[list[i].name] = i;
+  for (size_t i = 0; i < list.size(); ++i) {
+    if (!list[i].name.ends_with(kSuffixA)) continue;
+    const std::string module =
+        list[i].name.substr(sizeof kPrefix - 1, list[i].name.size() - sizeof kPrefix + 1 - (sizeof kSuffixA - 1));
+    AdaptedModule tensors{i, index_of.at(lora_tensor_name(module, 'B')), std::nullopt};
+    if (const auto found = index_of.find(magnitude_name(module)); found != index_of.end()) {
+      tensors.magnitude = found->second;
+    }
+    use(module, tensors);
+  }
+}
+
+std::vector<float> copy_out(const at::Tensor& tensor) {
+  const at::Tensor values = tensor.to(at::kCPU).contiguous();
+  return {values.data_ptr<float>(), values.data_ptr<float>() + values.numel()};
+}
+
+at::ScalarType scalar_type(model::DType type) {
+  return type == model::DType::kBF16 ? at::kBFloat16 : type == model::DType::kF16 ? at::kHalf : at::kFloat;
+}
+
+std::string generation_config(const model::Architecture& architecture) {
+  nlohmann::ordered_json config{{"_from_model_config", true}};
+  if (architecture.bos_token_id >= 0) config["bos_token_id"] = architecture.bos_token_id;
+  if (architecture.eos_token_ids.size() == 1) {
+    config["eos_token_id"] = architecture.eos_token_ids.front();
+  } else if (!architecture.eos_token_ids.empty()) {
+    config["eos_token_id"] = architecture.eos_token_ids;
+  }
+  if (architecture.pad_token_id >= 0) config["pad_token_id"] = architecture.pad_token_id;
+  return config.dump(2) + "\n";
+}
+
+model::GgufWriter gguf_of(const model::Architecture& architecture, const text::Tokenizer& tokenizer,
+                          const model::ReadTensor& read, model::DType matrices) {
+  model::GgufWriter writer;
+  model::put_model(writer, architecture, matrices, read);
+  const std::vector<text::TokenId> ends(architecture.eos_token_ids.begin(), architecture.eos_token_ids.end());
+  text::put_vocabulary(writer, tokenizer, architecture.vocab_size, ends);
+  return writer;
+}
+
+}  // namespace
+
+model::Adapter adapter_of(const Decoder& decoder, const MethodSettings& method, const std::string& base_model) {
+  model::Adapter adapter;
+  adapter.config.r = method.r;
+  adapter.config.lora_alpha = method.lora_alpha;
+  adapter.config.lora_dropout = method.lora_dropout;
+  adapter.config.use_rslora = method.use_rslora;
+  adapter.config.target_modules = method.target_modules;
+  adapter.config.base_model_name_or_path = base_model;
+  const Parameters& parameters = decoder.parameters();
+  adapter.config.use_dora = method.use_dora;
+  for_each_adapted(decoder, [&](const std::string& module, const AdaptedModule& at) {
+    adapter.tensors.push_back({module, method.r, parameters.list()[at.a].shape[1], parameters.list()[at.b].shape[0],
+                               copy_out(parameters.value(at.a)), copy_out(parameters.value(at.b)),
+                               at.magnitude ? copy_out(parameters.value(*at.magnitude)) : std::vector<float>()});
+  });
+  return adapter;
+}
+
+void load_adapter_into(Decoder& decoder, const model::Adapter& adapter, const std::string& origin) {
+  std::map<std::string, const model::AdapterTensor*> by_module;
+  for (const model::AdapterTensor& tensor : adapter.tensors) by_module[tensor.module] = &tensor;
+  const Parameters& parameters = decoder.parameters();
+  size_t used = 0;
+  bool fresh_magnitudes = false;
+  for_each_adapted(decoder, [&](const std::string& module, const AdaptedModule& at) {
+    const auto [a, b] = std::pair(at.a, at.b);
+    const auto found = by_module.find(module);
+    if (found == by_module.end()) {
+      throw base::Error(base::kInvalidModel, origin + ": the adapter has no tensors for " + module,
+                        "use an adapter of this base model");
+    }
+    const model::AdapterTensor& tensor = *found->second;
+    const std::vector<int64_t> shape_a{tensor.rank, tensor.in_features}, shape_b{tensor.out_features, tensor.rank};
+    if (parameters.list()[a].shape != shape_a || parameters.list()[b].shape != shape_b) {
+      throw base::Error(base::kInvalidModel, origin + ": the adapter's tensors for " + module + " have other shapes",
+                        "use an adapter of this base model");
+    }
+    const auto fill = [&](size_t index, const std::vector<float>& values, const std::vector<int64_t>& shape) {
+      at::Tensor copy = at::empty(shape, at::kFloat);
+      std::copy(values.begin(), values.end(), copy.data_ptr<float>());
+      decoder.set_master(index, copy);
+    };
+    fill(a, tensor.a, shape_a);
+    fill(b, tensor.b, shape_b);
+    if (at.magnitude && !tensor.magnitude.empty()) {
+      fill(*at.magnitude, tensor.magnitude, {tensor.out_features});
+    } else if (at.magnitude) {
+      fresh_magnitudes = true;  // a plain adapter that goes on as DoRA
+    }
+    ++used;
+  });
+  if (used != adapter.tensors.size()) {
+    throw base::Error(base::kInvalidModel,
+                      origin + ": the adapter has tensors for layers that this model does not have",
+                      "use an adapter of this base model");
+  }
+  if (fresh_magnitudes) decoder.initialize_magnitudes();
+  decoder.refresh();
+}
+
+model::DType stored_type(const model::Weights& base) {
+  const model::DType type = base.get("model.layers.0.self_attn.q_proj.weight").dtype;
+  return type == model::DType::kBF16 || type == model::DType::kF16 ? type : model::DType::kF32;
+}
+
+model::ReadTensor trained_tensors(const Decoder& decoder, const MethodSettings& method, const model::Weights& base) {
+  const Parameters& parameters = decoder.parameters();
+  std::map<std::string, AdaptedModule> adapted;  // by the tensor they change
+  std::map<std::string, size_t> trained;
+  if (method.type == MethodType::kFull) {
+    for (size_t i = 0; i < parameters.list().size(); ++i) trained[parameters.list()[i].name] = i;
+  } else {
+    for_each_adapted(decoder,
+                     [&](const std::string& module, const AdaptedModule& at) { adapted[module + ".weight"] = at; });
+  }
+  return
+      [&, adapted = std::move(adapted), trained = std::move(trained)](const std::string& name, std::span<float> out) {
+        at::Tensor values = at::empty({static_cast<int64_t>(out.size())}, at::kFloat);
+        if (const auto it = trained.find(name); it != trained.end()) {
+          values.copy_(parameters.value(it->second).view({-1}));
+        } else {
+          base.read_f32(name, {values.data_ptr<float>(), out.size()});
+          if (const auto delta = adapted.find(name); delta != adapted.end()) {
+            const at::Tensor a = parameters.value(delta->second.a).to(at::kCPU);
+            const at::Tensor b = parameters.value(delta->second.b).to(at::kCPU);
+            at::Tensor whole = values.view({b.size(0), a.size(1)});
+            whole.addmm_(b, a, 1.0, method.scaling());
+            if (delta->second.magnitude) {
+              const at::Tensor norms = at::linalg_vector_norm(whole, 2, at::IntArrayRef{1});
+              whole.mul_((parameters.value(*delta->second.magnitude).to(at::kCPU) / norms).unsqueeze(1));
+            }
+          }
+        }
+        std::copy_n(values.data_ptr<float>(), out.size(), out.begin());
+      };
+}
+
+model::DType write_merged_model(const fs::path& folder, const Decoder& decoder, const MethodSettings& method,
+                                const model::Weights& base, const fs::path& base_path,
+                                const text::Tokenizer& tokenizer) {
+  try {
+    fs::remove_all(folder);
+    fs::create_directories(folder);
+  } catch (const fs::filesystem_error& error) {
+    throw file_error("cannot make the folder " + folder.string(), error);
+  }
+  const model::DType type = stored_type(base);
+  const model::ReadTensor read = trained_tensors(decoder, method, base);
+  std::vector<at::Tensor> kept;
+  std::vector<model::TensorView> views;
+  for (const model::FileTensor& tensor : model::file_tensors(decoder.architecture(), model::FileLayout::kHuggingFace)) {
+    std::vector<float> elements = model::file_values(tensor, read);
+    at::Tensor values = at::from_blob(elements.data(), tensor.shape, at::kFloat).to(scalar_type(type), false, true);
+    const auto* bytes = static_cast<const std::byte*>(values.data_ptr());
+    views.push_back({tensor.name, type, tensor.shape, {bytes, values.nbytes()}});
+    kept.push_back(std::move(values));
+  }
+  std::sort(views.begin(), views.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  model::write_safetensors(folder / "model.safetensors", views);
+  text::save_tokenizer(tokenizer, folder, decoder.architecture().max_position_embeddings);
+  std::error_code failure;
+  const fs::path generation = base_path / "generation_config.json";
+  base::write_file_atomically(folder / "generation_config.json", fs::is_regular_file(generation, failure)
+                                                                     ? base::read_file(generation, 1U << 20U)
+                                                                     : generation_config(decoder.architecture()));
+  const char* const torch_type = type == model::DType::kBF16  ? "bfloat16"
+                                 : type == model::DType::kF16 ? "float16"
+                                                              : "float32";
+  base::write_file_atomically(folder / "config.json",
+                              model::config_from_architecture(decoder.architecture(), torch_type).dump(2) + "\n");
+  return type;
+}
+
+void write_gguf(const fs::path& path, const model::Architecture& architecture, const text::Tokenizer& tokenizer,
+                const model::ReadTensor& read, model::DType matrices) {
+  gguf_of(architecture, tokenizer, read, matrices).write(path);
+  model::require_same_decoder(architecture, model::load_architecture(path));
+}
+
+void check_gguf(const model::Architecture& architecture, const text::Tokenizer& tokenizer) {
+  gguf_of(architecture, tokenizer, {}, model::DType::kF16);
+}
+
+void publish_folder(const fs::path& finished, const fs::path& target) {
+  try {
+    base::sync_path(finished);
+    fs::remove_all(target);
+    fs::rename(finished, target);
+    base::sync_path(target.parent_path());
+  } catch (const fs::filesystem_error& error) {
+    throw file_error("cannot write " + target.string(), error);
+  }
+}
+
+}  // namespace slipway::train

@@ -1,0 +1,141 @@
+#include "agents/engine/quantize/quantize.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "agents/engine/model/container.h"
+#include "backend/base/error.h"
+#include "backend/base/files.h"
+#include "tests/unit/runtime/tiny_model.h"
+
+namespace slipway::quantize {
+namespace {
+
+using runtime::WeightType;
+
+class QuantizeTest : public testing::Test {
+ protected:
+  QuantizeTest() {
+    runtime::write_tiny_model(folder_.path() / "model");
+    std::ofstream(folder_.path() / "model" / "tokenizer.json") << tokenizer_json();
+    std::ofstream rows(folder_.path() / "rows.jsonl");
+    for (int i = 0; i < 12; ++i) rows << "{\"text\": \"a b c d a c b " << static_cast<char>('a' + i) << " d d a\"}\n";
+  }
+  // A vocabulary of single letters.
+  static std::string tokenizer_json() {
+    std::string vocabulary;
+    for (int i = 0; i < 131; ++i) {
+      const std::string token = i < 26 ? std::string(1, static_cast<char>('a' + i)) : "token" + std::to_string(i);
+      vocabulary += (i == 0 ? "\"" : ",\"") + token + "\":" + std::to_string(i);
+    }
+    return R"({"version":"1.0","added_tokens":[],"normalizer":null,"pre_tokenizer":{"type":"WhitespaceSplit"},)"
+           R"("post_processor":null,"decoder":null,"model":{"type":"BPE","vocab":{)" +
+           vocabulary + R"(},"merges":[]}})";
+  }
+  Settings settings(WeightType type) const {
+    Settings settings;
+    settings.model = folder_.path() / "model";
+    settings.output = folder_.path() / "out.slipway";
+    settings.type = type;
+    settings.threads = 2;
+    return settings;
+  }
+  static std::vector<float> logits(const std::filesystem::path& model, WeightType type) {
+    runtime::EngineOptions options;
+    options.weight_type = type;
+    options.threads = 2;
+    runtime::Engine engine(model, options);
+    return engine.logits({0, 1, 2, 3, 0, 2, 1, 5}, "", true);
+  }
+
+  base::TemporaryFolder folder_;
+  std::atomic<bool> stop_{false};
+  Report report_;
+};
+
+TEST_F(QuantizeTest, TheFileGivesTheSameBitsAsRoundingWhileLoading) {
+  for (const auto type : {WeightType::kInt8, WeightType::kInt4}) {
+    const Settings given = settings(type);
+    ASSERT_TRUE(quantize(
+        given, [](int64_t, int64_t) {}, stop_, report_));
+    EXPECT_EQ(runtime::choose_weight_type("auto", given.output), type);
+    EXPECT_THROW(runtime::choose_weight_type("bf16", given.output), base::Error);
+    EXPECT_EQ(logits(given.output, type), logits(given.model, type));
+  }
+}
+
+TEST_F(QuantizeTest, CalibrationComesToAnEndAndTheFileIsServed) {
+  Settings given = settings(WeightType::kInt4);
+  given.calibration = folder_.path() / "rows.jsonl";
+  given.calibration_length = 8;
+  std::vector<int64_t> seen;
+  ASSERT_TRUE(quantize(
+      given, [&](int64_t done, int64_t) { seen.push_back(done); }, stop_, report_));
+  EXPECT_EQ(seen, (std::vector<int64_t>{0, 1, 2, 2}));
+  EXPECT_EQ(report_.calibration_tokens, 12 * 8);
+  EXPECT_EQ(model::Container(given.output).method(), "gptq");
+  // On what it was calibrated on, it loses less than rounding every weight by itself.
+  const auto exact = logits(given.model, WeightType::kF32);
+  const auto error = [&](const std::vector<float>& got) {
+    double sum = 0;
+    for (size_t i = 0; i < exact.size(); ++i) sum += (got[i] - exact[i]) * (got[i] - exact[i]);
+    return sum;
+  };
+  EXPECT_LT(error(logits(given.output, WeightType::kInt4)), error(logits(given.model, WeightType::kInt4)));
+}
+
+TEST_F(QuantizeTest, StoppingLeavesNothingBehind) {
+  Settings given = settings(WeightType::kInt4);
+  given.calibration = folder_.path() / "rows.jsonl";
+  EXPECT_FALSE(quantize(
+      given, [&](int64_t done, int64_t) { stop_ = done == 1; }, stop_, report_));
+  EXPECT_FALSE(std::filesystem::exists(given.output));
+}
+
+TEST_F(QuantizeTest, WhatCannotBeDoneIsRefused) {
+  const auto refused = [&](const Settings& given) {
+    EXPECT_THROW(quantize(
+                     given, [](int64_t, int64_t) {}, stop_, report_),
+                 base::Error);
+  };
+  Settings given = settings(WeightType::kInt8);
+  given.output = folder_.path() / "out.bin";
+  refused(given);
+  given = settings(WeightType::kInt8);
+  given.calibration = folder_.path() / "rows.jsonl";
+  refused(given);
+  refused(settings(WeightType::kBF16));
+  given = settings(WeightType::kInt4);
+  given.calibration = folder_.path() / "empty.jsonl";
+  std::ofstream(given.calibration) << "\n";
+  refused(given);
+  ASSERT_TRUE(quantize(
+      settings(WeightType::kInt8), [](int64_t, int64_t) {}, stop_, report_));
+  given = settings(WeightType::kInt8);
+  given.model = given.output;
+  refused(given);
+}
+
+TEST_F(QuantizeTest, ADamagedTensorIsNamedWhenTheModelIsLoaded) {
+  const Settings given = settings(WeightType::kInt8);
+  ASSERT_TRUE(quantize(
+      given, [](int64_t, int64_t) {}, stop_, report_));
+  std::string text = base::read_file(given.output);
+  const model::Container container(given.output);
+  const auto data = container.tensor("model.layers.1.mlp.up_proj.weight").data;
+  const size_t at = text.find(std::string(reinterpret_cast<const char*>(data.data()), 64));
+  text[at + 20] = static_cast<char>(text[at + 20] ^ 1);
+  std::ofstream(folder_.path() / "bad.slipway", std::ios::binary) << text;
+  try {
+    logits(folder_.path() / "bad.slipway", WeightType::kInt8);
+    FAIL();
+  } catch (const base::Error& error) {
+    EXPECT_NE(std::string(error.what()).find("bad.slipway: tensor model.layers.1.mlp.up_proj.weight is damaged"),
+              std::string::npos)
+        << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace slipway::quantize

@@ -1,0 +1,69 @@
+// A request as a program: with curl, or with OpenAI's Python client. Both read the key from SLIPWAY_KEY.
+
+type Body = Record<string, unknown>;
+export type Endpoint = "chat/completions" | "completions";
+
+const shellQuote = (text: string) => `'${text.replace(/'/g, `'\\''`)}'`;
+
+export function asCurl(origin: string, endpoint: Endpoint, body: Body, stream: boolean): string {
+  const sent = stream ? { ...body, stream: true } : body;
+  return [
+    `curl ${stream ? "-N " : ""}${origin}/v1/${endpoint} \\`,
+    `  -H "Authorization: Bearer $SLIPWAY_KEY" \\`,
+    `  -H "Content-Type: application/json" \\`,
+    `  -d ${shellQuote(JSON.stringify(sent, null, 2))}`,
+  ].join("\n");
+}
+
+/** A value as Python writes it. */
+export function asPythonValue(value: unknown, indent = 0): string {
+  const pad = " ".repeat(indent + 4);
+  if (value === null || value === undefined) return "None";
+  if (value === true) return "True";
+  if (value === false) return "False";
+  // Python reads all of JSON's escapes alike.
+  if (typeof value === "string") return JSON.stringify(value);
+  if (typeof value === "number") return String(value);
+  const [open, close, items] = Array.isArray(value)
+    ? ["[", "]", value.map((one) => asPythonValue(one, indent + 4))]
+    : ["{", "}", Object.entries(value as Body).map(([key, one]) => `${JSON.stringify(key)}: ${asPythonValue(one, indent + 4)}`)];
+  const flat = `${open}${items.join(", ")}${close}`;
+  if (flat.length + indent < 90 && !flat.includes("\n")) return flat;
+  return `${open}\n${items.map((item) => `${pad}${item},\n`).join("")}${" ".repeat(indent)}${close}`;
+}
+
+// What OpenAI's client takes by name; the rest goes through extra_body, as vLLM's documentation has it.
+const known = new Set([
+  "model", "messages", "prompt", "temperature", "max_tokens", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty", "logit_bias",
+  "logprobs", "top_logprobs", "tools", "tool_choice", "response_format", "echo", "n",
+]);
+
+export function asPython(origin: string, endpoint: Endpoint, body: Body, stream: boolean): string {
+  // Its completions.create knows no response_format.
+  const named = (key: string) => known.has(key) && !(endpoint === "completions" && key === "response_format");
+  const given = Object.entries(body).filter(([key]) => named(key));
+  const extra = Object.fromEntries(Object.entries(body).filter(([key]) => !named(key)));
+  const chat = endpoint === "chat/completions";
+  const lines = [
+    "import os",
+    "from openai import OpenAI",
+    "",
+    `client = OpenAI(base_url=${JSON.stringify(`${origin}/v1`)}, api_key=os.environ["SLIPWAY_KEY"])`,
+    `${stream ? "stream" : "answer"} = client.${chat ? "chat.completions" : "completions"}.create(`,
+    ...given.map(([key, value]) => `    ${key}=${asPythonValue(value, 4)},`),
+    ...(Object.keys(extra).length > 0 ? [`    extra_body=${asPythonValue(extra, 4)},`] : []),
+    ...(stream ? ["    stream=True,"] : []),
+    ")",
+  ];
+  if (!stream) {
+    lines.push(chat ? "message = answer.choices[0].message" : "print(answer.choices[0].text)");
+    if (chat) lines.push("print(message.content if not message.tool_calls else message.tool_calls)");
+    return lines.join("\n");
+  }
+  lines.push(
+    "for chunk in stream:",
+    "    if chunk.choices:",
+    `        print(${chat ? 'chunk.choices[0].delta.content or ""' : "chunk.choices[0].text"}, end="", flush=True)`,
+  );
+  return lines.join("\n");
+}
