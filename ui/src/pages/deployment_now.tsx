@@ -14,6 +14,8 @@ const brief = (seconds: number): string =>
   !Number.isFinite(seconds) ? "–" : seconds < 1 ? `${formatNumber(seconds * 1000, 3)} ms` : `${formatNumber(seconds, 3)} s`;
 const rate = (value: number) => formatNumber(value, 3);
 
+const wholeTicks = (largest: number) => Math.max(1, Math.ceil(largest / 4));
+
 type Value = (sample: DeploymentSample) => number | undefined;
 interface Plan {
   id: string;
@@ -22,6 +24,8 @@ interface Plan {
   format: (value: number) => string;
   most?: number;
   bytes?: boolean;
+  /** Whole numbers: ticks too. */
+  whole?: boolean;
 }
 
 const percentiles = (of: (sample: DeploymentSample) => DeploymentSample_Percentiles | undefined): Plan["lines"] => [
@@ -33,7 +37,7 @@ const percentiles = (of: (sample: DeploymentSample) => DeploymentSample_Percenti
 const plans: Plan[] = [
   { id: "generated", title: "Generated tokens per second", lines: [["tokens", (one) => one.generationTokensPerSecond]], format: rate },
   { id: "prompt", title: "Prompt tokens per second", lines: [["tokens", (one) => one.promptTokensPerSecond]], format: rate },
-  { id: "requests", title: "Requests", lines: [["running", (one) => Number(one.running)], ["waiting", (one) => Number(one.waiting)]], format: formatCount },
+  { id: "requests", title: "Requests", lines: [["running", (one) => Number(one.running)], ["waiting", (one) => Number(one.waiting)]], format: formatCount, whole: true },
   { id: "first", title: "Time to first token", lines: percentiles((one) => one.timeToFirstToken), format: brief },
   { id: "between", title: "Time between tokens", lines: percentiles((one) => one.interToken), format: brief },
   {
@@ -114,6 +118,7 @@ export function DeploymentNow({ deployment }: { deployment: Deployment }) {
               waiting={query.isPending ? "Loading" : "Nothing measured yet"}
               {...(plan.most !== undefined ? { most: plan.most, ticks: () => 0.25 } : {})}
               {...(plan.bytes ? { ticks: byteTicks } : {})}
+              {...(plan.whole ? { ticks: wholeTicks } : {})}
             />
           ))}
         </div>

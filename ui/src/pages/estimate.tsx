@@ -17,7 +17,8 @@ import { Facts } from "@/widgets/page";
 /** The figures that an estimate gives, in the order in which they are read. */
 export const estimateFigures: { name: string; label: string; format: (value: number) => string }[] = [
   { name: "duration_s", label: "Training", format: formatDuration },
-  { name: "seconds_per_step", label: "Time per step", format: formatDuration },
+  // A step's time is compared: to three digits.
+  { name: "seconds_per_step", label: "Time per step", format: (value) => (value < 10 ? `${formatNumber(value, 3)} s` : formatDuration(value)) },
   { name: "peak_memory_bytes", label: "Peak memory", format: formatBytes },
   { name: "available_memory_bytes", label: "Memory of the node", format: formatBytes },
   { name: "total_steps", label: "Steps", format: formatCount },
