@@ -69,6 +69,8 @@ class Trainer {
   // A stop of this process alone: where there are several ranks they leave together, between two steps.
   bool stopping() const { return ranks_.size() == 1 && context_.stop.load(); }
   bool all_stop() { return ranks_.any(context_.stop.load()); }
+  // All ranks see it before the same step.
+  bool asked_to_finish() { return ranks_.any(ranks_.is_first() && fs::exists(context_.workdir / kFinishFile)); }
   bool finished() const { return state_.step == job_.total_steps || state_.stopped_early; }
   int64_t peak_memory() const;
 
@@ -383,7 +385,7 @@ int Trainer::run() {
   reporter_.phase("train", "begin");
   const TrainSettings& settings = job_.settings;
   for (;;) {
-    if (state_.step > 0 && fs::exists(context_.workdir / kFinishFile)) state_.stopped_early = true;
+    if (state_.step > 0 && asked_to_finish()) state_.stopped_early = true;
     const bool last = finished();
     const auto due = [&](int64_t every) { return state_.step > 0 && every > 0 && (last || state_.step % every == 0); };
     const bool evaluates =
