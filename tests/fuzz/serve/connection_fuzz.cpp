@@ -10,38 +10,10 @@
 
 #include "agents/engine/serve/http_connection.h"
 #include "agents/engine/serve/routes.h"
+#include "tests/fuzz/transport.h"
 
 namespace slipway::serve {
 namespace {
-
-class FuzzTransport final : public net::Transport {
- public:
-  FuzzTransport(boost::asio::io_context& io, std::string bytes, size_t piece)
-      : io_(io), bytes_(std::move(bytes)), piece_(piece) {}
-
-  void handshake(std::function<void(const boost::system::error_code&)> done) override { done({}); }
-  void read_some(char* data, size_t size, Done done) override {
-    const size_t count = std::min({size, piece_, bytes_.size() - at_});
-    std::copy_n(bytes_.data() + at_, count, data);
-    at_ += count;
-    boost::asio::post(io_, [done = std::move(done), count] {
-      done(count == 0 ? boost::system::error_code(boost::asio::error::eof) : boost::system::error_code(), count);
-    });
-  }
-  void write(const char*, size_t size, Done done) override {
-    boost::asio::post(io_, [done = std::move(done), size] { done({}, size); });
-  }
-  void finish_sending() override {}
-  void close() override {}
-  bool tls() const override { return false; }
-  bool from_loopback() const override { return true; }
-
- private:
-  boost::asio::io_context& io_;
-  const std::string bytes_;
-  const size_t piece_;
-  size_t at_ = 0;
-};
 
 class FuzzOwner final : public ConnectionOwner, public std::enable_shared_from_this<FuzzOwner> {
  public:
@@ -88,8 +60,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   boost::asio::io_context io(1);
   const auto owner = std::make_shared<FuzzOwner>(io);
   const std::string bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
-  owner->connection = std::make_shared<Connection>(std::make_unique<FuzzTransport>(io, bytes, data[0] + 1U), "fuzz",
-                                                   io.get_executor(), *owner);
+  owner->connection = std::make_shared<Connection>(
+      std::make_unique<slipway::net::FuzzTransport>(io, bytes, data[0] + 1U), "fuzz", io.get_executor(), *owner);
   owner->connection->start(true);
   // Timers aside, everything that can happen happens at once.
   while (io.poll() > 0) {

@@ -5,38 +5,10 @@
 #include <string>
 
 #include "backend/web/connection.h"
+#include "tests/fuzz/transport.h"
 
 namespace slipway::web {
 namespace {
-
-class FuzzTransport final : public net::Transport {
- public:
-  FuzzTransport(boost::asio::io_context& io, std::string bytes, size_t piece)
-      : io_(io), bytes_(std::move(bytes)), piece_(piece) {}
-
-  void handshake(std::function<void(const boost::system::error_code&)> done) override { done({}); }
-  void read_some(char* data, size_t size, Done done) override {
-    const size_t count = std::min({size, piece_, bytes_.size() - at_});
-    std::copy_n(bytes_.data() + at_, count, data);
-    at_ += count;
-    boost::asio::post(io_, [done = std::move(done), count] {
-      done(count == 0 ? boost::system::error_code(boost::asio::error::eof) : boost::system::error_code(), count);
-    });
-  }
-  void write(const char*, size_t size, Done done) override {
-    boost::asio::post(io_, [done = std::move(done), size] { done({}, size); });
-  }
-  void finish_sending() override {}
-  void close() override {}
-  bool tls() const override { return false; }
-  bool from_loopback() const override { return true; }
-
- private:
-  boost::asio::io_context& io_;
-  std::string bytes_;
-  size_t piece_;
-  size_t at_ = 0;
-};
 
 // Reads bodies for some methods and streams for others, so that all ways through a connection are taken.
 class FuzzSite final : public Handler {
@@ -74,8 +46,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   {
     const auto connection = make_connection(
         io,
-        std::make_unique<FuzzTransport>(io, std::string(reinterpret_cast<const char*>(data) + 1, size - 1),
-                                        data[0] + 1U),
+        std::make_unique<slipway::net::FuzzTransport>(
+            io, std::string(reinterpret_cast<const char*>(data) + 1, size - 1), data[0] + 1U),
         site, [](const RequestHead&, int, int64_t) {}, [&] { gone = true; });
     connection->start();
   }

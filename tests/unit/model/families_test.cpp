@@ -139,6 +139,15 @@ void expect_tensors(const Weights& weights, const std::map<std::string, std::vec
   }
 }
 
+std::filesystem::path written_as_gguf(const base::TemporaryFolder& folder, const Architecture& architecture,
+                                      const std::map<std::string, std::vector<float>>& values) {
+  const auto file = folder.path() / "model.gguf";
+  GgufWriter writer;
+  put_model(writer, architecture, DType::kF32, reader_of(values));
+  writer.write(file);
+  return file;
+}
+
 constexpr const char* kAllLayouts[] = {"llama",       "mistral", "qwen2", "qwen3",    "gemma2",
                                        "gemma3_text", "phi3",    "gpt2",  "gpt_neox", "starcoder2"};
 
@@ -182,10 +191,8 @@ TEST(Families, AModelWrittenAsGgufIsReadBackAsTheSameDecoder) {
     const auto architecture = read(config_of(family));
     const auto values = numbered_tensors(architecture);
     const base::TemporaryFolder folder;
-    GgufWriter writer;
-    put_model(writer, architecture, DType::kF32, reader_of(values));
-    writer.write(folder.path() / "model.gguf");
-    const auto again = load_architecture(folder.path() / "model.gguf");
+    const auto file = written_as_gguf(folder, architecture, values);
+    const auto again = load_architecture(file);
     EXPECT_EQ(again.windowed_layers, architecture.windowed_layers) << family;
     EXPECT_EQ(again.parallel_residual, architecture.parallel_residual) << family;
     EXPECT_EQ(again.activation, architecture.activation) << family;
@@ -197,7 +204,7 @@ TEST(Families, AModelWrittenAsGgufIsReadBackAsTheSameDecoder) {
     if (architecture.positions == PositionKind::kRotary) {
       EXPECT_EQ(rope_inverse_frequencies(again), rope_inverse_frequencies(architecture)) << family;
     }
-    expect_tensors(*open_decoder_weights(folder.path() / "model.gguf", again), values, family);
+    expect_tensors(*open_decoder_weights(file, again), values, family);
   }
 }
 
@@ -217,10 +224,8 @@ TEST(Families, RotaryScalingIsWrittenAsGguf) {
     const auto architecture = read(config);
     const auto values = numbered_tensors(architecture);
     const base::TemporaryFolder folder;
-    GgufWriter writer;
-    put_model(writer, architecture, DType::kF32, reader_of(values));
-    writer.write(folder.path() / "model.gguf");
-    const auto got = rope_inverse_frequencies(load_architecture(folder.path() / "model.gguf"));
+    const auto file = written_as_gguf(folder, architecture, values);
+    const auto got = rope_inverse_frequencies(load_architecture(file));
     const auto expected = rope_inverse_frequencies(architecture);
     ASSERT_EQ(got.size(), expected.size());
     for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 1e-6F * expected[i]) << rule;
@@ -247,10 +252,8 @@ TEST(Families, AWindowThatGgufCannotSayCutsTheContext) {
   const auto architecture = read(config);
   const auto values = numbered_tensors(architecture);
   const base::TemporaryFolder folder;
-  GgufWriter writer;
-  put_model(writer, architecture, DType::kF32, reader_of(values));
-  writer.write(folder.path() / "model.gguf");
-  EXPECT_EQ(load_architecture(folder.path() / "model.gguf").max_position_embeddings, 5);
+  const auto file = written_as_gguf(folder, architecture, values);
+  EXPECT_EQ(load_architecture(file).max_position_embeddings, 5);
 }
 
 TEST(Families, AWrongShapeNamesTensorAndWhatWasExpected) {

@@ -109,6 +109,24 @@ inline void scores_of(const AttentionShape& shape, const typename T::Storage* qu
   multiply<T>(&product, 1, output, 0, rows, keys.end - keys.begin);
 }
 
+// target (rows × d) = left (rows × count) · right (count × d), all in T's storage.
+template <typename T>
+inline void multiply_by_rows(const typename T::Storage* left, int64_t left_stride, const typename T::Storage* right,
+                             int64_t right_stride, int64_t rows, int64_t count, int64_t d, typename T::Storage* target,
+                             int64_t target_stride) {
+  Product product;
+  product.left = left;
+  product.left_row_stride = left_stride;
+  product.right = right;
+  product.right_side = RightSide::kRows;
+  product.right_stride = right_stride;
+  product.k = count;
+  ProductOutput output;
+  output.data = target;
+  output.stride = target_stride;
+  multiply<T>(&product, 1, output, 0, rows, d);
+}
+
 template <typename T>
 void attention_forward(const AttentionShape& shape, const AttentionHeads& heads) {
   using Storage = typename T::Storage;
@@ -132,17 +150,10 @@ void attention_forward(const AttentionShape& shape, const AttentionHeads& heads)
             softmax_row<T>(row, first_key(shape, begin + i) - keys.begin, begin + i + 1 - keys.begin, padded,
                            probabilities.get() + i * stride);
       }
-      Product product;
-      product.left = probabilities.get();
-      product.left_row_stride = stride;
-      product.right = static_cast<const Storage*>(heads.value) + keys.begin * shape.row_stride;
-      product.right_side = RightSide::kRows;
-      product.right_stride = shape.row_stride;
-      product.k = count;
-      ProductOutput output;
-      output.data = static_cast<Storage*>(heads.output) + head * d + begin * shape.output_row_stride;
-      output.stride = shape.output_row_stride;
-      multiply<T>(&product, 1, output, 0, rows, d);
+      multiply_by_rows<T>(
+          probabilities.get(), stride, static_cast<const Storage*>(heads.value) + keys.begin * shape.row_stride,
+          shape.row_stride, rows, count, d,
+          static_cast<Storage*>(heads.output) + head * d + begin * shape.output_row_stride, shape.output_row_stride);
     }
   }
 }
@@ -253,17 +264,9 @@ void attention_backward(const AttentionShape& shape, const AttentionHeads& heads
                               first_key(shape, begin + i) - keys.begin, begin + i + 1 - keys.begin, padded,
                               probabilities.get() + i * stride, dscores.get() + i * stride);
       }
-      Product product;
-      product.left = dscores.get();
-      product.left_row_stride = stride;
-      product.right = static_cast<const Storage*>(heads.key) + keys.begin * shape.row_stride;
-      product.right_side = RightSide::kRows;
-      product.right_stride = shape.row_stride;
-      product.k = count;
-      ProductOutput output;
-      output.data = static_cast<Storage*>(heads.dquery) + head * d + begin * shape.row_stride;
-      output.stride = shape.row_stride;
-      multiply<T>(&product, 1, output, 0, rows, d);
+      multiply_by_rows<T>(dscores.get(), stride, static_cast<const Storage*>(heads.key) + keys.begin * shape.row_stride,
+                          shape.row_stride, rows, count, d,
+                          static_cast<Storage*>(heads.dquery) + head * d + begin * shape.row_stride, shape.row_stride);
       add_transposed<T>(dscores.get(), stride, interleaved.get(), query + begin * shape.row_stride, shape.row_stride,
                         rows, count, d, dkey.get() + keys.begin * d);
       add_transposed<T>(probabilities.get(), stride, interleaved.get(), doutput + begin * shape.output_row_stride,

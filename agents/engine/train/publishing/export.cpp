@@ -79,8 +79,7 @@ model::GgufWriter gguf_of(const model::Architecture& architecture, const text::T
                           const model::ReadTensor& read, model::DType matrices) {
   model::GgufWriter writer;
   model::put_model(writer, architecture, matrices, read);
-  const std::vector<text::TokenId> ends(architecture.eos_token_ids.begin(), architecture.eos_token_ids.end());
-  text::put_vocabulary(writer, tokenizer, architecture.vocab_size, ends);
+  text::put_vocabulary(writer, tokenizer, architecture.vocab_size, architecture.eos_token_ids);
   return writer;
 }
 
