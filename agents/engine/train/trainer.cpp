@@ -11,12 +11,14 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <optional>
 #include <utility>
 
 #include "agents/engine/train/checkpoints/checkpoint.h"
 #include "agents/engine/train/checkpoints/run_state.h"
 #include "agents/engine/train/environment.h"
+#include "agents/engine/train/matrix_rate.h"
 #include "agents/engine/train/optimizers/optimizer.h"
 #include "agents/engine/train/parallel/rank_environment.h"
 #include "agents/engine/train/parallel/ranks.h"
@@ -26,6 +28,7 @@
 #include "agents/engine/train/samples.h"
 #include "agents/engine/train/settings.h"
 #include "agents/engine/train/step.h"
+#include "agents/engine/train/work_count.h"
 #include "backend/base/error.h"
 
 namespace slipway::train {
@@ -94,6 +97,8 @@ class Trainer {
   int64_t saved_step_ = 0;                        // saved, or being saved
   int64_t steps_here_ = 0, interval_tokens_ = 0;  // by this process
   double seconds_here_ = 0, interval_seconds_ = 0;
+  std::optional<WorkCount> work_count_;
+  double matrix_rate_ = 0, interval_work_ = 0;  // of all ranks
 };
 
 Trainer::Trainer(spec::EngineContext& context)
@@ -174,6 +179,9 @@ void Trainer::make_ready() {
   samples_.emplace(context_.workdir / "samples.jsonl", *job_.tokenizer, settings.sample_prompts,
                    settings.sample_max_new_tokens, ranks_.is_first());
   samples_->set_last_step(std::stoll(ranks_.from_first(std::to_string(samples_->last_step()))));
+  work_count_.emplace(job_.architecture, settings.method);
+  const std::vector<double> rates = ranks_.of_each(matrix_rate(machine_.device, machine_.compute_type));
+  matrix_rate_ = std::accumulate(rates.begin(), rates.end(), 0.0);
   identity_ = {settings.parameter_file(),     machine_.compute_type == at::kBFloat16 ? "bf16" : "f32",
                job_.tokenizer->fingerprint(), data,
                settings.fingerprint,          settings.seed,
@@ -238,6 +246,9 @@ bool Trainer::train_step() {
   seconds_here_ += seconds;
   interval_tokens_ += result.tokens;
   interval_seconds_ += seconds;
+  for (const auto& rows : job_.plan->micro_batches(state_.step - 1)) {
+    interval_work_ += work_count_->rows(job_.train.documents, job_.rows.rows, rows);
+  }
   report_step(result, learning_rate, gradient_norm);
   return true;
 }
@@ -261,11 +272,12 @@ void Trainer::report_step(const StepResult& result, double learning_rate, double
       {"tokens", state_.tokens},
       {"trained_tokens", state_.trained_tokens},
       {"peak_memory_bytes", static_cast<int64_t>(*std::max_element(memory.begin(), memory.end()))}};
+  if (matrix_rate_ > 0 && interval_seconds_ > 0) values["mfu"] = interval_work_ / interval_seconds_ / matrix_rate_;
   if (ranks_.size() > 1) values["ranks"] = ranks_.size();
   for (const auto& [name, value] : result.further) values[name] = value;
   reporter_.step(step, values);
   state_.interval_steps = interval_tokens_ = 0;
-  state_.interval_loss = interval_seconds_ = 0;
+  state_.interval_loss = interval_seconds_ = interval_work_ = 0;
 }
 
 // Loss on the validation set, and samples. False when a stop came first.

@@ -106,7 +106,7 @@ class Decoder {
   void leave(size_t unit, Pass pass);
   at::Tensor indices(const std::vector<int64_t>& values) const;
   at::Tensor read(const model::Weights& weights, const std::string& name) const;
-  const OutputWeight& output() const { return tied_ ? embedding_ : output_weight_; }
+  const ProductWeight& output() const { return tied_ ? embedding_ : output_weight_; }
 
   model::Architecture architecture_;
   DecoderOptions options_;
@@ -115,7 +115,7 @@ class Decoder {
   int64_t lowest_trained_ = 0;  // layers below it need no gradient
   Parameters parameters_;
   std::vector<DecoderLayer> layers_;
-  OutputWeight embedding_, output_weight_;
+  ProductWeight embedding_, output_weight_;
   at::Tensor positions_;  // learned ones, in the compute type
   Norm final_norm_;
   std::optional<size_t> embedding_parameter_, position_parameter_, output_parameter_;
