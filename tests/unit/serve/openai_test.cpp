@@ -72,11 +72,15 @@ TEST(ChatRequest, NamesTheFieldAtFault) {
 }
 
 TEST(ChatRequest, RefusesWhatItCannotDoRatherThanIgnoreIt) {
-  for (const char* field : {R"("best_of":3)", R"("chat_template":"x")", R"("continue_final_message":true)"}) {
+  for (const char* field : {R"("best_of":3)", R"("chat_template":"x")", R"("continue_final_message":true)",
+                            R"("use_beam_search":true)", R"("allowed_token_ids":[1])", R"("prompt_logprobs":0)",
+                            R"("modalities":["text","audio"])", R"("functions":[{"name":"f"}])"}) {
     const ApiError error = chat_refusal(chat_with(field));
     EXPECT_EQ(error.status, 400) << field;
     EXPECT_EQ(error.code, "unsupported_parameter");
   }
+  parse_chat_request(chat_with(
+      R"("use_beam_search":false,"bad_words":[],"allowed_token_ids":null,"modalities":["text"],"functions":[])"));
 }
 
 TEST(TextRequest, BestOfIsAtLeastNAndNotStreamed) {
