@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "agents/engine/kernels/impl_bf12.h"
 #include "agents/engine/kernels/kernels.h"
 
 namespace slipway::kernels {
@@ -44,9 +45,14 @@ inline void clear(typename W::Floats (&sums)[ROWS][PANELS]) {
   }
 }
 
-// Where reading goes on after these panels; null: nothing to fetch.
-inline void prefetch(const char* ahead, int64_t offset) {
-  if (ahead != nullptr) __builtin_prefetch(ahead + offset, 0, 2);
+// Where reading goes on after these panels.
+struct Ahead {
+  const char* begin = nullptr;
+  int64_t bytes = 0;  // 0: nothing to fetch
+};
+
+inline void prefetch(const Ahead& ahead, int64_t offset) {
+  if (offset < ahead.bytes) __builtin_prefetch(ahead.begin + offset, 0, 2);
 }
 
 struct Bf16Tile {
@@ -58,7 +64,7 @@ struct Bf16Tile {
   }
 
   template <typename W, int ROWS, int PANELS>
-  static inline void run(const MatmulCall& call, int64_t row, int64_t panel, const char* panels, const char* ahead) {
+  static inline void run(const MatmulCall& call, int64_t row, int64_t panel, const char* panels, const Ahead& ahead) {
     const int64_t steps = padded_depth(WeightFormat::kBF16, call.depth) / 2;
     const int64_t stride = panel_bytes(WeightFormat::kBF16, call.depth) / 2, x_stride = call.x_stride / 2;
     const auto* x = static_cast<const uint16_t*>(call.x) + row * x_stride;
@@ -77,6 +83,61 @@ struct Bf16Tile {
         const auto left = W::broadcast_pair(x + i * x_stride + 2 * k);
 #pragma GCC unroll 32
         for (int j = 0; j < PANELS; ++j) sums[i][j] = W::multiply_add_pairs(sums[i][j], right[j], left);
+      }
+    }
+    finish<W>(call, row, panel, sums);
+  }
+};
+
+struct Bf12Tile {
+  using OfManyRows = Bf16Tile;
+
+  // Unpacks panels once for all tiles of rows.
+  template <typename W, int PANELS>
+  static inline const char* prepare(const MatmulCall& call, const char* panels) {
+    static_assert(PANELS <= kMostPanels);
+    auto* out = static_cast<uint16_t*>(call.scratch);
+    for (int j = 0; j < PANELS; ++j) {
+      const auto* panel = reinterpret_cast<const uint8_t*>(panels) + j * panel_bytes(WeightFormat::kBF12, call.depth);
+      const uint8_t* words = panel + bf12_head_bytes(call.depth);
+      const auto bases = W::load_bases(panel);
+      Bf12Exceptions exceptions(panel);
+      for (int64_t step = 0; step < call.depth / kBf12Step; ++step, words += kBf12StepBytes, out += kBf12Words) {
+        W::store_lines(out, W::unpack_step(words, bases));
+        if (exceptions.has(step)) exceptions.put(out);
+      }
+    }
+    return static_cast<const char*>(call.scratch);
+  }
+
+  template <typename W, int ROWS, int PANELS>
+  static inline void run(const MatmulCall& call, int64_t row, int64_t panel, const char* panels,
+                         const Ahead& /*ahead*/) {
+    static_assert(PANELS == 1);
+    const int64_t x_stride = call.x_stride / 2;
+    const auto* x = static_cast<const uint16_t*>(call.x) + row * x_stride;
+    const auto* head = reinterpret_cast<const uint8_t*>(panels);
+    const uint8_t* words = head + bf12_head_bytes(call.depth);
+    const auto bases = W::load_bases(head);
+    Bf12Exceptions exceptions(head);
+    typename W::Floats sums[ROWS][PANELS];
+    clear<W>(sums);
+    for (int64_t step = 0; step < call.depth / kBf12Step; ++step, words += kBf12StepBytes) {
+      auto lines = W::unpack_step(words, bases);
+      if (exceptions.has(step)) [[unlikely]] {
+        uint16_t stored[kBf12Words];
+        W::store_lines(stored, lines);
+        exceptions.put(stored);
+        lines = W::load_lines(stored);
+      }
+#pragma GCC unroll 4
+      for (int line = 0; line < 4; ++line) {
+        const auto right = W::pairs_of(lines, line);
+#pragma GCC unroll 32
+        for (int i = 0; i < ROWS; ++i) {
+          const auto left = W::broadcast_pair(x + i * x_stride + step * kBf12Step + 2 * line);
+          sums[i][0] = W::multiply_add_pairs(sums[i][0], right, left);
+        }
       }
     }
     finish<W>(call, row, panel, sums);
@@ -127,7 +188,7 @@ struct ByteTile {
   }
 
   template <typename W, int ROWS, int PANELS>
-  static inline void run(const MatmulCall& call, int64_t row, int64_t panel, const char* panels, const char* ahead) {
+  static inline void run(const MatmulCall& call, int64_t row, int64_t panel, const char* panels, const Ahead& ahead) {
     constexpr int64_t kSteps = BLOCK / 4;
     const int64_t padded = round_up(call.depth, BLOCK), blocks = padded / BLOCK;
     const int64_t stride = byte_panel_bytes(BLOCK, call.depth);
@@ -192,7 +253,7 @@ struct Int4Tile {
 
   template <typename W, int ROWS, int PANELS>
   static inline void run(const MatmulCall& call, int64_t row, int64_t panel, const char* panels,
-                         [[maybe_unused]] const char* ahead) {
+                         const Ahead& /*ahead*/) {
     const int64_t padded = padded_depth(WeightFormat::kInt4, call.depth), blocks = padded / kInt4Block;
     const int64_t stride = panel_bytes(WeightFormat::kInt4, call.depth);
     const auto* x = static_cast<const int8_t*>(call.x) + row * call.x_stride;
@@ -229,7 +290,7 @@ struct Int4Tile {
 
 // What is left below a tile of ROWS + 1 rows.
 template <typename W, typename Tile, int ROWS, int PANELS>
-inline void last_rows(const MatmulCall& call, int64_t row, int64_t panel, const char* panels, const char* ahead) {
+inline void last_rows(const MatmulCall& call, int64_t row, int64_t panel, const char* panels, const Ahead& ahead) {
   if constexpr (ROWS > 0) {
     if (call.rows - row == ROWS) {
       Tile::template run<W, ROWS, PANELS>(call, row, panel, panels, ahead);
@@ -239,23 +300,23 @@ inline void last_rows(const MatmulCall& call, int64_t row, int64_t panel, const 
   }
 }
 
-// All rows of some panels, which stay in the first level cache. While the second tile of rows computes on them, the
-// next panels come from memory.
+// All rows of some panels, of one alone where the rows are few; they stay in the first level cache. While the second
+// tile of rows computes on them, the next panels come from memory.
 template <typename W, typename Tile, int ROWS, int PANELS>
 inline void over_rows(const MatmulCall& call, int64_t panel) {
   const int64_t bytes = panel_bytes(call.format, call.depth);
   const char* panels = static_cast<const char*>(call.weights) + panel * bytes;
-  const char* ahead = panels + PANELS * bytes;
+  const Ahead next = {panels + PANELS * bytes, PANELS * bytes};
   int64_t row = 0;
   if (call.rows > ROWS) {
     using Many = typename Tile::OfManyRows;
     const char* prepared = Tile::template prepare<W, PANELS>(call, panels);
     for (; row + ROWS <= call.rows; row += ROWS) {
-      Many::template run<W, ROWS, PANELS>(call, row, panel, prepared, row == ROWS ? ahead : nullptr);
+      Many::template run<W, ROWS, PANELS>(call, row, panel, prepared, row == ROWS ? next : Ahead{});
     }
-    last_rows<W, Many, ROWS - 1, PANELS>(call, row, panel, prepared, row == ROWS ? ahead : nullptr);
-  } else {
-    last_rows<W, Tile, ROWS, PANELS>(call, row, panel, panels, nullptr);
+    last_rows<W, Many, ROWS - 1, PANELS>(call, row, panel, prepared, row == ROWS ? next : Ahead{});
+  } else if constexpr (PANELS == 1) {
+    last_rows<W, Tile, ROWS, PANELS>(call, row, panel, panels, Ahead{});
   }
 }
 

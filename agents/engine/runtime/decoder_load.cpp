@@ -35,8 +35,11 @@ Decoder::Decoder(const std::filesystem::path& path, const model::Architecture& a
   }
   strips_.resize(static_cast<size_t>(pool.threads()));
   int64_t scratch = kernels::attention_scratch_bytes(architecture.head_dim);
-  for (const int64_t depth : {hidden, architecture.intermediate_size, queries_})
-    scratch = std::max(scratch, kernels::matmul_scratch_bytes(format, depth));
+  for (const int64_t depth : {hidden, architecture.intermediate_size, queries_}) {
+    // The loader keeps as kBF12 what it can.
+    const auto kept = format == kernels::WeightFormat::kBF16 ? kernels::WeightFormat::kBF12 : format;
+    scratch = std::max(scratch, kernels::matmul_scratch_bytes(kept, depth));
+  }
   for (int i = 0; i < pool.threads(); ++i) scratch_.emplace_back(static_cast<size_t>(scratch));
 }
 
