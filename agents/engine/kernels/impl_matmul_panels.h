@@ -55,15 +55,14 @@ inline void prefetch(const Ahead& ahead, int64_t offset) {
   if (offset < ahead.bytes) __builtin_prefetch(ahead.begin + offset, 0, 2);
 }
 
+// Tiles of rows by panels. With KEEP, panels that are packed stay in the call's scratch as OfManyRows reads them, which
+// gives the same bits.
 struct Bf16Tile {
   using OfManyRows = Bf16Tile;
 
-  template <typename W, int PANELS>
-  static inline const char* prepare(const MatmulCall& /*call*/, const char* panels) {
-    return panels;
-  }
+  static inline const char* unpacked(const MatmulCall& /*call*/, const char* panels) { return panels; }
 
-  template <typename W, int ROWS, int PANELS>
+  template <typename W, int ROWS, int PANELS, bool KEEP = false>
   static inline void run(const MatmulCall& call, int64_t row, int64_t panel, const char* panels, const Ahead& ahead) {
     const int64_t steps = padded_depth(WeightFormat::kBF16, call.depth) / 2;
     const int64_t stride = panel_bytes(WeightFormat::kBF16, call.depth) / 2, x_stride = call.x_stride / 2;
@@ -92,51 +91,42 @@ struct Bf16Tile {
 struct Bf12Tile {
   using OfManyRows = Bf16Tile;
 
-  // Unpacks panels once for all tiles of rows.
-  template <typename W, int PANELS>
-  static inline const char* prepare(const MatmulCall& call, const char* panels) {
-    static_assert(PANELS <= kMostPanels);
-    auto* out = static_cast<uint16_t*>(call.scratch);
-    for (int j = 0; j < PANELS; ++j) {
-      const auto* panel = reinterpret_cast<const uint8_t*>(panels) + j * panel_bytes(WeightFormat::kBF12, call.depth);
-      const uint8_t* words = panel + bf12_head_bytes(call.depth);
-      const auto bases = W::load_bases(panel);
-      Bf12Exceptions exceptions(panel);
-      for (int64_t step = 0; step < call.depth / kBf12Step; ++step, words += kBf12StepBytes, out += kBf12Words) {
-        W::store_lines(out, W::unpack_step(words, bases));
-        if (exceptions.has(step)) exceptions.put(out);
-      }
-    }
+  static inline const char* unpacked(const MatmulCall& call, const char* /*panels*/) {
     return static_cast<const char*>(call.scratch);
   }
 
-  template <typename W, int ROWS, int PANELS>
+  template <typename W, int ROWS, int PANELS, bool KEEP = false>
   static inline void run(const MatmulCall& call, int64_t row, int64_t panel, const char* panels,
                          const Ahead& /*ahead*/) {
-    static_assert(PANELS == 1);
-    const int64_t x_stride = call.x_stride / 2;
+    const int64_t x_stride = call.x_stride / 2, stride = panel_bytes(WeightFormat::kBF12, call.depth);
     const auto* x = static_cast<const uint16_t*>(call.x) + row * x_stride;
     const auto* head = reinterpret_cast<const uint8_t*>(panels);
     const uint8_t* words = head + bf12_head_bytes(call.depth);
-    const auto bases = W::load_bases(head);
-    Bf12Exceptions exceptions(head);
+    auto* kept = static_cast<uint16_t*>(call.scratch);
+    Bf12Exceptions exceptions[PANELS];
+    for (int j = 0; j < PANELS; ++j) exceptions[j] = Bf12Exceptions(head + j * stride);
     typename W::Floats sums[ROWS][PANELS];
     clear<W>(sums);
-    for (int64_t step = 0; step < call.depth / kBf12Step; ++step, words += kBf12StepBytes) {
-      auto lines = W::unpack_step(words, bases);
-      if (exceptions.has(step)) [[unlikely]] {
-        uint16_t stored[kBf12Words];
-        W::store_lines(stored, lines);
-        exceptions.put(stored);
-        lines = W::load_lines(stored);
-      }
+    for (int64_t step = 0; step < call.depth / kBf12Step; ++step, words += kBf12StepBytes, kept += kBf12Words) {
+#pragma GCC unroll 2
+      for (int j = 0; j < PANELS; ++j) {
+        auto lines = W::unpack_step(words + j * stride, W::load_bases(head + j * stride));
+        uint16_t* out = kept + j * call.depth * kPanel;
+        if (exceptions[j].has(step)) [[unlikely]] {
+          uint16_t stored[kBf12Words];
+          W::store_lines(stored, lines);
+          exceptions[j].put(stored);
+          lines = W::load_lines(stored);
+        }
+        if constexpr (KEEP) W::store_lines(out, lines);
 #pragma GCC unroll 4
-      for (int line = 0; line < 4; ++line) {
-        const auto right = W::pairs_of(lines, line);
+        for (int line = 0; line < 4; ++line) {
+          const auto right = W::pairs_of(lines, line);
 #pragma GCC unroll 32
-        for (int i = 0; i < ROWS; ++i) {
-          const auto left = W::broadcast_pair(x + i * x_stride + step * kBf12Step + 2 * line);
-          sums[i][0] = W::multiply_add_pairs(sums[i][0], right, left);
+          for (int i = 0; i < ROWS; ++i) {
+            const auto left = W::broadcast_pair(x + i * x_stride + step * kBf12Step + 2 * line);
+            sums[i][j] = W::multiply_add_pairs(sums[i][j], right, left);
+          }
         }
       }
     }
@@ -182,12 +172,9 @@ template <int64_t BLOCK>
 struct ByteTile {
   using OfManyRows = ByteTile;
 
-  template <typename W, int PANELS>
-  static inline const char* prepare(const MatmulCall& /*call*/, const char* panels) {
-    return panels;
-  }
+  static inline const char* unpacked(const MatmulCall& /*call*/, const char* panels) { return panels; }
 
-  template <typename W, int ROWS, int PANELS>
+  template <typename W, int ROWS, int PANELS, bool KEEP = false>
   static inline void run(const MatmulCall& call, int64_t row, int64_t panel, const char* panels, const Ahead& ahead) {
     constexpr int64_t kSteps = BLOCK / 4;
     const int64_t padded = round_up(call.depth, BLOCK), blocks = padded / BLOCK;
@@ -226,32 +213,11 @@ struct ByteTile {
 struct Int4Tile {
   using OfManyRows = ByteTile<kInt4Block>;
 
-  // Unpacks panels once for all tiles of rows.
-  template <typename W, int PANELS>
-  static inline const char* prepare(const MatmulCall& call, const char* panels) {
-    static_assert(PANELS <= kMostPanels);
-    const int64_t padded = padded_depth(WeightFormat::kInt4, call.depth);
-    for (int j = 0; j < PANELS; ++j) {
-      const auto* lines = reinterpret_cast<const uint8_t*>(panels) + j * panel_bytes(WeightFormat::kInt4, call.depth);
-      auto* out = static_cast<uint8_t*>(call.scratch) + j * byte_panel_bytes(kInt4Block, call.depth);
-      uint8_t* scales = out + kPanel * padded;
-      for (int64_t block = 0; block < padded; block += kInt4Block, scales += kPanel * 2) {
-        const uint8_t* of_block = lines + kInt4Lines * 64;
-        const auto offset = W::spread_offsets(of_block + kPanel * 2);
-        __builtin_memcpy(scales, of_block, kPanel * 2);
-        for (int64_t line = 0; line < kInt4Lines; ++line, lines += 64, out += 128) {
-          typename W::Bytes low, high;
-          W::unpack(lines, offset, low, high);
-          W::store_bytes(out, low);
-          W::store_bytes(out + 64, high);
-        }
-        lines += 64;
-      }
-    }
+  static inline const char* unpacked(const MatmulCall& call, const char* /*panels*/) {
     return static_cast<const char*>(call.scratch);
   }
 
-  template <typename W, int ROWS, int PANELS>
+  template <typename W, int ROWS, int PANELS, bool KEEP = false>
   static inline void run(const MatmulCall& call, int64_t row, int64_t panel, const char* panels,
                          const Ahead& /*ahead*/) {
     const int64_t padded = padded_depth(WeightFormat::kInt4, call.depth), blocks = padded / kInt4Block;
@@ -259,6 +225,8 @@ struct Int4Tile {
     const auto* x = static_cast<const int8_t*>(call.x) + row * call.x_stride;
     const BlockScale* x_scales = scales_of(x, padded);
     const auto* lines = reinterpret_cast<const uint8_t*>(panels);
+    auto* kept = static_cast<uint8_t*>(call.scratch);
+    const int64_t kept_stride = byte_panel_bytes(kInt4Block, call.depth);
     typename W::Floats sums[ROWS][PANELS];
     clear<W>(sums);
     for (int64_t block = 0; block < blocks; ++block) {
@@ -267,12 +235,24 @@ struct Int4Tile {
       const uint8_t* scales = lines + kInt4Lines * 64;
       typename W::Bytes offset[PANELS];
 #pragma GCC unroll 32
-      for (int j = 0; j < PANELS; ++j) offset[j] = W::spread_offsets(scales + j * stride + kPanel * 2);
+      for (int j = 0; j < PANELS; ++j) {
+        offset[j] = W::spread_offsets(scales + j * stride + kPanel * 2);
+        if constexpr (KEEP) {
+          __builtin_memcpy(kept + j * kept_stride + kPanel * (padded + 2 * block), scales + j * stride, kPanel * 2);
+        }
+      }
 #pragma GCC unroll 4
       for (int64_t line = 0; line < kInt4Lines; ++line) {
         typename W::Bytes low[PANELS], high[PANELS];
 #pragma GCC unroll 32
-        for (int j = 0; j < PANELS; ++j) W::unpack(lines + j * stride + line * 64, offset[j], low[j], high[j]);
+        for (int j = 0; j < PANELS; ++j) {
+          W::unpack(lines + j * stride + line * 64, offset[j], low[j], high[j]);
+          if constexpr (KEEP) {
+            uint8_t* out = kept + j * kept_stride + (block * kInt4Lines + line) * 128;
+            W::store_bytes(out, low[j]);
+            W::store_bytes(out + 64, high[j]);
+          }
+        }
 #pragma GCC unroll 32
         for (int i = 0; i < ROWS; ++i) {
           const int8_t* at = x + i * call.x_stride + block * kInt4Block + line * 8;
@@ -310,11 +290,12 @@ inline void over_rows(const MatmulCall& call, int64_t panel) {
   int64_t row = 0;
   if (call.rows > ROWS) {
     using Many = typename Tile::OfManyRows;
-    const char* prepared = Tile::template prepare<W, PANELS>(call, panels);
-    for (; row + ROWS <= call.rows; row += ROWS) {
-      Many::template run<W, ROWS, PANELS>(call, row, panel, prepared, row == ROWS ? next : Ahead{});
+    Tile::template run<W, ROWS, PANELS, true>(call, row, panel, panels, Ahead{});
+    const char* unpacked = Tile::unpacked(call, panels);
+    for (row = ROWS; row + ROWS <= call.rows; row += ROWS) {
+      Many::template run<W, ROWS, PANELS>(call, row, panel, unpacked, row == ROWS ? next : Ahead{});
     }
-    last_rows<W, Many, ROWS - 1, PANELS>(call, row, panel, prepared, row == ROWS ? next : Ahead{});
+    last_rows<W, Many, ROWS - 1, PANELS>(call, row, panel, unpacked, row == ROWS ? next : Ahead{});
   } else if constexpr (PANELS == 1) {
     last_rows<W, Tile, ROWS, PANELS>(call, row, panel, panels, Ahead{});
   }
