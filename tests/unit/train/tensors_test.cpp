@@ -97,6 +97,25 @@ TEST(Products, InBf16SumInF32AlsoForOddSizes) {
   }
 }
 
+// An adapter of rank 1, a vocabulary of 50,257: what lies behind the last element must not count.
+TEST(Products, OfAnOddLengthInBf16ReadNoFurther) {
+  const Compute compute = bf16();
+  const auto inside = [](const at::Tensor& values) {
+    at::Tensor wide = at::full({values.size(0), values.size(1) + 1}, std::nan(""), at::kBFloat16);
+    wide.narrow(1, 0, values.size(1)).copy_(values);
+    return wide.narrow(1, 0, values.size(1));
+  };
+  for (const auto& [n, k, m] : {std::tuple{30, 51, 17}, {100, 1, 45}}) {
+    const at::Tensor x = inside(random({n, k})), w = random({m, k}).to(at::kBFloat16), dy = inside(random({n, m}));
+    const at::Tensor y = at::empty({n, m}, at::kBFloat16), dx = at::empty({n, k}, at::kBFloat16);
+    const ProductWeight weight(w);
+    forward_products(compute, x, {{&weight, {}, {}, y}});
+    expect_close(y.to(at::kFloat), at::linear(x.to(at::kFloat), w.to(at::kFloat)), 5e-3);
+    input_gradients(compute, {{dy, &weight, {}, dx}});
+    expect_close(dx.to(at::kFloat), dy.to(at::kFloat).mm(w.to(at::kFloat)), 5e-3);
+  }
+}
+
 // Attention by its definition, with autograd.
 at::Tensor plain_attention(const AttentionOptions& o, const at::Tensor& qkv, const std::vector<int64_t>& starts) {
   std::vector<at::Tensor> parts;

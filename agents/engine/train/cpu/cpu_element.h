@@ -26,6 +26,7 @@ struct F32 {
 
   using Factor = __m512;
   static Factor broadcast(const Storage* p) { return _mm512_set1_ps(*p); }
+  static Factor broadcast_last(const Storage* p) { return broadcast(p); }
   static __m512 multiply_add(__m512 sum, Factor left, Factor right) { return _mm512_fmadd_ps(left, right, sum); }
 };
 
@@ -60,6 +61,7 @@ struct Bf16 {
     std::memcpy(&pair, p, sizeof pair);
     return _mm512_set1_epi32(pair);
   }
+  static Factor broadcast_last(const Storage* p) { return _mm512_set1_epi32(*p); }  // paired with zero
   static __m512 multiply_add(__m512 sum, Factor left, Factor right) {
     __m512bh a, b;
     std::memcpy(&a, &left, sizeof a);

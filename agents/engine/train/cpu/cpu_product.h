@@ -93,12 +93,14 @@ inline const typename T::Storage* left_at(const Product& p, int64_t row) {
   return left + row / kTileRows * p.left_tile_stride + row % kTileRows * p.left_row_stride;
 }
 
-template <typename T, int kRows, int kVectors, typename Right>
+// kPairs: the left side has a whole pair of k; else the last one alone, which has no neighbour.
+template <typename T, bool kPairs, int kRows, int kVectors, typename Right>
 inline void add_step(Tile<kRows, kVectors>& tile, const typename T::Storage* left, int64_t row_stride,
                      const Right& right) {
 #pragma GCC unroll 12
   for (int i = 0; i < kRows; ++i) {
-    const typename T::Factor factor = T::broadcast(left + i * row_stride);
+    const typename T::Factor factor =
+        kPairs ? T::broadcast(left + i * row_stride) : T::broadcast_last(left + i * row_stride);
     tile.sums[i][0] = T::multiply_add(tile.sums[i][0], factor, right.first);
     if constexpr (kVectors == 2) tile.sums[i][1] = T::multiply_add(tile.sums[i][1], factor, right.second);
   }
@@ -110,11 +112,14 @@ inline void add_panels(Tile<kRows, kVectors>& tile, const Product& p, int64_t ro
   const Storage* left = left_at<T>(p, row);
   const int64_t row_stride = p.left_row_stride, k_stride = p.left_k_stride * T::kPair;
   PanelRight<T> right{static_cast<const Storage*>(p.right) + panel * p.panel_stride, {}, {}};
-  for (int64_t k = 0; k < p.k; k += T::kPair) {
+  for (int64_t k = T::kPair; k <= p.k; k += T::kPair) {
     right.next();
-    add_step<T>(tile, left, row_stride, right);
+    add_step<T, true>(tile, left, row_stride, right);
     left += k_stride;
   }
+  if (p.k % T::kPair == 0) return;
+  right.next();
+  add_step<T, false>(tile, left, row_stride, right);
 }
 
 template <typename T, int kRows, int kVectors>
@@ -123,11 +128,14 @@ inline void add_rows(Tile<kRows, kVectors>& tile, const Product& p, int64_t row,
   const Storage* left = left_at<T>(p, row);
   const int64_t row_stride = p.left_row_stride, k_stride = p.left_k_stride * T::kPair;
   RowsRight<T> right(static_cast<const Storage*>(p.right) + column, p.right_stride, columns);
-  for (int64_t k = 0; k < p.k; k += T::kPair) {
-    right.template next<kVectors>(k + 1 < p.k);
-    add_step<T>(tile, left, row_stride, right);
+  for (int64_t k = T::kPair; k <= p.k; k += T::kPair) {
+    right.template next<kVectors>(true);
+    add_step<T, true>(tile, left, row_stride, right);
     left += k_stride;
   }
+  if (p.k % T::kPair == 0) return;
+  right.template next<kVectors>(false);
+  add_step<T, false>(tile, left, row_stride, right);
 }
 
 // Columns in their order again, after RowsRight<Bf16>.
