@@ -15,7 +15,7 @@ namespace {
 
 constexpr int kMaxDepth = 32;
 constexpr size_t kMaxNodes = 20'000;
-const std::vector<std::string> kEngines = {"prep", "train", "eval"};
+const std::vector<std::string> kEngines = {"prep", "train", "eval", "quantize"};
 const std::vector<std::string> kBackendKinds = {"gate", "register", "deploy"};
 const std::vector<std::pair<std::string, ParameterType>> kTypes = {
     {"model", ParameterType::kModel},     {"dataset", ParameterType::kDataset}, {"string", ParameterType::kString},

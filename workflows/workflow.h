@@ -47,7 +47,7 @@ struct Step {
 };
 
 struct TaskInput {
-  Json artifact;     // template: an artifact's id
+  Json artifact;     // template: an artifact's id; null: none
   std::string path;  // folder in the work folder
 };
 
@@ -61,7 +61,7 @@ struct TaskResult {
 struct Task {
   std::string name;
   std::string title;
-  // prep, train, eval: an engine. gate, register, deploy: done by the backend.
+  // prep, train, eval, quantize: an engine. gate, register, deploy: done by the backend.
   std::string kind;
   std::vector<std::string> needs;  // as written, and those that its templates refer to
   Json when;                       // template: false leaves the task out of the run. Null: always

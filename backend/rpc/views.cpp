@@ -105,6 +105,17 @@ void fill(const service::RunView& view, v1::Run* message) {
   message->mutable_predictions()->insert(view.predictions.begin(), view.predictions.end());
 }
 
+void fill_settings(const domain::ServingSettings& settings, v1::ServingSettings* message) {
+  message->set_dtype(settings.dtype);
+  message->set_kv_cache_dtype(settings.kv_cache_dtype);
+  message->set_max_model_len(settings.max_model_len);
+  message->set_max_num_seqs(settings.max_num_seqs);
+  message->set_queue(settings.queue);
+  message->set_kv_cache_tokens(settings.kv_cache_tokens);
+  message->set_threads(settings.threads);
+  message->set_speculative_tokens(settings.speculative_tokens);
+}
+
 void fill(const service::DeploymentView& view, v1::Deployment* message) {
   const store::Deployment& deployment = view.deployment;
   message->set_id(deployment.id);
@@ -120,7 +131,7 @@ void fill(const service::DeploymentView& view, v1::Deployment* message) {
   if (!deployment.error.empty()) fill_error(deployment.error, "", message->mutable_error());
   message->set_run_id(deployment.run_id);
   message->set_node_id(view.node_id);
-  message->set_dtype(deployment.dtype);
+  fill_settings(deployment.settings, message->mutable_settings());
   message->set_waiting_reason(deployment.waiting_reason);
   message->set_attempt_id(view.attempt_id);
   for (const service::AdapterView& adapter : view.adapters) fill_adapter(adapter, message->add_adapters());

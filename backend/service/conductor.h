@@ -35,8 +35,8 @@ class Conductor {
   struct DeploymentRequest {
     std::string name;
     std::string model_version_id;
-    std::string dtype;   // empty: auto
-    std::string run_id;  // of the run that deploys; empty by hand
+    domain::ServingSettings settings;  // checked
+    std::string run_id;                // of the run that deploys; empty by hand
   };
   // Makes the deployment, or, with replace, moves the one of this name over to the version. Its id.
   absl::StatusOr<std::string> deploy(store::Transaction& transaction, const DeploymentRequest& request, bool replace);

@@ -6,6 +6,7 @@
 #include "backend/base/status.h"
 #include "backend/domain/run.h"
 #include "backend/service/conductor.h"
+#include "backend/service/serving_settings.h"
 #include "backend/store/lines.h"
 #include "workflows/plan.h"
 #include "workflows/template.h"
@@ -127,6 +128,7 @@ absl::Status Conductor::queue_task(store::Transaction& transaction, const store:
   if (run.estimate && plan.kind == "train") order["plan"] = true;
   for (const workflows::TaskInput& input : plan.inputs) {
     const auto artifact = workflows::fill_in(input.artifact, scope);
+    if (artifact.ok() && artifact->is_null()) continue;
     if (!artifact.ok() || !artifact->is_string()) {
       fail_task(
           transaction, task,
@@ -234,8 +236,9 @@ absl::Status Conductor::register_model(store::Transaction& transaction, store::R
 
 absl::Status Conductor::deploy_model(store::Transaction& transaction, store::Run& run, const Json& with,
                                      store::Task& task) {
-  const auto id =
-      deploy(transaction, {with.at("name"), with.at("model_version"), with.value("dtype", ""), run.id}, true);
+  domain::ServingSettings settings = serving_from(with);
+  if (const auto wrong = check_serving(settings); !wrong.empty()) return base::invalid_arguments(wrong);
+  const auto id = deploy(transaction, {with.at("name"), with.at("model_version"), settings, run.id}, true);
   if (!id.ok()) return id.status();
   run.deployment_id = *id;
   task.results = Json{{"deployment", *id}}.dump();

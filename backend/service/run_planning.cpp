@@ -71,6 +71,13 @@ PlannedRun plan_run(const workflows::Workflow& workflow, const std::map<std::str
     if (found->adapter) {
       return base::invalid_argument("", found->label + " is an adapter", "choose the base model that it belongs to");
     }
+    // Weights that are kept in few bits are for serving: nothing can be trained or rounded from them.
+    const bool changes = std::any_of(workflow.tasks.begin(), workflow.tasks.end(),
+                                     [](const auto& task) { return task.kind == "train" || task.kind == "quantize"; });
+    if (changes && found->quantised) {
+      return base::invalid_argument("", found->label + " is quantised already",
+                                    "choose the model that it was made from");
+    }
     plan.models.push_back(*found);
     return json_of(*found);
   };
