@@ -236,7 +236,7 @@ absl::Status Conductor::register_model(store::Transaction& transaction, store::R
 
 absl::Status Conductor::deploy_model(store::Transaction& transaction, store::Run& run, const Json& with,
                                      store::Task& task) {
-  domain::ServingSettings settings = serving_from(with);
+  domain::ServingSettings settings = store::serving_settings_of(with);
   if (const auto wrong = check_serving(settings); !wrong.empty()) return base::invalid_arguments(wrong);
   const auto id = deploy(transaction, {with.at("name"), with.at("model_version"), settings, run.id}, true);
   if (!id.ok()) return id.status();

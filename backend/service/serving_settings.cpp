@@ -41,22 +41,6 @@ std::vector<base::FieldViolation> check_serving(domain::ServingSettings& setting
   return violations;
 }
 
-domain::ServingSettings serving_from(const Json& with) {
-  domain::ServingSettings settings;
-  const auto number = [&](const char* name, int64_t& value) {
-    if (const auto found = with.find(name); found != with.end() && found->is_number()) value = found->get<int64_t>();
-  };
-  settings.dtype = with.value("dtype", settings.dtype);
-  settings.kv_cache_dtype = with.value("kv_cache_dtype", settings.kv_cache_dtype);
-  number("max_model_len", settings.max_model_len);
-  number("max_num_seqs", settings.max_num_seqs);
-  number("queue", settings.queue);
-  number("kv_cache_tokens", settings.kv_cache_tokens);
-  number("threads", settings.threads);
-  number("speculative_tokens", settings.speculative_tokens);
-  return settings;
-}
-
 void add_to_spec(const domain::ServingSettings& settings, Json& spec) {
   spec["model"]["dtype"] = settings.dtype;
   Json& limits = spec["limits"];

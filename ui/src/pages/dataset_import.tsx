@@ -9,7 +9,7 @@ import { usePreview } from "@/api/queries";
 import { plural } from "@/base/format";
 import { type Problem } from "@/base/problem";
 import { MappingForm, roleNames } from "@/pages/mapping_form";
-import { useFirstChatModel, VersionSelect } from "@/pages/pickers";
+import { PreviewModelSelect, useFirstChatModel } from "@/pages/pickers";
 import { PreviewRows } from "@/pages/preview_rows";
 import { UploadPanel, useUpload } from "@/pages/upload_panel";
 import { DropZone } from "@/widgets/drop_zone";
@@ -134,14 +134,7 @@ function MapColumns({ artifactId, fileName }: { artifactId: string; fileName: st
           </form>
         </Section>
       </div>
-      <Section title="Preview" extra={<VersionSelect
-            label="Model that renders the preview"
-            allowClear
-            value={modelVersionId}
-            fits={(version) => version.hasChatTemplate}
-            none="Import a chat model first."
-            onChange={(next) => setModel(next?.id ?? "")}
-          />}>
+      <Section title="Preview" extra={<PreviewModelSelect value={modelVersionId} onChange={setModel} />}>
         <PreviewRows preview={preview} offset={offset} setOffset={(next) => setRow(String(next))} />
       </Section>
     </div>

@@ -84,6 +84,20 @@ export function VersionSelect({ value, onChange, fits, placeholder = "Choose a m
   );
 }
 
+/** Chooses the chat model that a preview is rendered for. */
+export function PreviewModelSelect({ value, onChange }: { value: string; onChange: (versionId: string) => void }) {
+  return (
+    <VersionSelect
+      label="Model that renders the preview"
+      allowClear
+      value={value}
+      fits={(version) => version.hasChatTemplate}
+      none="Import a chat model first."
+      onChange={(next) => onChange(next?.id ?? "")}
+    />
+  );
+}
+
 /** int8 or int4 for a quantised file (its format is "slipway int8"), else empty. */
 export const quantisedAs = (version: ModelVersion | undefined): string => /^slipway (int8|int4)\b/.exec(version?.format ?? "")?.[1] ?? "";
 
