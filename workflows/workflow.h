@@ -67,6 +67,7 @@ struct Task {
   Json when;                       // template: false leaves the task out of the run. Null: always
   std::vector<TaskInput> inputs;   // of an engine
   Json spec;                       // of an engine: template of its spec
+  Json nodes;                      // of training: template of how many nodes its ranks are spread over. Null: one
   Json with;                       // of the backend's: template of its settings
   std::vector<std::string> upload_artifacts;
   std::vector<std::string> return_files;

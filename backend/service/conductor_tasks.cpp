@@ -126,6 +126,8 @@ absl::Status Conductor::queue_task(store::Transaction& transaction, const store:
                 {"restarts", kTaskRestarts},
                 {"grace_seconds", kTaskGraceSeconds}};
   if (run.estimate && plan.kind == "train") order["plan"] = true;
+  if (const auto nodes = workflows::fill_in(plan.nodes, scope); nodes.ok() && nodes->is_number())
+    order["nodes"] = *nodes;
   for (const workflows::TaskInput& input : plan.inputs) {
     const auto artifact = workflows::fill_in(input.artifact, scope);
     if (artifact.ok() && artifact->is_null()) continue;
@@ -265,6 +267,7 @@ bool Conductor::stop_task(store::Transaction& transaction, store::Task& task) {
   if (!attempt || attempt->stop_asked) return false;
   attempt->stop_asked = true;
   store::update_attempt(transaction.connection(), *attempt);
+  stop_ranks(transaction, attempt->id);
   return true;
 }
 

@@ -157,6 +157,7 @@ void Nodes::open(const std::string& node_id, const NodeFacts& facts, const std::
           // The agent may have missed these: it is told again.
           session.stopped.clear();
           session.kept.clear();
+          session.met.clear();
           session.adapters.clear();
         }
         if (replaced && replaced != link) replaced->close("the agent has opened another session");

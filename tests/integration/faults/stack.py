@@ -31,6 +31,7 @@ class Stack:
             self.environment.pop(name, None)
         self.grpc = self.web = "127.0.0.1:0"
         self.backend = self.agent = None
+        self.further = []  # processes of agents beside the first, and their folders
 
     def start_backend(self):
         self.backend = subprocess.Popen(
@@ -49,10 +50,19 @@ class Stack:
         self.grpc, self.web = (facts[key].split("://")[-1] for key in ("grpc", "web"))
 
     def start_agent(self):
-        self.agent = subprocess.Popen(
-            [BIN / "slipway-agent", "--backend", self.grpc, "--data", self.agent_data, "--join-file",
-             self.data / "local-join-token"],
-            stdout=open(self.logs / "slipway-agent.log", "a"), stderr=subprocess.STDOUT, start_new_session=True)
+        self.agent = self._agent(self.agent_data)
+
+    def start_further_agent(self, name):
+        """Another node, on this machine. Returns its folder."""
+        data = self.agent_data.parent / name
+        self.further.append((self._agent(data, "--name", name), data))
+        return data
+
+    def _agent(self, data, *options):
+        return subprocess.Popen(
+            [BIN / "slipway-agent", "--backend", self.grpc, "--data", data, "--join-file",
+             self.data / "local-join-token", *options],
+            stdout=open(self.logs / f"{data.name}.log", "a"), stderr=subprocess.STDOUT, start_new_session=True)
 
     def cli(self, *arguments, text=None):
         done = subprocess.run([BIN / "slipway", "--backend", self.grpc, *map(str, arguments)], input=text, text=True,
@@ -70,9 +80,9 @@ class Stack:
         link = (self.data / "setup-link").read_text().strip()
         self.cli("login", "--user", "admin", "--password-stdin", "--setup-token", link, text="a long password\n")
 
-    def engine(self, kind):
+    def engine(self, kind, agent_data=None):
         """Folder and latest launch of the attempt whose engine of this kind runs, or None."""
-        for folder in (self.agent_data / "attempts").glob("*"):
+        for folder in ((agent_data or self.agent_data) / "attempts").glob("*"):
             try:
                 if json.loads((folder / "start.json").read_text())["engine"] != kind:
                     continue
@@ -87,7 +97,7 @@ class Stack:
         return None
 
     def stop(self):
-        for process in (self.agent, self.backend):
+        for process in (self.agent, *(process for process, _ in self.further), self.backend):
             if process is not None and process.poll() is None:
                 process.terminate()
                 try:
@@ -95,11 +105,12 @@ class Stack:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
-        for path in (self.agent_data / "attempts").glob("*/started-*.json"):  # engines outlive their agent
+        folders = [self.agent_data, *(data for _, data in self.further)]
+        for path in (path for data in folders for path in (data / "attempts").glob("*/started-*.json")):  # engines outlive their agent
             pid = json.loads(path.read_text())["pid"]
             try:
                 command = Path(f"/proc/{pid}/cmdline").read_bytes()
-                if str(self.agent_data).encode() in command:
+                if any(str(data).encode() in command for data in folders):
                     os.kill(pid, signal.SIGKILL)
             except (OSError, ProcessLookupError):
                 pass
