@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: setup build test demo up lint format tidy asan tsan cuda fuzz soak soak-serve soak-train bench bench-serve bench-quantized bench-train clean
+.PHONY: setup build test demo up lint format tidy asan tsan cuda fuzz fuzz-short soak soak-serve soak-train bench bench-serve bench-quantized bench-train clean
 
 setup:
 	@packaging/setup.sh
@@ -48,6 +48,11 @@ cuda:
 # Every libFuzzer target for FUZZ_SECONDS (default 60) each.
 fuzz: setup
 	@packaging/fuzz.sh $(or $(FUZZ_SECONDS),60)
+
+# The readers of strangers' files and requests, a minute each: what CI runs.
+fuzz-short: setup
+	@packaging/fuzz.sh 60 fuzz_model_container fuzz_model_gguf fuzz_model_safetensors fuzz_text_sentence_piece fuzz_text_template \
+	  fuzz_text_tokenizer fuzz_serve_connection fuzz_serve_grammar fuzz_serve_request
 
 # SOAK_REQUESTS (default 10,000) mixed requests with random disconnects, and as many adapter swaps.
 soak-serve: build

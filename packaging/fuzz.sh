@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Builds every libFuzzer target with clang and runs each for SECONDS, two at a time, always from the same seed. What they
-# find on the way stays in build-fuzz/corpus and is where the next run begins. Called by make fuzz: packaging/fuzz.sh SECONDS
+# Builds libFuzzer targets with clang and runs each for SECONDS, two at a time, always from the same seed. What they find on
+# the way stays in build-fuzz/corpus and is where the next run begins. Called by make fuzz: packaging/fuzz.sh SECONDS [TARGET...]
+# Without targets: all of them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 CC=clang CXX=clang++ cmake -S . -B build-fuzz -G Ninja -DSLIPWAY_FUZZ=ON -DSLIPWAY_BUILD_TRAIN=OFF -DSLIPWAY_BUILD_DESKTOP=OFF \
   -DCMAKE_BUILD_TYPE=Release >/dev/null
-ninja -C build-fuzz fuzzers
+seconds=$1
+shift
+ninja -C build-fuzz "${@:-fuzzers}"
 
 run_one() { # PROGRAM SECONDS
   local name
@@ -21,4 +24,5 @@ run_one() { # PROGRAM SECONDS
   fi
 }
 export -f run_one
-find build-fuzz/fuzz -maxdepth 1 -type f -executable | sort | xargs -P 2 -I{} bash -c 'run_one {} '"$1"
+if [ $# -gt 0 ]; then printf 'build-fuzz/fuzz/%s\n' "$@"; else find build-fuzz/fuzz -maxdepth 1 -type f -executable | sort; fi |
+  xargs -P 2 -I{} bash -c 'run_one {} '"$seconds"

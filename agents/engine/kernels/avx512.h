@@ -80,7 +80,45 @@ struct Avx512Floats : Avx512 {
     __builtin_memcpy(&four, p, sizeof four);
     return _mm512_set1_epi32(four);
   }
+  // Four lines of kBF16.
+  struct Lines {
+    __m512i line[4];
+  };
+  static __m512i load_bases(const uint8_t* panel) {
+    const __m512i bases = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(panel)));
+    return _mm512_or_si512(bases, _mm512_slli_epi32(bases, 16));
+  }
+  static __m512i bits(__m512i words, uint16_t mask) {
+    return _mm512_and_si512(words, _mm512_set1_epi16(static_cast<int16_t>(mask)));
+  }
+  // found | (words & mask)
+  static __m512i with_bits(__m512i found, __m512i words, uint16_t mask) {
+    return _mm512_ternarylogic_epi32(found, words, _mm512_set1_epi16(static_cast<int16_t>(mask)), 0xf8);
+  }
+  static __m512i add_base(__m512i value, __m512i base) {
+    const __mmask32 coded = _mm512_test_epi16_mask(value, _mm512_set1_epi16(kBf12Code));
+    return _mm512_mask_add_epi16(value, coded, value, base);
+  }
+  static Lines unpack_step(const uint8_t* words, __m512i bases) {
+    const __m512i a = _mm512_loadu_si512(words), b = _mm512_loadu_si512(words + 64),
+                  c = _mm512_loadu_si512(words + 128);
+    __m512i fourth = bits(_mm512_srli_epi16(a, 4), kBf12Code);
+    fourth = with_bits(fourth, _mm512_srli_epi16(b, 8), 0x78);
+    fourth = with_bits(fourth, _mm512_srli_epi16(c, 12), 7);
+    fourth = with_bits(fourth, _mm512_slli_epi16(c, 4), 0x8000);
+    constexpr uint16_t kValue = kBf12Rest | kBf12Code;
+    return {add_base(bits(a, kValue), bases), add_base(bits(b, kValue), bases), add_base(bits(c, kValue), bases),
+            add_base(fourth, bases)};
+  }
+  static Lines load_lines(const uint16_t* p) {
+    return {_mm512_loadu_si512(p), _mm512_loadu_si512(p + 32), _mm512_loadu_si512(p + 64), _mm512_loadu_si512(p + 96)};
+  }
+  static void store_lines(uint16_t* p, const Lines& lines) {
+    for (int i = 0; i < 4; ++i) _mm512_storeu_si512(p + 32 * i, lines.line[i]);
+  }
+
   static Pairs load_pairs(const uint16_t* p) { return split(_mm512_loadu_si512(p)); }
+  static Pairs pairs_of(const Lines& lines, int line) { return split(lines.line[line]); }
   static Pairs broadcast_pair(const uint16_t* p) { return split(broadcast_four(p)); }
   static __m512 multiply_add_pairs(__m512 sum, const Pairs& weights, const Pairs& x) {
     return _mm512_fmadd_ps(weights.high, x.high, _mm512_fmadd_ps(weights.low, x.low, sum));

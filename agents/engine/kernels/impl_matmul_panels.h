@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "agents/engine/kernels/impl_bf12.h"
 #include "agents/engine/kernels/kernels.h"
 
 namespace slipway::kernels {
@@ -44,21 +45,25 @@ inline void clear(typename W::Floats (&sums)[ROWS][PANELS]) {
   }
 }
 
-// Where reading goes on after these panels; null: nothing to fetch.
-inline void prefetch(const char* ahead, int64_t offset) {
-  if (ahead != nullptr) __builtin_prefetch(ahead + offset, 0, 2);
+// Where reading goes on after these panels.
+struct Ahead {
+  const char* begin = nullptr;
+  int64_t bytes = 0;  // 0: nothing to fetch
+};
+
+inline void prefetch(const Ahead& ahead, int64_t offset) {
+  if (offset < ahead.bytes) __builtin_prefetch(ahead.begin + offset, 0, 2);
 }
 
+// Tiles of rows by panels. With KEEP, panels that are packed stay in the call's scratch as OfManyRows reads them, which
+// gives the same bits.
 struct Bf16Tile {
   using OfManyRows = Bf16Tile;
 
-  template <typename W, int PANELS>
-  static inline const char* prepare(const MatmulCall& /*call*/, const char* panels) {
-    return panels;
-  }
+  static inline const char* unpacked(const MatmulCall& /*call*/, const char* panels) { return panels; }
 
-  template <typename W, int ROWS, int PANELS>
-  static inline void run(const MatmulCall& call, int64_t row, int64_t panel, const char* panels, const char* ahead) {
+  template <typename W, int ROWS, int PANELS, bool KEEP = false>
+  static inline void run(const MatmulCall& call, int64_t row, int64_t panel, const char* panels, const Ahead& ahead) {
     const int64_t steps = padded_depth(WeightFormat::kBF16, call.depth) / 2;
     const int64_t stride = panel_bytes(WeightFormat::kBF16, call.depth) / 2, x_stride = call.x_stride / 2;
     const auto* x = static_cast<const uint16_t*>(call.x) + row * x_stride;
@@ -77,6 +82,52 @@ struct Bf16Tile {
         const auto left = W::broadcast_pair(x + i * x_stride + 2 * k);
 #pragma GCC unroll 32
         for (int j = 0; j < PANELS; ++j) sums[i][j] = W::multiply_add_pairs(sums[i][j], right[j], left);
+      }
+    }
+    finish<W>(call, row, panel, sums);
+  }
+};
+
+struct Bf12Tile {
+  using OfManyRows = Bf16Tile;
+
+  static inline const char* unpacked(const MatmulCall& call, const char* /*panels*/) {
+    return static_cast<const char*>(call.scratch);
+  }
+
+  template <typename W, int ROWS, int PANELS, bool KEEP = false>
+  static inline void run(const MatmulCall& call, int64_t row, int64_t panel, const char* panels,
+                         const Ahead& /*ahead*/) {
+    const int64_t x_stride = call.x_stride / 2, stride = panel_bytes(WeightFormat::kBF12, call.depth);
+    const auto* x = static_cast<const uint16_t*>(call.x) + row * x_stride;
+    const auto* head = reinterpret_cast<const uint8_t*>(panels);
+    const uint8_t* words = head + bf12_head_bytes(call.depth);
+    auto* kept = static_cast<uint16_t*>(call.scratch);
+    Bf12Exceptions exceptions[PANELS];
+    for (int j = 0; j < PANELS; ++j) exceptions[j] = Bf12Exceptions(head + j * stride);
+    typename W::Floats sums[ROWS][PANELS];
+    clear<W>(sums);
+    for (int64_t step = 0; step < call.depth / kBf12Step; ++step, words += kBf12StepBytes, kept += kBf12Words) {
+#pragma GCC unroll 2
+      for (int j = 0; j < PANELS; ++j) {
+        auto lines = W::unpack_step(words + j * stride, W::load_bases(head + j * stride));
+        uint16_t* out = kept + j * call.depth * kPanel;
+        if (exceptions[j].has(step)) [[unlikely]] {
+          uint16_t stored[kBf12Words];
+          W::store_lines(stored, lines);
+          exceptions[j].put(stored);
+          lines = W::load_lines(stored);
+        }
+        if constexpr (KEEP) W::store_lines(out, lines);
+#pragma GCC unroll 4
+        for (int line = 0; line < 4; ++line) {
+          const auto right = W::pairs_of(lines, line);
+#pragma GCC unroll 32
+          for (int i = 0; i < ROWS; ++i) {
+            const auto left = W::broadcast_pair(x + i * x_stride + step * kBf12Step + 2 * line);
+            sums[i][j] = W::multiply_add_pairs(sums[i][j], right, left);
+          }
+        }
       }
     }
     finish<W>(call, row, panel, sums);
@@ -121,13 +172,10 @@ template <int64_t BLOCK>
 struct ByteTile {
   using OfManyRows = ByteTile;
 
-  template <typename W, int PANELS>
-  static inline const char* prepare(const MatmulCall& /*call*/, const char* panels) {
-    return panels;
-  }
+  static inline const char* unpacked(const MatmulCall& /*call*/, const char* panels) { return panels; }
 
-  template <typename W, int ROWS, int PANELS>
-  static inline void run(const MatmulCall& call, int64_t row, int64_t panel, const char* panels, const char* ahead) {
+  template <typename W, int ROWS, int PANELS, bool KEEP = false>
+  static inline void run(const MatmulCall& call, int64_t row, int64_t panel, const char* panels, const Ahead& ahead) {
     constexpr int64_t kSteps = BLOCK / 4;
     const int64_t padded = round_up(call.depth, BLOCK), blocks = padded / BLOCK;
     const int64_t stride = byte_panel_bytes(BLOCK, call.depth);
@@ -165,39 +213,20 @@ struct ByteTile {
 struct Int4Tile {
   using OfManyRows = ByteTile<kInt4Block>;
 
-  // Unpacks panels once for all tiles of rows.
-  template <typename W, int PANELS>
-  static inline const char* prepare(const MatmulCall& call, const char* panels) {
-    static_assert(PANELS <= kMostPanels);
-    const int64_t padded = padded_depth(WeightFormat::kInt4, call.depth);
-    for (int j = 0; j < PANELS; ++j) {
-      const auto* lines = reinterpret_cast<const uint8_t*>(panels) + j * panel_bytes(WeightFormat::kInt4, call.depth);
-      auto* out = static_cast<uint8_t*>(call.scratch) + j * byte_panel_bytes(kInt4Block, call.depth);
-      uint8_t* scales = out + kPanel * padded;
-      for (int64_t block = 0; block < padded; block += kInt4Block, scales += kPanel * 2) {
-        const uint8_t* of_block = lines + kInt4Lines * 64;
-        const auto offset = W::spread_offsets(of_block + kPanel * 2);
-        __builtin_memcpy(scales, of_block, kPanel * 2);
-        for (int64_t line = 0; line < kInt4Lines; ++line, lines += 64, out += 128) {
-          typename W::Bytes low, high;
-          W::unpack(lines, offset, low, high);
-          W::store_bytes(out, low);
-          W::store_bytes(out + 64, high);
-        }
-        lines += 64;
-      }
-    }
+  static inline const char* unpacked(const MatmulCall& call, const char* /*panels*/) {
     return static_cast<const char*>(call.scratch);
   }
 
-  template <typename W, int ROWS, int PANELS>
+  template <typename W, int ROWS, int PANELS, bool KEEP = false>
   static inline void run(const MatmulCall& call, int64_t row, int64_t panel, const char* panels,
-                         [[maybe_unused]] const char* ahead) {
+                         const Ahead& /*ahead*/) {
     const int64_t padded = padded_depth(WeightFormat::kInt4, call.depth), blocks = padded / kInt4Block;
     const int64_t stride = panel_bytes(WeightFormat::kInt4, call.depth);
     const auto* x = static_cast<const int8_t*>(call.x) + row * call.x_stride;
     const BlockScale* x_scales = scales_of(x, padded);
     const auto* lines = reinterpret_cast<const uint8_t*>(panels);
+    auto* kept = static_cast<uint8_t*>(call.scratch);
+    const int64_t kept_stride = byte_panel_bytes(kInt4Block, call.depth);
     typename W::Floats sums[ROWS][PANELS];
     clear<W>(sums);
     for (int64_t block = 0; block < blocks; ++block) {
@@ -206,12 +235,24 @@ struct Int4Tile {
       const uint8_t* scales = lines + kInt4Lines * 64;
       typename W::Bytes offset[PANELS];
 #pragma GCC unroll 32
-      for (int j = 0; j < PANELS; ++j) offset[j] = W::spread_offsets(scales + j * stride + kPanel * 2);
+      for (int j = 0; j < PANELS; ++j) {
+        offset[j] = W::spread_offsets(scales + j * stride + kPanel * 2);
+        if constexpr (KEEP) {
+          __builtin_memcpy(kept + j * kept_stride + kPanel * (padded + 2 * block), scales + j * stride, kPanel * 2);
+        }
+      }
 #pragma GCC unroll 4
       for (int64_t line = 0; line < kInt4Lines; ++line) {
         typename W::Bytes low[PANELS], high[PANELS];
 #pragma GCC unroll 32
-        for (int j = 0; j < PANELS; ++j) W::unpack(lines + j * stride + line * 64, offset[j], low[j], high[j]);
+        for (int j = 0; j < PANELS; ++j) {
+          W::unpack(lines + j * stride + line * 64, offset[j], low[j], high[j]);
+          if constexpr (KEEP) {
+            uint8_t* out = kept + j * kept_stride + (block * kInt4Lines + line) * 128;
+            W::store_bytes(out, low[j]);
+            W::store_bytes(out + 64, high[j]);
+          }
+        }
 #pragma GCC unroll 32
         for (int i = 0; i < ROWS; ++i) {
           const int8_t* at = x + i * call.x_stride + block * kInt4Block + line * 8;
@@ -229,7 +270,7 @@ struct Int4Tile {
 
 // What is left below a tile of ROWS + 1 rows.
 template <typename W, typename Tile, int ROWS, int PANELS>
-inline void last_rows(const MatmulCall& call, int64_t row, int64_t panel, const char* panels, const char* ahead) {
+inline void last_rows(const MatmulCall& call, int64_t row, int64_t panel, const char* panels, const Ahead& ahead) {
   if constexpr (ROWS > 0) {
     if (call.rows - row == ROWS) {
       Tile::template run<W, ROWS, PANELS>(call, row, panel, panels, ahead);
@@ -239,23 +280,24 @@ inline void last_rows(const MatmulCall& call, int64_t row, int64_t panel, const 
   }
 }
 
-// All rows of some panels, which stay in the first level cache. While the second tile of rows computes on them, the
-// next panels come from memory.
+// All rows of some panels, of one alone where the rows are few; they stay in the first level cache. While the second
+// tile of rows computes on them, the next panels come from memory.
 template <typename W, typename Tile, int ROWS, int PANELS>
 inline void over_rows(const MatmulCall& call, int64_t panel) {
   const int64_t bytes = panel_bytes(call.format, call.depth);
   const char* panels = static_cast<const char*>(call.weights) + panel * bytes;
-  const char* ahead = panels + PANELS * bytes;
+  const Ahead next = {panels + PANELS * bytes, PANELS * bytes};
   int64_t row = 0;
   if (call.rows > ROWS) {
     using Many = typename Tile::OfManyRows;
-    const char* prepared = Tile::template prepare<W, PANELS>(call, panels);
-    for (; row + ROWS <= call.rows; row += ROWS) {
-      Many::template run<W, ROWS, PANELS>(call, row, panel, prepared, row == ROWS ? ahead : nullptr);
+    Tile::template run<W, ROWS, PANELS, true>(call, row, panel, panels, Ahead{});
+    const char* unpacked = Tile::unpacked(call, panels);
+    for (row = ROWS; row + ROWS <= call.rows; row += ROWS) {
+      Many::template run<W, ROWS, PANELS>(call, row, panel, unpacked, row == ROWS ? next : Ahead{});
     }
-    last_rows<W, Many, ROWS - 1, PANELS>(call, row, panel, prepared, row == ROWS ? ahead : nullptr);
-  } else {
-    last_rows<W, Tile, ROWS, PANELS>(call, row, panel, panels, nullptr);
+    last_rows<W, Many, ROWS - 1, PANELS>(call, row, panel, unpacked, row == ROWS ? next : Ahead{});
+  } else if constexpr (PANELS == 1) {
+    last_rows<W, Tile, ROWS, PANELS>(call, row, panel, panels, Ahead{});
   }
 }
 

@@ -4,46 +4,18 @@
 
 #include <cstdint>
 
+#include "agents/engine/kernels/impl_bf12.h"
+#include "agents/engine/kernels/impl_bits.h"
 #include "agents/engine/kernels/int4_block.h"
 #include "agents/engine/kernels/kernels.h"
 
 namespace slipway::kernels {
 namespace {
 
-inline uint32_t bits_of(float value) {
-  uint32_t bits;
-  __builtin_memcpy(&bits, &value, sizeof bits);
-  return bits;
-}
-
-inline float float_of(uint32_t bits) {
-  float value;
-  __builtin_memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-// Round to nearest even; NaN stays NaN.
-inline uint16_t to_bf16(float value) {
-  const uint32_t bits = bits_of(value);
-  const uint32_t rounded = (bits + 0x7fffU + ((bits >> 16U) & 1U)) >> 16U;
-  const uint32_t not_a_number = (bits >> 16U) | 0x40U;
-  return static_cast<uint16_t>((bits & 0x7fffffffU) > 0x7f800000U ? not_a_number : rounded);
-}
-
 // To the nearest whole number, for |value| below 2^22.
 inline int32_t to_nearest(float value) {
   constexpr float kMagic = 12582912.0F;  // 1.5 × 2^23: the sum's lowest bits are the rounded value
   return static_cast<int32_t>(bits_of(value + kMagic)) - static_cast<int32_t>(bits_of(kMagic));
-}
-
-// The largest |x|; not a number when one of them is none, which no comparison of floats would give.
-inline float largest_magnitude(const float* x, int64_t size) {
-  int32_t most = 0;
-  for (int64_t i = 0; i < size; ++i) {
-    const auto bits = static_cast<int32_t>(bits_of(x[i]) & 0x7fffffffU);
-    most = bits > most ? bits : most;
-  }
-  return float_of(static_cast<uint32_t>(most));
 }
 
 // One block of numbers as signed bytes with a scale.
@@ -77,7 +49,8 @@ inline void quantize_part(const PackCall& call) {
 
 inline void pack_row(const PackCall& call) {
   switch (call.format) {
-    case WeightFormat::kBF16: {
+    case WeightFormat::kBF16:
+    case WeightFormat::kBF12: {
       auto* pairs = static_cast<uint16_t*>(call.out) + call.first;
       for (int64_t i = 0; i < call.count; ++i) pairs[i] = to_bf16(call.x[i]);
       if (call.count % 2 != 0) pairs[call.count] = 0;
@@ -164,8 +137,9 @@ inline void pack_int4(const float* row, int64_t depth, int64_t lane, uint8_t* pa
   }
 }
 
-inline void pack_panel(WeightFormat format, const float* rows, int64_t count, int64_t depth, void* out) {
+inline bool pack_panel(WeightFormat format, const float* rows, int64_t count, int64_t depth, void* out) {
   auto* panel = static_cast<uint8_t*>(out);
+  if (format == WeightFormat::kBF12) return pack_bf12(rows, count, depth, panel);
   for (int64_t lane = 0; lane < kPanel; ++lane) {
     const float* row = lane < count ? rows + lane * depth : nullptr;
     switch (format) {
@@ -181,10 +155,12 @@ inline void pack_panel(WeightFormat format, const float* rows, int64_t count, in
       case WeightFormat::kInt4:
         pack_int4(row, depth, lane, panel);
         break;
+      case WeightFormat::kBF12:
       case WeightFormat::kF32:
         break;
     }
   }
+  return true;
 }
 
 inline float cache_element(float value, const float* /*type*/) { return value; }

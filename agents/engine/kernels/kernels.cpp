@@ -30,10 +30,42 @@ bool machine_has(Level level) {
 #endif
 }
 
-float bf16_at(const uint8_t* p) {
-  uint16_t half;
-  std::memcpy(&half, p, sizeof half);
-  return std::bit_cast<float>(static_cast<uint32_t>(half) << 16U);
+uint16_t word_at(const uint8_t* p) {
+  uint16_t word;
+  std::memcpy(&word, p, sizeof word);
+  return word;
+}
+
+float bf16_at(const uint8_t* p) { return std::bit_cast<float>(static_cast<uint32_t>(word_at(p)) << 16U); }
+
+// The weight in word `place` of a step's four lines of words, the last of which is spread over the others.
+uint16_t bf12_code(const uint8_t* step, int64_t place) {
+  constexpr int64_t kLine = 2 * kPanel;
+  if (place < 3 * kLine) return word_at(step + place * 2) & 0x87ffU;
+  place -= 3 * kLine;
+  const uint32_t a = word_at(step + place * 2), b = word_at(step + (place + kLine) * 2),
+                 c = word_at(step + (place + 2 * kLine) * 2);
+  return static_cast<uint16_t>((a >> 4U & 0x780U) | (b >> 8U & 0x78U) | (c >> 12U & 7U) | (c << 4U & 0x8000U));
+}
+
+void unpack_bf12_column(const uint8_t* panel, int64_t lane, int64_t depth, float* out) {
+  const uint16_t base = word_at(panel + lane * 2);
+  const uint8_t* words = panel + bf12_head_bytes(depth);
+  for (int64_t k = 0; k < depth; ++k) {
+    const int64_t place = k / 2 * kPanel * 2 + lane * 2 + k % 2;
+    uint32_t value = bf12_code(words + place / kBf12Words * kBf12StepBytes, place % kBf12Words);
+    if ((value & 0x780U) != 0) value += base;
+    out[k] = std::bit_cast<float>(value << 16U);
+  }
+  uint32_t count;
+  std::memcpy(&count, panel + kPanel * 2, sizeof count);
+  for (uint32_t i = 0; i < count; ++i) {
+    Bf12Exception exception;
+    std::memcpy(&exception, panel + 64 + i * sizeof exception, sizeof exception);
+    if (exception.place / 2 % kPanel != static_cast<uint32_t>(lane)) continue;
+    const uint32_t k = exception.place / (2 * kPanel) * 2 + exception.place % 2;
+    out[k] = std::bit_cast<float>(static_cast<uint32_t>(exception.bits) << 16U);
+  }
 }
 
 }  // namespace
@@ -70,6 +102,9 @@ void unpack_column(WeightFormat format, const void* panel, int64_t lane, int64_t
   switch (format) {
     case WeightFormat::kBF16:
       for (int64_t k = 0; k < depth; ++k) out[k] = bf16_at(bytes + (k / 2 * kPanel * 2 + lane * 2 + k % 2) * 2);
+      break;
+    case WeightFormat::kBF12:
+      unpack_bf12_column(bytes, lane, depth, out);
       break;
     case WeightFormat::kInt8: {
       const uint8_t* scales = bytes + kPanel * padded_depth(format, depth);

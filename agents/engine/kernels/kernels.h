@@ -78,8 +78,8 @@ struct Table {
   void (*attention)(const AttentionCall& call);
   void (*pack_row)(const PackCall& call);
   // Up to kPanel rows of a weight matrix as one panel of panel_bytes(format, depth), zeros for missing rows. Not for
-  // kF32.
-  void (*pack_panel)(WeightFormat format, const float* rows, int64_t count, int64_t depth, void* out);
+  // kF32. False: these cannot be kept as kBF12, and the panel is not to be used.
+  bool (*pack_panel)(WeightFormat format, const float* rows, int64_t count, int64_t depth, void* out);
   // Puts keys and values of consecutive positions into one page. Slot 0 clears what the page held before.
   void (*store_tokens)(const StoreCall& call);
   // out = x / sqrt(mean(x²) + epsilon) · weight

@@ -4,6 +4,14 @@
 //
 // kBF16  weights: [depth / 2][16 columns][2] bf16.
 //        a row of x: [depth] bf16.
+// kBF12  the same weights, bit for bit, in 12 bits each, where a column's exponents are near each other: [16 columns]
+//        bf16 bases, uint32 number of exceptions, 28 bytes unused; room for bf12_exceptions(depth) Bf12Exception, to
+//        whole lines; then for each 8 of the depth [3][16 columns][2] words. Of the four lines that kBF16 has there,
+//        word 0, 1 and 2 hold the first three: sign in bit 15, code in 10 to 7, mantissa below. The fourth is in their
+//        bits 14 to 11: its code, the mantissa's upper four bits, its lower three above the sign. A code of 0 is the
+//        exponent 0; another is what the exponent is above the base. Weights of other exponents are the exceptions. Not
+//        every matrix can be kept so (pack_panel), and none whose depth is not a multiple of 8.
+//        a row of x: as for kBF16.
 // kInt8  weights: [depth / 4][16 columns][4] bytes, each 128 + round(w / scale); then for each block of 64 [16 columns]
 //        bf16 scales.
 //        a row of x: [depth] signed bytes, then for each block of 64 an f32 scale and an int32 −128 · Σ bytes.
@@ -26,7 +34,7 @@
 
 namespace slipway::kernels {
 
-enum class WeightFormat { kF32, kBF16, kInt8, kInt4 };
+enum class WeightFormat { kF32, kBF16, kBF12, kInt8, kInt4 };
 enum class CacheFormat { kF32, kBF16, kInt8 };
 
 inline constexpr int64_t kPanel = 16;       // columns of a panel
@@ -36,6 +44,9 @@ inline constexpr int64_t kInt8Block = 64;
 inline constexpr int64_t kInt4Block = 32;
 inline constexpr int64_t kInt4Lines = kInt4Block / 8;  // of a block, before its scales
 inline constexpr int64_t kInt4BlockBytes = (kInt4Lines + 1) * 64;
+inline constexpr int64_t kBf12Step = 8;  // of the depth: four lines of kBF16 in three
+inline constexpr int64_t kBf12Words = kBf12Step * kPanel;
+inline constexpr int64_t kBf12StepBytes = kBf12Words * 3 / 2;
 inline constexpr int64_t kAttentionQueries = 24;  // query vectors that attention takes at once
 inline constexpr int64_t kAttentionKeys = 128;    // positions that it takes at once
 
@@ -43,6 +54,13 @@ inline constexpr int64_t kAttentionKeys = 128;    // positions that it takes at 
 struct BlockScale {
   float scale;
   int32_t correction;
+};
+
+// A weight of a panel of kBF12 that its code does not give. They are sorted by place.
+struct Bf12Exception {
+  uint32_t place;  // in the panel of kBF16, counted in weights
+  uint16_t bits;
+  uint16_t unused;
 };
 
 // Static, so that each file compiled for another machine level keeps its own copy.
@@ -54,6 +72,8 @@ static constexpr int64_t block_of(WeightFormat format) {
   switch (format) {
     case WeightFormat::kBF16:
       return 2;
+    case WeightFormat::kBF12:
+      return kBf12Step;
     case WeightFormat::kInt8:
       return kInt8Block;
     case WeightFormat::kInt4:
@@ -72,12 +92,22 @@ static constexpr int64_t byte_panel_bytes(int64_t block, int64_t depth) {
   return round_up(kPanel * padded + padded / block * kPanel * 2, 64);
 }
 
+// Most exceptions of a panel: one weight in 512.
+static constexpr int64_t bf12_exceptions(int64_t depth) { return round_up(depth, 256) / 32; }
+
+// Bytes before the first words of a panel of kBF12.
+static constexpr int64_t bf12_head_bytes(int64_t depth) {
+  return 64 + bf12_exceptions(depth) * static_cast<int64_t>(sizeof(Bf12Exception));
+}
+
 // Bytes of kPanel columns.
 static constexpr int64_t panel_bytes(WeightFormat format, int64_t depth) {
   const int64_t padded = padded_depth(format, depth);
   switch (format) {
     case WeightFormat::kBF16:
       return kPanel * padded * 2;
+    case WeightFormat::kBF12:
+      return bf12_head_bytes(depth) + padded / kBf12Step * kBf12StepBytes;
     case WeightFormat::kInt8:
       return byte_panel_bytes(kInt8Block, depth);
     case WeightFormat::kInt4:
@@ -93,6 +123,7 @@ static constexpr int64_t activation_bytes(WeightFormat format, int64_t depth) {
   const int64_t padded = padded_depth(format, depth);
   switch (format) {
     case WeightFormat::kBF16:
+    case WeightFormat::kBF12:
       return round_up(padded * 2, 64);
     case WeightFormat::kInt8:
     case WeightFormat::kInt4:
@@ -105,7 +136,14 @@ static constexpr int64_t activation_bytes(WeightFormat format, int64_t depth) {
 
 // What a product needs beside its operands: the panels that are taken at once, unpacked.
 static constexpr int64_t matmul_scratch_bytes(WeightFormat format, int64_t depth) {
-  return format == WeightFormat::kInt4 ? kMostPanels * byte_panel_bytes(kInt4Block, depth) : 0;
+  switch (format) {
+    case WeightFormat::kBF12:
+      return kMostPanels * panel_bytes(WeightFormat::kBF16, depth);
+    case WeightFormat::kInt4:
+      return kMostPanels * byte_panel_bytes(kInt4Block, depth);
+    default:
+      return 0;
+  }
 }
 
 static constexpr int64_t padded_head(int64_t head_dim) { return round_up(head_dim, 16); }

@@ -21,6 +21,9 @@ void matmul(const MatmulCall& call) {
     case WeightFormat::kBF16:
       over_panels<W, Bf16Tile, W::kRows, W::kPanels>(call);
       break;
+    case WeightFormat::kBF12:
+      over_panels<W, Bf12Tile, W::kRows, W::kPanels>(call);
+      break;
     case WeightFormat::kInt8:
       over_panels<W, ByteTile<kInt8Block>, W::kRows, W::kPanels>(call);
       break;

@@ -9,6 +9,7 @@ struct Wide : Avx512Floats, VnniBytes {
   using Pairs = __m512i;
 
   static __m512i load_pairs(const uint16_t* p) { return _mm512_loadu_si512(p); }
+  static __m512i pairs_of(const Lines& lines, int line) { return lines.line[line]; }
   static __m512i broadcast_pair(const uint16_t* p) { return broadcast_four(p); }
   static __m512 multiply_add_pairs(__m512 sum, __m512i weights, __m512i x) {
     return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(weights), reinterpret_cast<__m512bh>(x));

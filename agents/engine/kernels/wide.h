@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "agents/engine/kernels/impl_bf12.h"
 #include "agents/engine/kernels/kernels.h"
 
 namespace slipway::kernels {
@@ -92,6 +93,23 @@ struct WideFloats {
   static Pair broadcast_pair(const uint16_t* p) {
     return {all(float_of(static_cast<uint32_t>(p[0]) << 16U)), all(float_of(static_cast<uint32_t>(p[1]) << 16U))};
   }
+  // Four lines of kBF16.
+  struct Lines {
+    alignas(64) uint16_t word[kBf12Words];
+  };
+  static Bf12Bases load_bases(const uint8_t* panel) { return bf12_bases(panel); }
+  static Lines unpack_step(const uint8_t* words, const Bf12Bases& bases) {
+    Lines lines;
+    unpack_bf12_step(words, bases, lines.word);
+    return lines;
+  }
+  static Lines load_lines(const uint16_t* p) {
+    Lines lines;
+    __builtin_memcpy(lines.word, p, sizeof lines.word);
+    return lines;
+  }
+  static void store_lines(uint16_t* p, const Lines& lines) { __builtin_memcpy(p, lines.word, sizeof lines.word); }
+  static Pairs pairs_of(const Lines& lines, int line) { return load_pairs(lines.word + line * kBf12Line); }
   static Floats multiply_add_pairs(const Floats& sum, const Pairs& weights, const Pair& x) {
     return multiply_add(weights.high, x.high, multiply_add(weights.low, x.low, sum));
   }

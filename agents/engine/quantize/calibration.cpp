@@ -183,6 +183,8 @@ class Calibration {
       runtime::Matrix& out = rounded[static_cast<size_t>(module)];
       out = runtime::Matrix(kept.rows(), width, kernels::WeightFormat::kInt4);
       round_with(importance, values, out, pool_);
+      // Of a new matrix: what is on a grid may not fit the form that what was read has.
+      kept = runtime::Matrix(kept.rows(), width, kFormat);
       pool_.run(kept.panels(), [&](int64_t panel, int) {
         const int64_t first = panel * kernels::kPanel, count = std::min(kernels::kPanel, kept.rows() - first);
         kept.set_panel(

@@ -59,7 +59,8 @@ class Decoder {
  private:
   struct Linear {
     Matrix weights;
-    std::vector<float> bias;  // empty: none
+    std::vector<float> bias;           // empty: none
+    std::span<const std::byte> after;  // the beginning of what is read after this
   };
   struct Norm {
     std::vector<float> weight;  // empty: there is none
@@ -104,6 +105,7 @@ class Decoder {
   Angles make_angles(const model::Rope& rope, int64_t max_length) const;
   void load_linear(WeightLoader& loader, const std::string& name, int64_t rows, int64_t columns, bool bias,
                    Linear& linear);
+  void link();
   void reserve(int64_t rows);
   void reserve_strips(int64_t rows);
   void plan(std::span<const Segment> segments);

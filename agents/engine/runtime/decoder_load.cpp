@@ -28,6 +28,7 @@ Decoder::Decoder(const std::filesystem::path& path, const model::Architecture& a
   layers_.reserve(static_cast<size_t>(architecture.num_hidden_layers));
   for (int64_t i = 0; i < architecture.num_hidden_layers; ++i) load_layer(loader, i, layers_.emplace_back());
   loader.load(pool);
+  link();
 
   if (architecture.positions == model::PositionKind::kRotary) {
     angles_ = make_angles(architecture.rope, max_length);
@@ -35,9 +36,31 @@ Decoder::Decoder(const std::filesystem::path& path, const model::Architecture& a
   }
   strips_.resize(static_cast<size_t>(pool.threads()));
   int64_t scratch = kernels::attention_scratch_bytes(architecture.head_dim);
-  for (const int64_t depth : {hidden, architecture.intermediate_size, queries_})
-    scratch = std::max(scratch, kernels::matmul_scratch_bytes(format, depth));
+  for (const int64_t depth : {hidden, architecture.intermediate_size, queries_}) {
+    // The loader keeps as kBF12 what it can.
+    const auto kept = format == kernels::WeightFormat::kBF16 ? kernels::WeightFormat::kBF12 : format;
+    scratch = std::max(scratch, kernels::matmul_scratch_bytes(kept, depth));
+  }
   for (int i = 0; i < pool.threads(); ++i) scratch_.emplace_back(static_cast<size_t>(scratch));
+}
+
+// Says of each product's last matrix what comes after it.
+void Decoder::link() {
+  Linear* last = architecture_.tie_word_embeddings ? &embeddings_ : &output_;
+  const auto follow = [&](const Linear& first, Linear& next) {
+    constexpr int64_t kFetched = 128 * 1024;
+    const Matrix& weights = first.weights;
+    last->after = {weights.data(), static_cast<size_t>(std::min(kFetched, weights.panels() * weights.panel_bytes()))};
+    last = &next;
+  };
+  for (Layer& layer : layers_) {
+    follow(layer.query, layer.value);
+    follow(layer.output, layer.output);
+    follow(architecture_.gated_mlp ? layer.gate : layer.up, layer.up);
+    follow(layer.down, layer.down);
+  }
+  Linear& head = architecture_.tie_word_embeddings ? embeddings_ : output_;
+  follow(head, head);
 }
 
 Decoder::Angles Decoder::make_angles(const model::Rope& rope, int64_t max_length) const {

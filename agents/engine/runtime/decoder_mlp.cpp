@@ -68,6 +68,7 @@ Decoder::Input Decoder::inner_packed(const Layer& layer, const Input& input, int
   const int64_t panels = layer.up.weights.panels();
   const bool gated = architecture_.gated_mlp;
   const int64_t piece = strip_columns(inner, rows, pool_.threads());
+  pool_.expect(layer.up.after);
   parallel((inner + piece - 1) / piece, 2 * rows * panels * kernels::kPanel * hidden, [&](int64_t task, int worker) {
     const int64_t begin = task * piece, size = std::min(piece, inner - begin);
     const int64_t stride = strip_stride(piece);

@@ -96,6 +96,7 @@ void Decoder::multiply(const Input& input, int64_t rows, std::span<const Product
   int64_t tasks = 0;
   for (const Product& product : products) tasks += (product.linear->weights.panels() + piece - 1) / piece;
   const int64_t depth = products.front().linear->weights.columns();
+  pool_.expect(products.back().linear->after);
   parallel(tasks, rows * panels * kernels::kPanel * depth, [&](int64_t index, int worker) {
     auto product = products.begin();
     for (;; ++product) {

@@ -257,7 +257,13 @@ class Engine::Impl {
     for (const auto& [id, reason] : scheduler_.take_broken()) finish(id, FinishReason::kError, reason);
     stalled_ = plan.empty();  // what waits, waits for an adapter
     if (plan.empty()) return;
+    for (const Work& work : plan) announce(*work.sequence);
     for (StepResult& result : runner_.run(plan)) use(result);
+  }
+
+  static void announce(Sequence& sequence) {
+    if (std::exchange(sequence.scheduled, true)) return;
+    if (sequence.request.on_scheduled) sequence.request.on_scheduled();
   }
 
   void use(StepResult& result) {

@@ -86,10 +86,12 @@ struct GenerationRequest {
   std::shared_ptr<TokenConstraint> constraint;  // null: free
   int prompt_logprobs = -1;                     // as top_logprobs, for the prompt's own tokens
 
-  // Both are called on the engine's thread and must not block; they may call submit() and cancel(). An end token is not
+  // All are called on the engine's thread and must not block; they may call submit() and cancel(). An end token is not
   // given to on_token: it finishes the request with kStop. A false return ends the request with kStop too (a stop
   // string, or the client left). on_finish comes exactly once, last.
   std::function<bool(const GeneratedToken&)> on_token;
+  // When it first leaves the queue.
+  std::function<void()> on_scheduled;
   // Before the first token: how many of the prompt's tokens were found in the prefix cache.
   std::function<void(int64_t)> on_cached;
   // Before the first token, when prompt_logprobs asks for it: one entry per token of the prompt, the first without a

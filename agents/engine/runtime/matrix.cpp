@@ -47,14 +47,22 @@ Matrix::Matrix(int64_t rows, int64_t columns, kernels::WeightFormat format, std:
                std::byte* data)
     : rows_(rows), columns_(columns), format_(format), owner_(std::move(owner)), data_(data), writable_(data) {}
 
-void Matrix::set_panel(int64_t index, std::span<const float> values, const kernels::Table& table) {
+bool Matrix::set_panel(int64_t index, std::span<const float> values, const kernels::Table& table) {
   std::byte* out = panel(index);
   if (format_ == kernels::WeightFormat::kF32) {
     if (!values.empty()) std::memcpy(out, values.data(), values.size_bytes());
-    return;
+    return true;
   }
   const int64_t count = columns_ == 0 ? 0 : static_cast<int64_t>(values.size()) / columns_;
-  table.pack_panel(format_, values.data(), count, columns_, out);
+  return table.pack_panel(format_, values.data(), count, columns_, out);
+}
+
+void Matrix::release() const {
+  // Whole pages within it alone: its neighbours lie beside it.
+  constexpr uintptr_t kPage = 4096;
+  const auto begin = (reinterpret_cast<uintptr_t>(writable_) + kPage - 1) / kPage * kPage;
+  const auto end = reinterpret_cast<uintptr_t>(writable_ + panels() * panel_bytes()) / kPage * kPage;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 void Matrix::read_row(int64_t row, float* out) const {

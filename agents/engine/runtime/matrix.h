@@ -52,8 +52,10 @@ class Matrix {
   int64_t panel_bytes() const { return kernels::panel_bytes(format_, columns_); }
 
   // Stores the rows of one panel (fewer in the last), rounding where the format asks for it. Different panels may be
-  // set by different threads at once.
-  void set_panel(int64_t index, std::span<const float> values, const kernels::Table& table);
+  // set by different threads at once. False: the rows cannot be kept as kBF12.
+  bool set_panel(int64_t index, std::span<const float> values, const kernels::Table& table);
+  // Gives back the memory of one that lies elsewhere and is not to be read again.
+  void release() const;
   std::byte* panel(int64_t index) { return writable_ + index * panel_bytes(); }
   // One row as f32.
   void read_row(int64_t row, float* out) const;

@@ -41,6 +41,7 @@ struct Sequence {
   int64_t entered_pages = 0;   // how many of them others can find
   PrefixNode node = 0;         // of the last of those; the root when there are none
   bool admitted_before = false;
+  bool scheduled = false;     // some step has computed tokens of it
   int64_t cached_tokens = 0;  // of the prompt, found in the cache when it was first admitted
   int64_t planned = 0;        // tokens, guesses included, that the step under way computes
 

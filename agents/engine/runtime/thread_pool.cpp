@@ -47,6 +47,23 @@ ThreadPool::~ThreadPool() {
   for (std::thread& worker : workers_) worker.join();
 }
 
+void ThreadPool::expect(std::span<const std::byte> memory) {
+  expected_end_.store(nullptr, std::memory_order_relaxed);
+  expected_.store(memory.data(), std::memory_order_relaxed);
+  expected_end_.store(memory.data() + memory.size(), std::memory_order_relaxed);
+}
+
+// One turn of a thread that waits. A fetch of what is not expected any more, or not there, does no harm.
+void ThreadPool::fetch_or_relax() {
+  constexpr std::ptrdiff_t kAtOnce = 512;
+  if (expected_.load(std::memory_order_relaxed) < expected_end_.load(std::memory_order_relaxed)) {
+    const std::byte* at = expected_.fetch_add(kAtOnce, std::memory_order_relaxed);
+    for (std::ptrdiff_t i = 0; i < kAtOnce; i += 64) __builtin_prefetch(at + i, 0, 2);
+  } else {
+    relax();
+  }
+}
+
 bool ThreadPool::has_indices() const {
   const uint64_t ticket = ticket_.load(std::memory_order_seq_cst);
   return claimed(ticket) < size_of(ticket);
@@ -83,7 +100,7 @@ void ThreadPool::run_part(int64_t first, int64_t count) {
   int64_t done = done_.fetch_add(own, std::memory_order_acq_rel) + own;
   for (int spin = 0; done != count; ++spin) {
     if (spin < kSpins) {
-      relax();
+      fetch_or_relax();
     } else {
       done_.wait(done, std::memory_order_acquire);
     }
@@ -93,7 +110,7 @@ void ThreadPool::run_part(int64_t first, int64_t count) {
 
 void ThreadPool::work(int worker) {
   while (true) {
-    for (int spin = 0; !has_indices() && spin < kSpins; ++spin) relax();
+    for (int spin = 0; !has_indices() && spin < kSpins; ++spin) fetch_or_relax();
     if (!has_indices()) {
       const int32_t signal = signal_.load(std::memory_order_acquire);
       sleepers_.fetch_add(1, std::memory_order_seq_cst);

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -20,6 +22,10 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
+
+  // What the loop after the next one reads first: workers without work fetch it into their caches, so that memory does
+  // not rest while few of them compute. Of no more than a part of a cache; called before run().
+  void expect(std::span<const std::byte> memory);
 
   // Calls body(index, worker) for each index below count, in any order on any thread; returns when all are done. The
   // body must not throw.
@@ -43,6 +49,7 @@ class ThreadPool {
   void work(int worker);
   int64_t take_indices(int worker);
   bool has_indices() const;
+  void fetch_or_relax();
 
   // Number of the job, how many indices it has, how many are claimed. One claim is one addition, whose result says to
   // which job it belongs.
@@ -50,8 +57,10 @@ class ThreadPool {
   int64_t first_ = 0;
   Function function_ = nullptr;
   const void* context_ = nullptr;
-  alignas(64) std::atomic<int64_t> done_{0};    // indices of the job that are finished
-  alignas(64) std::atomic<int32_t> signal_{0};  // what workers sleep on
+  alignas(64) std::atomic<int64_t> done_{0};                     // indices of the job that are finished
+  alignas(64) std::atomic<int32_t> signal_{0};                   // what workers sleep on
+  alignas(64) std::atomic<const std::byte*> expected_{nullptr};  // what is still to be fetched
+  std::atomic<const std::byte*> expected_end_{nullptr};
   std::atomic<int32_t> sleepers_{0};
   std::atomic<bool> stop_{false};
   std::vector<std::thread> workers_;

@@ -1,6 +1,7 @@
 #include "agents/engine/runtime/weight_loader.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <exception>
 #include <mutex>
@@ -31,6 +32,8 @@ const char* format_name(kernels::WeightFormat format) {
   switch (format) {
     case kernels::WeightFormat::kBF16:
       return "bf16";
+    case kernels::WeightFormat::kBF12:
+      return "bf12";
     case kernels::WeightFormat::kInt8:
       return "int8";
     case kernels::WeightFormat::kInt4:
@@ -67,7 +70,8 @@ std::vector<float> WeightLoader::vector(const std::string& name, int64_t size) c
 void WeightLoader::matrix(const std::string& name, int64_t rows, int64_t columns, kernels::WeightFormat format,
                           Matrix& matrix) {
   check(name, {rows, columns});  // before memory is asked for: the configuration may lie
-  pending_.push_back({&matrix, name, rows, columns, format});
+  const bool short_form = format == kernels::WeightFormat::kBF16 && !container_ && columns % kernels::kBf12Step == 0;
+  pending_.push_back({&matrix, name, rows, columns, short_form ? kernels::WeightFormat::kBF12 : format});
 }
 
 // Gives every matrix its memory: in the container, or in one piece for all.
@@ -95,30 +99,47 @@ void WeightLoader::place() {
   }
 }
 
-void WeightLoader::fill(const Pending& pending, int64_t panel, std::vector<float>& buffer) {
+void WeightLoader::fill(Pending& pending, int64_t panel, std::vector<float>& buffer) {
   if (container_) {
     container_->verify(pending.name);
     return;
   }
   Matrix& matrix = *pending.matrix;
+  const std::atomic_ref<bool> unfit(pending.unfit);
   const int64_t last = std::min(panel + kPanelsAtOnce, matrix.panels());
-  for (; panel < last; ++panel) {
+  for (; panel < last && !unfit; ++panel) {
     const int64_t row = panel * kernels::kPanel;
     const int64_t rows = std::min(kernels::kPanel, matrix.rows() - row);
     buffer.resize(static_cast<size_t>(rows * matrix.columns()));
     weights_->read_rows_f32(pending.name, row, buffer);
-    matrix.set_panel(panel, buffer, table_);
+    if (!matrix.set_panel(panel, buffer, table_)) unfit = true;
   }
 }
 
 void WeightLoader::load(ThreadPool& pool) {
   place();
+  fill_all(pool);
+  // Again, what could not be kept as kBF12.
+  std::erase_if(pending_, [](const Pending& pending) { return !pending.unfit; });
+  for (Pending& pending : pending_) {
+    pending.matrix->release();
+    pending.format = kernels::WeightFormat::kBF16;
+    pending.unfit = false;
+  }
+  if (!pending_.empty()) {
+    place();
+    fill_all(pool);
+  }
+  pending_.clear();
+}
+
+void WeightLoader::fill_all(ThreadPool& pool) {
   struct Task {
-    const Pending* pending;
+    Pending* pending;
     int64_t panel;
   };
   std::vector<Task> tasks;
-  for (const Pending& pending : pending_) {
+  for (Pending& pending : pending_) {
     const int64_t step = container_ ? pending.matrix->panels() : kPanelsAtOnce;
     for (int64_t panel = 0; panel < pending.matrix->panels(); panel += step) tasks.push_back({&pending, panel});
   }
@@ -134,7 +155,6 @@ void WeightLoader::load(ThreadPool& pool) {
       if (failure == nullptr) failure = std::current_exception();
     }
   });
-  pending_.clear();
   if (failure != nullptr) std::rethrow_exception(failure);
 }
 

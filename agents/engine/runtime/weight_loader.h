@@ -32,7 +32,8 @@ class WeightLoader {
 
   // A tensor of one dimension. Throws base::Error INVALID_MODEL when it is missing or of another size.
   std::vector<float> vector(const std::string& name, int64_t size) const;
-  // Sets `matrix`, which must stay where it is until load() has returned. Throws likewise.
+  // Sets `matrix`, which must stay where it is until load() has returned. What is asked for as kBF16 is kept as kBF12
+  // where that can hold it. Throws likewise.
   void matrix(const std::string& name, int64_t rows, int64_t columns, kernels::WeightFormat format, Matrix& matrix);
   // Reads and packs all matrices that were asked for. Throws what reading a bad one throws.
   void load(ThreadPool& pool);
@@ -43,12 +44,14 @@ class WeightLoader {
     std::string name;
     int64_t rows, columns;
     kernels::WeightFormat format;
+    bool unfit = false;  // for kBF12; by std::atomic_ref
   };
 
   void check(const std::string& name, const std::vector<int64_t>& shape) const;
   const model::PackedTensor& packed(const std::string& name, kernels::WeightFormat format, size_t bytes) const;
   void place();
-  void fill(const Pending& pending, int64_t panel, std::vector<float>& buffer);
+  void fill(Pending& pending, int64_t panel, std::vector<float>& buffer);
+  void fill_all(ThreadPool& pool);
 
   std::string path_;
   std::shared_ptr<const model::Container> container_;  // one of these two

@@ -36,6 +36,31 @@ std::vector<std::pair<int32_t, float>> parse_logit_bias(const JsonFields& fields
   return biases;
 }
 
+// Fields of OpenAI and vLLM that would change the answer, unless they hold what says "nothing of this".
+void refuse_fields_without_effect(const JsonFields& fields) {
+  struct Field {
+    const char* name;
+    ordered_json nothing;
+    const char* why;
+  };
+  static const Field kFields[] = {
+      {"use_beam_search", false, "answers are sampled, or greedy at temperature 0"},
+      {"bad_words", ordered_json::array(), "logit_bias keeps single tokens out"},
+      {"allowed_token_ids", ordered_json::array(), "guided_choice and guided_regex limit what may be said"},
+      {"truncate_prompt_tokens", -1, "send the part of the prompt that shall be read"},
+      {"prompt_logprobs", nullptr, "/v1/completions with echo and logprobs gives them"},
+      {"logits_processors", ordered_json::array(), ""},
+      {"modalities", ordered_json::array({"text"}), "models here write text"},
+      {"audio", ordered_json::object(), "models here write text"},
+      {"functions", ordered_json::array(), "tools takes its place"},
+      {"web_search_options", ordered_json::object(), "this server reaches no web"},
+  };
+  for (const Field& field : kFields) {
+    const ordered_json* given = fields.find(field.name);
+    if (given != nullptr && *given != field.nothing) refuse_unsupported(field.name, field.why);
+  }
+}
+
 }  // namespace
 
 void refuse_unsupported(const std::string& name, const std::string& why) {
@@ -43,6 +68,7 @@ void refuse_unsupported(const std::string& name, const std::string& why) {
 }
 
 CompletionOptions parse_options(const JsonFields& fields, int64_t least_tokens) {
+  refuse_fields_without_effect(fields);
   CompletionOptions options;
   options.model = fields.text("model").value_or("");
   options.n = fields.integer("n", 1, kMaxChoices).value_or(1);

@@ -54,11 +54,11 @@ struct Generation::Choice {
   bool finished = false;
   bool role_sent = false;
   int64_t tokens = 0;
-  int64_t cached_tokens = 0;  // of its prompt's
-  double logprob = 0;         // of its tokens together
-  double first_token_seconds = -1;
-  int64_t decoded_characters = 0;  // of all tokens so far, for text_offset
-  ChoiceResult result;             // what is not sent yet: all of it when not streaming
+  int64_t cached_tokens = 0;                                // of its prompt's
+  double logprob = 0;                                       // of its tokens together
+  double scheduled_seconds = -1, first_token_seconds = -1;  // since begin_; -1: not yet
+  int64_t decoded_characters = 0;                           // of all tokens so far, for text_offset
+  ChoiceResult result;                                      // what is not sent yet: all of it when not streaming
   SteadyClock::time_point last_token;
 };
 
@@ -108,6 +108,10 @@ runtime::GenerationRequest Generation::request_of(size_t index) {
   request.stop_token_ids = options.stop_token_ids;
   request.priority = options.priority;
   if (!plan_.constraints.empty()) request.constraint = plan_.constraints[index];
+  request.on_scheduled = [self = shared_from_this(), index] {
+    const std::lock_guard lock(self->mutex_);
+    self->choices_[index]->scheduled_seconds = seconds_since(self->begin_);
+  };
   request.on_cached = [self = shared_from_this(), index](int64_t tokens) {
     const std::lock_guard lock(self->mutex_);
     self->choices_[index]->cached_tokens = tokens;
@@ -271,8 +275,8 @@ void Generation::finish_choice(Choice& choice, const std::string& reason) {
     if (reason == "stop" && choice.parser->calls() > 0 && !plan_.named_tool) choice.result.finish_reason = "tool_calls";
   }
   if (plan_.options.stream) emit(choice, "", true);
-  metrics_.finished(
-      {reason, usage_of(choice).prompt_tokens, choice.tokens, seconds_since(begin_), choice.first_token_seconds});
+  metrics_.finished({reason, usage_of(choice).prompt_tokens, choice.tokens, seconds_since(begin_),
+                     choice.scheduled_seconds, choice.first_token_seconds});
   if (--open_choices_ == 0) finish_all();
 }
 
@@ -300,7 +304,9 @@ std::vector<ChoiceResult> Generation::best_results() {
 void Generation::finish_all() {
   Usage usage;
   std::string reasons;
+  int64_t longest = 0;
   for (const auto& choice : choices_) {
+    longest = std::max(longest, choice->tokens);
     // A prompt counts once, however many answers it gets.
     if (choice->index % static_cast<size_t>(plan_.options.best_of) == 0) {
       usage.prompt_tokens += usage_of(*choice).prompt_tokens;
@@ -309,6 +315,7 @@ void Generation::finish_all() {
     usage.completion_tokens += choice->tokens;
     if (choice->index < 4) reasons += (reasons.empty() ? "" : ",") + choice->result.finish_reason;
   }
+  metrics_.request_finished(plan_.options.n, plan_.options.max_tokens.value_or(0), longest);
   note(reasons);
   ended_ = true;
   if (plan_.options.stream) {

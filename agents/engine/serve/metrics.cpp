@@ -32,6 +32,10 @@ std::vector<double> between_tokens() {  // seconds
           0.15,  0.2,   0.3,   0.4,   0.5,   0.75,  1,     2.5,  5,     7.5,  10,    20,   40,    80};
 }
 
+std::vector<double> whole_request() {  // seconds
+  return {0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
+}
+
 const std::vector<double>& token_bounds() {
   static const std::vector<double> bounds = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000};
   return bounds;
@@ -62,9 +66,16 @@ ModelMetrics::Values::Values()
                    0.5,   0.75,  1,    2.5,   5,    7.5,  10,   20,   40,   80,  160}),
       next_token(between_tokens()),
       per_token(between_tokens()),
-      latency({0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680}),
+      latency(whole_request()),
+      queue(whole_request()),
+      inference(whole_request()),
+      prefill(whole_request()),
+      decode(whole_request()),
       prompt_tokens(token_bounds()),
-      generated_tokens(token_bounds()) {
+      generated_tokens(token_bounds()),
+      longest_answer(token_bounds()),
+      n({1, 2, 5, 10, 20}),
+      max_tokens(token_bounds()) {
   for (const char* reason : {"stop", "length", "abort", "error"}) finished[reason] = 0;
 }
 
@@ -78,16 +89,30 @@ void ModelMetrics::next_token(double seconds) {
   values_.next_token.observe(seconds);
 }
 
-void ModelMetrics::finished(const Finished& request) {
+void ModelMetrics::finished(const Finished& answer) {
   const std::lock_guard lock(mutex_);
-  ++values_.finished[request.reason];
-  values_.latency.observe(request.seconds);
-  if (request.generated_tokens > 1 && request.first_token_seconds >= 0) {
-    values_.per_token.observe((request.seconds - request.first_token_seconds) /
-                              static_cast<double>(request.generated_tokens - 1));
+  ++values_.finished[answer.reason];
+  values_.latency.observe(answer.seconds);
+  if (answer.scheduled_seconds >= 0) {
+    values_.queue.observe(answer.scheduled_seconds);
+    values_.inference.observe(answer.seconds - answer.scheduled_seconds);
   }
-  values_.prompt_tokens.observe(static_cast<double>(request.prompt_tokens));
-  values_.generated_tokens.observe(static_cast<double>(request.generated_tokens));
+  if (answer.first_token_seconds >= 0) {
+    const double decode = answer.seconds - answer.first_token_seconds;
+    values_.prefill.observe(answer.first_token_seconds - std::max(0.0, answer.scheduled_seconds));
+    values_.decode.observe(decode);
+    if (answer.generated_tokens > 1)
+      values_.per_token.observe(decode / static_cast<double>(answer.generated_tokens - 1));
+  }
+  values_.prompt_tokens.observe(static_cast<double>(answer.prompt_tokens));
+  values_.generated_tokens.observe(static_cast<double>(answer.generated_tokens));
+}
+
+void ModelMetrics::request_finished(int64_t n, int64_t max_tokens, int64_t longest_answer) {
+  const std::lock_guard lock(mutex_);
+  values_.n.observe(static_cast<double>(n));
+  if (max_tokens > 0) values_.max_tokens.observe(static_cast<double>(max_tokens));
+  values_.longest_answer.observe(static_cast<double>(longest_answer));
 }
 
 ModelMetrics::Values ModelMetrics::values() const {
@@ -166,8 +191,17 @@ void Metrics::write_requests(std::string& out) const {
   histogram("vllm:request_time_per_output_token_seconds", "Mean time per token of an answer after its first.",
             &Values::per_token);
   histogram("vllm:e2e_request_latency_seconds", "Time from the request to the end of its answer.", &Values::latency);
+  histogram("vllm:request_queue_time_seconds", "Time that a request waited to be scheduled.", &Values::queue);
+  histogram("vllm:request_inference_time_seconds", "Time from a request's scheduling to its end.", &Values::inference);
+  histogram("vllm:request_prefill_time_seconds", "Time from a request's scheduling to its first token.",
+            &Values::prefill);
+  histogram("vllm:request_decode_time_seconds", "Time from a request's first token to its end.", &Values::decode);
   histogram("vllm:request_prompt_tokens", "Prompt tokens of a request.", &Values::prompt_tokens);
   histogram("vllm:request_generation_tokens", "Generated tokens of a request.", &Values::generated_tokens);
+  histogram("vllm:request_max_num_generation_tokens", "Generated tokens of a request's longest answer.",
+            &Values::longest_answer);
+  histogram("vllm:request_params_n", "Answers that requests asked for.", &Values::n);
+  histogram("vllm:request_params_max_tokens", "Most tokens of an answer, where requests said so.", &Values::max_tokens);
   head(out, "http_requests_total", "counter", "HTTP requests by path, method and status.");
   const std::lock_guard lock(mutex_);
   for (const auto& [key, count] : http_) {

@@ -34,14 +34,19 @@ class ModelMetrics {
   struct Finished {
     std::string reason;  // stop, length, abort, error
     int64_t prompt_tokens = 0, generated_tokens = 0;
+    // Since the request came; -1: did not happen.
     double seconds = 0;
-    double first_token_seconds = -1;  // -1: there was none
+    double scheduled_seconds = -1, first_token_seconds = -1;
   };
-  void finished(const Finished& request);
+  // One answer of a request has ended.
+  void finished(const Finished& answer);
+  // All answers have. `max_tokens` 0: the request set no limit.
+  void request_finished(int64_t n, int64_t max_tokens, int64_t longest_answer);
 
   struct Values {
     Values();
-    Histogram first_token, next_token, per_token, latency, prompt_tokens, generated_tokens;
+    Histogram first_token, next_token, per_token, latency, queue, inference, prefill, decode;
+    Histogram prompt_tokens, generated_tokens, longest_answer, n, max_tokens;
     std::map<std::string, int64_t> finished;  // by reason
   };
   Values values() const;

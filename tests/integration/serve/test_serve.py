@@ -202,6 +202,8 @@ def test_models_version_and_metrics(server):
     generated = server.metric("vllm:generation_tokens_total")
     chat(server, max_tokens=3, ignore_eos=True)
     wait_until(lambda: server.metric("vllm:generation_tokens_total") == generated + 3)
+    for time in ("queue", "inference", "prefill", "decode"):
+        assert server.metric(f"vllm:request_{time}_time_seconds_count") >= 1, time
 
 
 def test_adapters_come_and_go_at_run_time(server, adapters):

@@ -7,7 +7,10 @@
 namespace slipway::kernels {
 namespace {
 
-constexpr WeightFormat kFormats[] = {WeightFormat::kF32, WeightFormat::kBF16, WeightFormat::kInt8, WeightFormat::kInt4};
+constexpr WeightFormat kFormats[] = {WeightFormat::kF32, WeightFormat::kBF16, WeightFormat::kBF12, WeightFormat::kInt8,
+                                     WeightFormat::kInt4};
+
+bool keeps(WeightFormat format, int64_t depth) { return format != WeightFormat::kBF12 || depth % kBf12Step == 0; }
 
 float bf16(float value) {
   uint32_t bits;
@@ -20,7 +23,7 @@ float bf16(float value) {
 // The numbers that a packed row of x stands for.
 std::vector<float> unpack_row(WeightFormat format, const std::vector<float>& x, const void* packed) {
   std::vector<float> values = x;
-  if (format == WeightFormat::kBF16) {
+  if (format == WeightFormat::kBF16 || format == WeightFormat::kBF12) {
     for (float& value : values) value = bf16(value);
   } else if (format != WeightFormat::kF32) {
     const auto* bytes = static_cast<const int8_t*>(packed);
@@ -36,7 +39,9 @@ std::vector<float> unpack_row(WeightFormat format, const std::vector<float>& x, 
 // A product with random operands, packed by one table and multiplied by it.
 class Product {
  public:
-  Product(const Table& table, WeightFormat format, int64_t rows, int64_t columns, int64_t depth)
+  // weights [columns, depth]; empty: random ones.
+  Product(const Table& table, WeightFormat format, int64_t rows, int64_t columns, int64_t depth,
+          std::vector<float> weights = {})
       : table_(table),
         format_(format),
         rows_(rows),
@@ -61,7 +66,7 @@ class Product {
       x_values_.push_back(unpack_row(format, values, x_row<std::byte>(row)));
       original_x_.push_back(values);
     }
-    original_w_ = random_values(static_cast<size_t>(columns * depth), 1, 2);
+    original_w_ = weights.empty() ? random_values(static_cast<size_t>(columns * depth), 1, 2) : std::move(weights);
     w_values_.resize(original_w_.size());
     for (int64_t panel = 0; panel < panels_; ++panel) {
       const int64_t first = panel * kPanel, count = std::min(kPanel, columns - first);
@@ -71,13 +76,17 @@ class Product {
         std::copy(values, values + count * depth, reinterpret_cast<float*>(out));
         std::copy(values, values + count * depth, w_values_.data() + first * depth);
       } else {
-        table.pack_panel(format, values, count, depth, out);
+        packed_ = table.pack_panel(format, values, count, depth, out) && packed_;
         for (int64_t lane = 0; lane < count; ++lane) {
           unpack_column(format, out, lane, depth, w_values_.data() + (first + lane) * depth);
         }
       }
     }
   }
+
+  // Whether the format can hold the weights.
+  bool packed() const { return packed_; }
+  const std::vector<float>& weights() const { return w_values_; }
 
   // In pieces of `panels` panels and `block` rows.
   std::vector<float> run(int64_t block, int64_t panels) {
@@ -139,6 +148,7 @@ class Product {
   int64_t rows_, columns_, depth_, panels_;
   std::vector<float> bias_;
   int64_t x_stride_;
+  bool packed_ = true;
   Aligned x_, w_, scratch_;
   std::vector<std::vector<float>> x_values_, original_x_;
   std::vector<float> w_values_, original_w_;
@@ -147,12 +157,15 @@ class Product {
 struct Shape {
   int64_t rows, columns, depth;
 };
-constexpr Shape kShapes[] = {{1, 37, 100}, {13, 29, 67}, {9, 8, 5}, {70, 16, 1100}, {17, 80, 576}, {6, 33, 1}};
+constexpr Shape kShapes[] = {{1, 37, 100},  {13, 29, 67}, {9, 8, 5},    {70, 16, 1100},
+                             {17, 80, 576}, {6, 33, 1},   {14, 37, 72}, {3, 16, 8}};
 
 TEST_P(Kernels, ProductIsRightAndTheSameBitsHoweverItIsCut) {
   for (const auto& [rows, columns, depth] : kShapes) {
     for (const auto format : kFormats) {
+      if (!keeps(format, depth)) continue;
       Product product(*table_, format, rows, columns, depth);
+      ASSERT_TRUE(product.packed());
       const auto whole = product.run(rows, columns);
       for (int64_t i = 0; i < rows; ++i) {
         for (int64_t j = 0; j < columns; ++j) {
@@ -170,6 +183,7 @@ TEST_P(Kernels, ProductIsRightAndTheSameBitsHoweverItIsCut) {
 TEST_P(Kernels, PackingLosesNoMoreThanItsFormatMust) {
   // Of normally distributed numbers: half a step over √3, where a step is the range over the steps of the format.
   for (const auto& [format, weights, rows] : {std::tuple{WeightFormat::kBF16, 2e-3, 2e-3},
+                                              {WeightFormat::kBF12, 2e-3, 2e-3},
                                               {WeightFormat::kInt8, 1e-2, 7e-3},
                                               {WeightFormat::kInt4, 9e-2, 7e-3}}) {
     const Product product(*table_, format, 8, 64, 576);
@@ -177,6 +191,46 @@ TEST_P(Kernels, PackingLosesNoMoreThanItsFormatMust) {
     EXPECT_LT(product.row_error(), rows) << static_cast<int>(format);
     EXPECT_GT(product.weight_error(), 0);
   }
+}
+
+// Weights of all kinds that a file of bf16 may hold, but for those that are not finite: normal ones, and some that are
+// zero of either sign, subnormal, or of exponents far below the column's largest; a column of zeros and one of
+// subnormals.
+std::vector<float> unusual_weights(int64_t columns, int64_t depth) {
+  auto weights = random_values(static_cast<size_t>(columns * depth), 1, 5);
+  const float kinds[] = {0.0F, -0.0F, 1e-39F, -9e-41F, 1e-9F, -3e-20F, 1.2e-38F, std::ldexp(1.0F, -14)};
+  for (size_t i = 0; i < weights.size(); i += 997) weights[i] = kinds[i / 997 % std::size(kinds)];
+  std::fill_n(weights.begin(), depth, 0.0F);
+  for (int64_t k = 0; k < depth; ++k) weights[static_cast<size_t>(depth + k)] *= 1e-39F;
+  for (int64_t k = 0; k < depth; ++k) weights[static_cast<size_t>(2 * depth + k)] *= 1e30F;
+  return weights;
+}
+
+TEST_P(Kernels, TwelveBitsGiveTheBitsOfSixteen) {
+  for (const auto& [rows, columns, depth] : {Shape{1, 37, 1536}, {5, 64, 576}, {6, 24, 1160}, {40, 50, 584}}) {
+    const auto weights = unusual_weights(columns, depth);
+    Product sixteen(*table_, WeightFormat::kBF16, rows, columns, depth, weights);
+    Product twelve(*table_, WeightFormat::kBF12, rows, columns, depth, weights);
+    ASSERT_TRUE(twelve.packed());
+    EXPECT_EQ(0, std::memcmp(twelve.weights().data(), sixteen.weights().data(), weights.size() * sizeof(float)));
+    const auto got = twelve.run(rows, columns), wanted = sixteen.run(rows, columns);
+    EXPECT_EQ(0, std::memcmp(got.data(), wanted.data(), got.size() * sizeof(float))) << table_->name;
+  }
+}
+
+TEST_P(Kernels, TwelveBitsRefuseWhatTheyCannotHold) {
+  const auto holds = [&](const auto& change) {
+    auto weights = random_values(kPanel * 576, 1, 2);
+    change(weights);
+    return Product(*table_, WeightFormat::kBF12, 1, kPanel, 576, weights).packed();
+  };
+  EXPECT_TRUE(holds([](auto&) {}));
+  EXPECT_FALSE(holds([](auto& weights) { weights[3] = 1e30F; }));
+  EXPECT_FALSE(holds([](auto& weights) { weights[700] = INFINITY; }));
+  EXPECT_FALSE(holds([](auto& weights) { weights[0] = NAN; }));
+  EXPECT_FALSE(holds([](auto& weights) {
+    for (size_t i = 0; i < weights.size(); i += 100) weights[i] = 1e-20F;
+  }));
 }
 
 TEST_P(Kernels, FourBitsKeepWhatAFileOfFourBitsHolds) {
@@ -193,6 +247,7 @@ TEST_P(Kernels, LevelsPackAlikeAndAgreeWithThePortableOne) {
   const Table& portable = *table(Level::kPortable);
   for (const auto& [rows, columns, depth] : kShapes) {
     for (const auto format : kFormats) {
+      if (!keeps(format, depth)) continue;
       const auto got = Product(*table_, format, rows, columns, depth).run(rows, columns);
       const auto wanted = Product(portable, format, rows, columns, depth).run(rows, columns);
       for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], wanted[i], 3e-4) << table_->name;
@@ -202,7 +257,7 @@ TEST_P(Kernels, LevelsPackAlikeAndAgreeWithThePortableOne) {
 
 TEST_P(Kernels, WhatIsNotANumberComesThrough) {
   for (const auto format : kFormats) {
-    if (format == WeightFormat::kF32) continue;
+    if (format == WeightFormat::kF32 || !keeps(format, 70)) continue;
     std::vector<float> x(70, 0.5F), w(70, 0.25F);
     x[66] = NAN;
     Aligned packed(activation_bytes(format, 70)), panel(panel_bytes(format, 70));

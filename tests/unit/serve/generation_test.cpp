@@ -61,6 +61,18 @@ TEST_F(GenerationTest, SaysHowMuchOfThePromptWasCached) {
   EXPECT_EQ(answer()["usage"]["prompt_tokens_details"]["cached_tokens"], 2);
 }
 
+TEST_F(GenerationTest, CountsTimeInTheQueueOnceScheduled) {
+  start();
+  generator_.requests[0].on_scheduled();
+  generator_.say(0, "a");
+  generator_.requests[0].on_finish(FinishReason::kLength, "");
+  std::string text;
+  metrics_.values().queue.write("queue", "", text);
+  metrics_.values().n.write("n", "", text);
+  EXPECT_NE(text.find("queue_count{} 1\n"), std::string::npos);
+  EXPECT_NE(text.find("n_count{} 1\n"), std::string::npos);
+}
+
 TEST_F(GenerationTest, ContinuousUsageCountsEachChoiceSoFar) {
   plan_.options.stream = true;
   plan_.head.include_usage = plan_.head.continuous_usage = true;

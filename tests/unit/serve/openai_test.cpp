@@ -72,11 +72,15 @@ TEST(ChatRequest, NamesTheFieldAtFault) {
 }
 
 TEST(ChatRequest, RefusesWhatItCannotDoRatherThanIgnoreIt) {
-  for (const char* field : {R"("best_of":3)", R"("chat_template":"x")", R"("continue_final_message":true)"}) {
+  for (const char* field : {R"("best_of":3)", R"("chat_template":"x")", R"("continue_final_message":true)",
+                            R"("use_beam_search":true)", R"("allowed_token_ids":[1])", R"("prompt_logprobs":0)",
+                            R"("modalities":["text","audio"])", R"("functions":[{"name":"f"}])"}) {
     const ApiError error = chat_refusal(chat_with(field));
     EXPECT_EQ(error.status, 400) << field;
     EXPECT_EQ(error.code, "unsupported_parameter");
   }
+  parse_chat_request(chat_with(
+      R"("use_beam_search":false,"bad_words":[],"allowed_token_ids":null,"modalities":["text"],"functions":[])"));
 }
 
 TEST(TextRequest, BestOfIsAtLeastNAndNotStreamed) {
@@ -201,7 +205,8 @@ TEST(Responses, ErrorsHaveOpenAisShape) {
 TEST(MetricsText, CountsUnderVllmsNames) {
   Metrics metrics({"a\"b", "other"});
   metrics.of(0).first_token(0.03);
-  metrics.of(0).finished({"stop", 10, 5, 0.4});
+  metrics.of(0).finished({"stop", 10, 5, 40, 10, 25});
+  metrics.of(0).request_finished(2, 100, 5);
   metrics.http("/v1/models", "GET", 200);
   std::vector<PoolStats> stats(2);
   stats[0].engine.running = 2;
@@ -216,6 +221,19 @@ TEST(MetricsText, CountsUnderVllmsNames) {
   EXPECT_NE(text.find("vllm:time_to_first_token_seconds_bucket{model_name=\"a\\\"b\",le=\"0.04\"} 1\n"),
             std::string::npos);
   EXPECT_NE(text.find("le=\"+Inf\"} 1\n"), std::string::npos);
+  const std::pair<const char*, const char*> sums[] = {{"request_queue_time_seconds", "10"},
+                                                      {"request_inference_time_seconds", "30"},
+                                                      {"request_prefill_time_seconds", "15"},
+                                                      {"request_decode_time_seconds", "15"},
+                                                      {"e2e_request_latency_seconds", "40"},
+                                                      {"request_time_per_output_token_seconds", "3.75"},
+                                                      {"request_params_n", "2"},
+                                                      {"request_params_max_tokens", "100"},
+                                                      {"request_max_num_generation_tokens", "5"}};
+  for (const auto& [name, sum] : sums) {
+    const std::string line = std::string("vllm:") + name + "_sum{model_name=\"a\\\"b\"} " + sum + "\n";
+    EXPECT_NE(text.find(line), std::string::npos) << line;
+  }
   EXPECT_NE(text.find("finished_reason=\"stop\"} 1\n"), std::string::npos);
   EXPECT_NE(text.find("http_requests_total{handler=\"/v1/models\",method=\"GET\",status=\"200\"} 1\n"),
             std::string::npos);

@@ -1,6 +1,7 @@
 #include "agents/engine/train/checkpoints/run_state.h"
 
 #include <ATen/ATen.h>
+#include <sys/resource.h>
 
 #include <chrono>
 #include <cstring>
@@ -12,6 +13,7 @@ namespace slipway::train {
 
 namespace {
 
+constexpr int kWriterNiceness = 10;
 constexpr char kBestValues[] = "best_values";
 
 at::Tensor copy_of(const at::Tensor& tensor) { return tensor.is_cpu() ? tensor.clone() : tensor.to(at::kCPU); }
@@ -136,6 +138,8 @@ CheckpointWriter::~CheckpointWriter() {
 
 void CheckpointWriter::start(Snapshot snapshot) {
   writing_ = std::async(std::launch::async, [this, snapshot = std::move(snapshot)] {
+    // Of this thread alone: the step beside it waits for the slowest of its threads.
+    setpriority(PRIO_PROCESS, 0, kWriterNiceness);
     CheckpointContent content;
     content.step = snapshot.step;
     content.parameter_file = snapshot.parameter_file;
