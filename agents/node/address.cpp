@@ -4,32 +4,16 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <memory>
 
+#include "agents/node/descriptor.h"
 #include "backend/base/error.h"
 
 namespace slipway::node {
 namespace {
-
 constexpr char kThisMachine[] = "127.0.0.1";
-
-class Socket {
- public:
-  Socket(int family, int type) : fd_(socket(family, type | SOCK_CLOEXEC, 0)) {}
-  ~Socket() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Socket(const Socket&) = delete;
-  Socket& operator=(const Socket&) = delete;
-  int fd() const { return fd_; }
-
- private:
-  int fd_;
-};
-
 }  // namespace
 
 std::string address_towards(const std::string& backend) {
@@ -44,12 +28,12 @@ std::string address_towards(const std::string& backend) {
   }
   const std::unique_ptr<addrinfo, void (*)(addrinfo*)> addresses(found, freeaddrinfo);
   // Nothing is sent: the system only chooses the way.
-  const Socket datagrams(found->ai_family, SOCK_DGRAM);
+  const Descriptor datagrams(socket(found->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   sockaddr_storage own{};
   socklen_t size = sizeof own;
   char text[NI_MAXHOST] = "";
-  if (connect(datagrams.fd(), found->ai_addr, found->ai_addrlen) != 0 ||
-      getsockname(datagrams.fd(), reinterpret_cast<sockaddr*>(&own), &size) != 0 ||
+  if (connect(datagrams.get(), found->ai_addr, found->ai_addrlen) != 0 ||
+      getsockname(datagrams.get(), reinterpret_cast<sockaddr*>(&own), &size) != 0 ||
       getnameinfo(reinterpret_cast<sockaddr*>(&own), size, text, sizeof text, nullptr, 0, NI_NUMERICHOST) != 0) {
     return kThisMachine;
   }
@@ -57,12 +41,12 @@ std::string address_towards(const std::string& backend) {
 }
 
 uint16_t free_port() {
-  const Socket listener(AF_INET, SOCK_STREAM);
+  const Descriptor listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in any{};
   any.sin_family = AF_INET;
   socklen_t size = sizeof any;
-  if (bind(listener.fd(), reinterpret_cast<sockaddr*>(&any), size) != 0 ||
-      getsockname(listener.fd(), reinterpret_cast<sockaddr*>(&any), &size) != 0) {
+  if (bind(listener.get(), reinterpret_cast<sockaddr*>(&any), size) != 0 ||
+      getsockname(listener.get(), reinterpret_cast<sockaddr*>(&any), &size) != 0) {
     throw base::system_error("find a free port", errno);
   }
   return ntohs(any.sin_port);

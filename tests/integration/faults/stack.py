@@ -1,10 +1,16 @@
 """A backend and an agent as real processes, to be killed and started again, and the command line to talk to them."""
+import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "oracle" / "train"))
+from conftest_models import WORDS, make_model  # noqa: E402
 
 BIN = Path(os.environ["SLIPWAY_BIN"])
 
@@ -18,6 +24,18 @@ def wait_until(condition, what, seconds=90):
             return value
         time.sleep(0.02)
     raise AssertionError(f"not within {seconds} s: {what}")
+
+
+def steps_done(workdir):
+    """The trainer's latest step, from its own events."""
+    try:
+        lines = (workdir / "events.jsonl").read_bytes().splitlines()
+    except OSError:
+        return 0
+    for line in reversed(lines):
+        if b'"metric"' in line and b'"loss"' in line and line.endswith(b"}"):
+            return json.loads(line)["step"]
+    return 0
 
 
 class Stack:
@@ -80,6 +98,18 @@ class Stack:
         link = (self.data / "setup-link").read_text().strip()
         self.cli("login", "--user", "admin", "--password-stdin", "--setup-token", link, text="a long password\n")
 
+    def ended(self, run):
+        """The run when it has ended, which it must have done well. `watch` follows it across the backend's death."""
+        self.cli("run", "watch", run)
+        found = self.ask("run", "show", run)
+        assert found["state"] == "RUN_STATE_SUCCEEDED", json.dumps(found, indent=1)
+        return found
+
+    def adapter_of(self, run):
+        """The hash of the weights that a run has registered."""
+        files = self.ask("model", "show", run["modelVersionId"])["artifact"]["files"]
+        return {file["path"]: file["sha256"] for file in files}["adapter_model.safetensors"]
+
     def engine(self, kind, agent_data=None):
         """Folder and latest launch of the attempt whose engine of this kind runs, or None."""
         for folder in ((agent_data or self.agent_data) / "attempts").glob("*"):
@@ -114,3 +144,27 @@ class Stack:
                     os.kill(pid, signal.SIGKILL)
             except (OSError, ProcessLookupError):
                 pass
+
+
+@contextlib.contextmanager
+def stack_with_data(folder, rows, further=(), **model):
+    """A backend with its agent, and further ones by name; in it a model `tiny` of this size, and questions `rows`."""
+    stack = Stack(folder)
+    try:
+        stack.start_backend()
+        stack.sign_in()
+        stack.start_agent()
+        for name in further:
+            stack.start_further_agent(name)
+        make_model(folder / "model", **model)
+        rng = random.Random(3)
+        texts = [{"question": " ".join(rng.choices(WORDS, k=8)) + "?", "answer": " ".join(rng.choices(WORDS, k=30))}
+                 for _ in range(rows)]
+        (folder / "rows.jsonl").write_text("".join(json.dumps(text) + "\n" for text in texts))
+        stack.cli("model", "import", folder / "model", "--name", "tiny")
+        stack.cli("dataset", "import", folder / "rows.jsonl", "--name", "rows", "--format", "prompt_completion",
+                  "--map", "prompt=question", "--map", "completion=answer")
+        wait_until(lambda: len(stack.ask("node", "list")["nodes"]) == 1 + len(further), "all nodes have joined")
+        yield stack
+    finally:
+        stack.stop()
