@@ -309,6 +309,11 @@ void Nodes::take_replica_reading(const std::string& node_id, domain::ReplicaRead
         domain::ReplicaReading timed = reading;
         const bool plausible = std::abs(timed.time_ms - transaction.now_ms()) < 60'000;
         if (!plausible) timed.time_ms = transaction.now_ms();
+        // The first reading of a replica says its limits.
+        const auto before = store::latest_reading(transaction.connection(), attempt->deployment_id);
+        if (!before || before->reading.attempt_id != attempt->id) {
+          transaction.changed("deployment", attempt->deployment_id, attempt->run_id);
+        }
         store::insert_reading(transaction, attempt->deployment_id, timed);
         return absl::OkStatus();
       },

@@ -120,7 +120,7 @@ async function deploy() {
   await dialog.getByLabel("Name", { exact: true }).fill("served");
   await stage.choose(dialog.getByLabel("Weights"), "int8");
   await dialog.getByText(/Perplexity grows by less than 1 %/).waitFor();
-  await stage.choose(dialog.getByLabel("KV cache").first(), "int8");
+  await stage.choose(dialog.getByLabel("KV cache", { exact: true }), "int8");
   await dialog.getByText("Limits").click();
   await dialog.getByLabel("Context").fill("128");
   await dialog.getByLabel("Threads").fill("1");

@@ -40,7 +40,7 @@ export const servingLimits: readonly ServingLimit[] = [
   { name: "maxModelLen", label: "Context", unit: "tokens", most: 16777216, otherwise: "the model's own, at most 8,192", help: "Prompt and answer together. Longer requests are refused." },
   { name: "maxNumSeqs", label: "Requests at once", unit: "requests", most: 4096, otherwise: "64", help: "So many share a batch. More give more tokens per second in all, and fewer to each." },
   { name: "queue", label: "Requests that wait", unit: "requests", most: 1000000, otherwise: "256", help: "Beyond them, callers are told to come back later (429)." },
-  { name: "kvCacheTokens", label: "KV cache", unit: "tokens", most: 1099511627776, otherwise: "what the memory allows", help: "Of all requests together. Lower it to leave memory to others." },
+  { name: "kvCacheTokens", label: "KV cache size", unit: "tokens", most: 1099511627776, otherwise: "what the memory allows", help: "Of all requests together. Lower it to leave memory to others." },
   { name: "threads", label: "Threads", unit: "", most: 4096, otherwise: "one per core", help: "Lower it when other things run on the node." },
   { name: "speculativeTokens", label: "Guessed tokens", unit: "tokens", most: 64, otherwise: "none", help: "Guesses from the text itself, per step: quoting and code go faster, the answer stays the same." },
 ];
