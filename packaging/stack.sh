@@ -30,7 +30,7 @@ print_steps() {
 # What must be there before anything is started; says what to do when it is not.
 check_parts() {
   local program
-  for program in slipwayd slipway-agent slipway-prep slipway-train slipway-eval slipway-serve slipway; do
+  for program in slipwayd slipway-agent slipway-prep slipway-train slipway-eval slipway-serve slipway-quantize slipway; do
     [ -x "$bin/$program" ] || fail "$bin/$program is missing; run: make build"
   done
   [ -n "$python3" ] || fail "python3 is not installed; run: make setup"

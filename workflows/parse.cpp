@@ -15,7 +15,7 @@ namespace {
 
 constexpr int kMaxDepth = 32;
 constexpr size_t kMaxNodes = 20'000;
-const std::vector<std::string> kEngines = {"prep", "train", "eval"};
+const std::vector<std::string> kEngines = {"prep", "train", "eval", "quantize"};
 const std::vector<std::string> kBackendKinds = {"gate", "register", "deploy"};
 const std::vector<std::pair<std::string, ParameterType>> kTypes = {
     {"model", ParameterType::kModel},     {"dataset", ParameterType::kDataset}, {"string", ParameterType::kString},
@@ -286,7 +286,7 @@ class Parser {
   void read_task(const YAML::Node& node) {
     if (!node.IsMap() || node["engine"]) {
       if (!check_keys(node, "an engine's task", {"name", "title", "engine", "spec"},
-                      {"needs", "when", "inputs", "upload_artifacts", "return_files", "results"})) {
+                      {"needs", "when", "inputs", "nodes", "upload_artifacts", "return_files", "results"})) {
         return;
       }
     } else {
@@ -318,6 +318,10 @@ class Parser {
     if (node["spec"]) {
       task.spec = to_json(node["spec"], 0);
       check_references(node["spec"], task.spec, &task);
+    }
+    if (node["nodes"]) {
+      task.nodes = to_json(node["nodes"], 0);
+      check_references(node["nodes"], task.nodes, &task);
     }
     if (node["with"]) {
       task.with = to_json(node["with"], 0);

@@ -46,6 +46,7 @@ Json to_json(const Task& task) {
                {"kind", task.kind},
                {"needs", task.needs},
                {"spec", task.spec},
+               {"nodes", task.nodes},
                {"with", task.with},
                {"upload_artifacts", task.upload_artifacts},
                {"return_files", task.return_files},
@@ -66,6 +67,7 @@ Task task_from_json(const Json& json) {
   task.kind = json.at("kind");
   task.needs = json.at("needs").get<std::vector<std::string>>();
   task.spec = json.at("spec");
+  task.nodes = json.value("nodes", Json());
   task.with = json.at("with");
   task.upload_artifacts = json.at("upload_artifacts").get<std::vector<std::string>>();
   task.return_files = json.at("return_files").get<std::vector<std::string>>();

@@ -37,6 +37,7 @@ absl::StatusOr<Json> look_up(const std::string& path, const Json& scope) {
     size_t dot = path.find('.', at);
     if (dot == std::string::npos) dot = path.size();
     const std::string key = path.substr(at, dot - at);
+    if (value->is_null()) return Json();  // a field of what was not given
     if (!value->is_object() || !value->contains(key)) return base::not_found("reference", "${" + path + "}");
     value = &(*value)[key];
     at = dot + 1;

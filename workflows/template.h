@@ -1,7 +1,8 @@
 // Templates: JSON in which ${a.b.c} stands for a value. A string that is nothing but one reference becomes that value
 // with its type; a reference inside other text becomes text. A mapping entry or list item that becomes null is left
-// out, and so is a mapping whose `$when` becomes false. A mapping with `$case` becomes its entry of that name, else
-// that of `$else`, else null. Used by parsing (which names are referred to) and planning.
+// out, and so is a mapping whose `$when` becomes false. A mapping with `$case` becomes its entry of that name (for
+// null, that is "null"), else that of `$else`, else null. A field of null is null. Used by parsing (which names are
+// referred to) and planning.
 #pragma once
 
 #include <functional>

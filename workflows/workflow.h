@@ -47,7 +47,7 @@ struct Step {
 };
 
 struct TaskInput {
-  Json artifact;     // template: an artifact's id
+  Json artifact;     // template: an artifact's id; null: none
   std::string path;  // folder in the work folder
 };
 
@@ -61,12 +61,13 @@ struct TaskResult {
 struct Task {
   std::string name;
   std::string title;
-  // prep, train, eval: an engine. gate, register, deploy: done by the backend.
+  // prep, train, eval, quantize: an engine. gate, register, deploy: done by the backend.
   std::string kind;
   std::vector<std::string> needs;  // as written, and those that its templates refer to
   Json when;                       // template: false leaves the task out of the run. Null: always
   std::vector<TaskInput> inputs;   // of an engine
   Json spec;                       // of an engine: template of its spec
+  Json nodes;                      // of training: template of how many nodes its ranks are spread over. Null: one
   Json with;                       // of the backend's: template of its settings
   std::vector<std::string> upload_artifacts;
   std::vector<std::string> return_files;

@@ -14,6 +14,7 @@
 #include <csignal>
 #include <utility>
 
+#include "agents/node/address.h"
 #include "agents/node/steady_clock.h"
 #include "backend/base/error.h"
 #include "backend/base/files.h"
@@ -52,7 +53,7 @@ Attempt::Attempt(AttemptEnvironment environment, AttemptRecord record)
   progress_at_ms_ = steady_ms();
   // An engine that runs holds its work folder before any waiting attempt's thread can ask for it.
   if (record_.begun && record_.phase != Phase::kEnded) take_work_lock();
-  if (record_.phase == Phase::kRunning) watch_folders();
+  if (record_.phase == Phase::kWaiting || record_.phase == Phase::kRunning) watch_folders();
   shown_ = visible_status();
   thread_ = std::thread([this] { main_loop(); });
 }
@@ -91,6 +92,14 @@ void Attempt::stop(int grace_seconds) {
   {
     const std::lock_guard lock(mutex_);
     inbox_.stop_grace_seconds = grace_seconds;
+  }
+  wake();
+}
+
+void Attempt::meet(const std::string& meeting) {
+  {
+    const std::lock_guard lock(mutex_);
+    inbox_.meeting = meeting;
   }
   wake();
 }
@@ -198,6 +207,7 @@ void Attempt::take_inbox() {
     progress_at_ms_ = steady_ms();
     dirty_ = true;
   }
+  if (!inbox.meeting.empty() && record_.phase == Phase::kWaiting) record_.meeting = inbox.meeting;
   released_ = released_ || inbox.release;
   const bool stop = inbox.stop_grace_seconds.has_value() || inbox.release;
   if (stop && !record_.stop_requested && record_.phase != Phase::kEnded) {
@@ -214,6 +224,8 @@ void Attempt::step() {
   switch (record_.phase) {
     case Phase::kPreparing:
       return step_preparing();
+    case Phase::kWaiting:
+      return step_waiting();
     case Phase::kRunning:
       return step_running();
     case Phase::kUploading:
@@ -236,13 +248,20 @@ bool Attempt::take_work_lock() {
   return true;
 }
 
+void Attempt::end_before_start() {
+  AttemptStatus outcome;
+  outcome.set_state(AttemptStatus::STATE_STOPPED);
+  outcome.set_message("stopped before the engine started");
+  end(std::move(outcome));
+}
+
+void Attempt::step_waiting() {
+  if (record_.stop_requested) return end_before_start();
+  if (!record_.meeting.empty()) launch();
+}
+
 void Attempt::step_preparing() {
-  if (record_.stop_requested && !worker_.joinable()) {
-    AttemptStatus outcome;
-    outcome.set_state(AttemptStatus::STATE_STOPPED);
-    outcome.set_message("stopped before the engine started");
-    return end(std::move(outcome));
-  }
+  if (record_.stop_requested && !worker_.joinable()) return end_before_start();
   if (!worker_.joinable()) {
     if (!take_work_lock()) return;  // an earlier attempt on the same folder is still there
     if (!record_.begun) {
@@ -261,6 +280,10 @@ void Attempt::step_preparing() {
   }
   if (!work_done()) return;
   if (record_.stop_requested) return wake();  // ends above, at the next step
+  if (prepared_.ok() && record_.start.has_gang()) {
+    record_.own_meeting = environment_.address + ":" + std::to_string(free_port());
+    return enter(Phase::kWaiting);
+  }
   if (prepared_.ok()) return launch();
   const bool full = absl::IsResourceExhausted(prepared_);
   const bool request = absl::IsInvalidArgument(prepared_);
@@ -384,7 +407,9 @@ AttemptStatus Attempt::visible_status() const {
   if (told) return record_.outcome;
   AttemptStatus status;
   status.set_attempt_id(id_);
+  if (record_.phase == Phase::kWaiting) status.set_meeting(record_.own_meeting);
   status.set_state(record_.phase == Phase::kPreparing   ? AttemptStatus::STATE_PREPARING
+                   : record_.phase == Phase::kWaiting   ? AttemptStatus::STATE_PREPARED
                    : record_.phase == Phase::kUploading ? AttemptStatus::STATE_UPLOADING
                                                         : AttemptStatus::STATE_RUNNING);
   return status;

@@ -32,6 +32,8 @@ struct AttemptEnvironment {
   const Supervisor& supervisor;
   Transfer& transfer;
   BackendLink& link;
+  std::string address = {};  // where other nodes reach this one
+  int cores = 1;
 };
 
 // The constructor starts the attempt's thread; the destructor ends it, but never the engine, which outlives the agent.
@@ -54,6 +56,8 @@ class Attempt {
   void welcome(uint64_t session, std::map<std::string, int64_t> positions);
   void acknowledged(const std::string& file, int64_t end_offset);
   void stop(int grace_seconds);
+  // Of a gang: all ranks are prepared, and meet there (HOST:PORT).
+  void meet(const std::string& meeting);
   // The backend wants no more of it: stops what runs, then finished() turns true.
   void release();
 
@@ -75,6 +79,7 @@ class Attempt {
     std::optional<std::pair<uint64_t, std::map<std::string, int64_t>>> welcome;
     std::vector<std::pair<std::string, int64_t>> acknowledgements;
     std::optional<int> stop_grace_seconds;
+    std::string meeting;
     bool release = false;
     bool park = false;
     bool leave = false;
@@ -84,11 +89,13 @@ class Attempt {
   void take_inbox();
   void step();
   void step_preparing();
+  void step_waiting();
   void step_running();
   void step_uploading();
   void step_parking();
   bool take_work_lock();
   void launch();
+  void add_rank_variables(std::map<std::string, std::string>& environment) const;
   void stop_engine();
   void engine_ended(const EngineExit& exit);
   void engine_vanished();
@@ -100,6 +107,7 @@ class Attempt {
   bool work_done();
   void enter(Phase phase);
   void end(v1::AttemptStatus outcome);
+  void end_before_start();
   void fail(const std::string& code, const std::string& message, const std::string& advice,
             const EngineExit& exit = {});
   void note(const std::string& text) const;

@@ -30,8 +30,11 @@ void Attempt::launch() {
   plan.workdir = workdir_;
   plan.memory_bytes = start.limits().memory_bytes();
   plan.niceness = start.engine() == "serve" ? 0 : 5;  // work in batches gives way to people who wait
-  if (start.limits().threads() > 0) {
-    const std::string threads = std::to_string(start.limits().threads());
+  if (start.has_gang()) add_rank_variables(plan.environment);
+  // Ranks of one gang share the node's cores.
+  const int cores = start.has_gang() ? std::max(1, environment_.cores / std::max(1, start.gang().local_size())) : 0;
+  if (const int most = start.limits().threads() > 0 ? start.limits().threads() : cores; most > 0) {
+    const std::string threads = std::to_string(most);
     for (const char* name : {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"}) {
       plan.environment[name] = threads;
     }
@@ -49,6 +52,16 @@ void Attempt::launch() {
                 "check the node's installation and free memory, then retry");
   }
   spdlog::info("engine launched attempt={} engine={} launch={}", id_, start.engine(), record_.launches);
+}
+
+// Those that torchrun sets. Each rank sees its own device alone, so it is the first of its kind.
+void Attempt::add_rank_variables(std::map<std::string, std::string>& environment) const {
+  const size_t colon = record_.meeting.rfind(':');
+  environment["RANK"] = std::to_string(record_.start.gang().rank());
+  environment["WORLD_SIZE"] = std::to_string(record_.start.gang().size());
+  environment["LOCAL_RANK"] = "0";
+  environment["MASTER_ADDR"] = record_.meeting.substr(0, colon);
+  environment["MASTER_PORT"] = record_.meeting.substr(colon + 1);
 }
 
 void Attempt::step_running() {

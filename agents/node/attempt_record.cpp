@@ -2,6 +2,7 @@
 
 #include <google/protobuf/util/json_util.h>
 
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "backend/base/error.h"
@@ -10,7 +11,7 @@
 namespace slipway::node {
 namespace {
 
-constexpr const char* kPhaseNames[] = {"preparing", "running", "uploading", "ended"};
+constexpr const char* kPhaseNames[] = {"preparing", "waiting", "running", "uploading", "ended"};
 
 std::string to_json(const google::protobuf::Message& message) {
   std::string text;
@@ -33,6 +34,8 @@ void AttemptRecord::save_state(const std::filesystem::path& folder) const {
                           {"restart_pending", restart_pending},
                           {"stop_requested", stop_requested},
                           {"grace_seconds", grace_seconds},
+                          {"own_meeting", own_meeting},
+                          {"meeting", meeting},
                           {"begun", begun},
                           {"files", nlohmann::json::object()}};
   for (const auto& [name, position] : files) {
@@ -54,7 +57,7 @@ absl::StatusOr<AttemptRecord> AttemptRecord::load(const std::filesystem::path& f
     if (!std::filesystem::exists(folder / "state.json")) return record;
     const auto value = nlohmann::json::parse(base::read_file(folder / "state.json", 64U << 20U));
     const std::string phase = value.at("phase");
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < static_cast<int>(std::size(kPhaseNames)); ++i) {
       if (phase == kPhaseNames[i]) record.phase = static_cast<Phase>(i);
     }
     record.launches = value.at("launches");
@@ -62,6 +65,8 @@ absl::StatusOr<AttemptRecord> AttemptRecord::load(const std::filesystem::path& f
     record.restart_pending = value.at("restart_pending");
     record.stop_requested = value.at("stop_requested");
     record.grace_seconds = value.at("grace_seconds");
+    record.own_meeting = value.value("own_meeting", "");
+    record.meeting = value.value("meeting", "");
     record.begun = value.at("begun");
     for (const auto& [name, position] : value.at("files").items()) {
       record.files[name] = {position.at("begin"), position.at("acknowledged")};

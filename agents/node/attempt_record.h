@@ -12,7 +12,8 @@
 
 namespace slipway::node {
 
-enum class Phase { kPreparing, kRunning, kUploading, kEnded };
+// kWaiting: of a gang, until its other ranks are prepared too.
+enum class Phase { kPreparing, kWaiting, kRunning, kUploading, kEnded };
 
 struct FilePosition {
   int64_t begin = 0;         // size of the file when this attempt began
@@ -27,6 +28,8 @@ struct AttemptRecord {
   bool restart_pending = false;  // it crashed, and the next launch is to come
   bool stop_requested = false;
   int grace_seconds = 10;
+  std::string own_meeting;                    // of a gang: HOST:PORT where the others could meet this rank
+  std::string meeting;                        // where all of them meet; empty until the backend has said it
   bool begun = false;                         // `files` holds where the attempt's lines begin
   std::map<std::string, FilePosition> files;  // events, stdout, stderr
   v1::AttemptStatus outcome;                  // once ended

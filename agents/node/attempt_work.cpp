@@ -19,7 +19,7 @@ constexpr size_t kMostReturnedBytes = 1 << 20;
 constexpr size_t kMostReturnedBytesInAll = 3 << 20;  // gRPC's messages end at 4 MiB
 
 bool is_engine(const std::string& name) {
-  return name == "prep" || name == "train" || name == "eval" || name == "serve";
+  return name == "prep" || name == "train" || name == "eval" || name == "quantize" || name == "serve";
 }
 
 }  // namespace

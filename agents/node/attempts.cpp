@@ -108,6 +108,12 @@ void Attempts::stop(const std::string& attempt_id, int grace_seconds, bool keep)
   }
 }
 
+void Attempts::meet(const v1::Meet& message) {
+  const std::lock_guard lock(mutex_);
+  const auto found = attempts_.find(message.attempt_id());
+  if (found != attempts_.end()) found->second->meet(message.meeting());
+}
+
 void Attempts::set_adapters(const v1::SetAdapters& wanted, uint64_t session) {
   const std::lock_guard lock(mutex_);
   const auto found = attempts_.find(wanted.attempt_id());

@@ -27,6 +27,7 @@ class Attempts {
   void start(const v1::StartAttempt& start, uint64_t session);
   // keep: the engine ends its work early and keeps the result, rather than saving for later.
   void stop(const std::string& attempt_id, int grace_seconds, bool keep);
+  void meet(const v1::Meet& message);
   void acknowledged(const v1::LinesAcknowledged& message);
   void release(const std::string& attempt_id);
   void set_adapters(const v1::SetAdapters& wanted, uint64_t session);

@@ -12,6 +12,7 @@
 #include <string>
 #include <thread>
 
+#include "agents/node/address.h"
 #include "agents/node/attempts.h"
 #include "agents/node/fingerprint.h"
 #include "agents/node/nvml.h"
@@ -33,6 +34,7 @@ struct Options {
   std::string join;
   std::string join_file;
   std::string name;
+  std::string address;
   std::string engines;
   std::string tls_ca;
   std::string log_level = "info";
@@ -100,8 +102,9 @@ int run(const Options& options) {
   const auto artifacts = node::make_grpc_artifacts(channel, [&] { return session.node_token(); });
   node::Transfer transfer(*artifacts, layout.cache(), static_cast<int64_t>(options.cache_gib * (1 << 30)));
   const node::Supervisor supervisor(self);
-  node::Attempts attempts({layout, options.engines.empty() ? self.parent_path() : fs::absolute(options.engines),
-                           supervisor, transfer, session});
+  node::Attempts attempts(
+      {layout, options.engines.empty() ? self.parent_path() : fs::absolute(options.engines), supervisor, transfer,
+       session, options.address.empty() ? node::address_towards(options.backend) : options.address, facts.cpu_cores()});
   node::Sampler sampler("/proc", data, nvml, clock);
 
   node::Cancellation cancellation;
@@ -139,6 +142,9 @@ int main(int argc, char** argv) {
   app.add_option("--join-file", options.join_file, "file with a join token, as slipwayd's DATA/local-join-token")
       ->excludes(join);
   app.add_option("--name", options.name, "name of this node (default: the host's)");
+  app.add_option("--address", options.address,
+                 "name or address where other nodes reach this one, for training over several (default: the one that "
+                 "faces the backend)");
   app.add_option("--engines", options.engines, "folder of slipway-prep, slipway-train, … (default: this program's)");
   app.add_option("--tls-ca", options.tls_ca, "certificates to trust, PEM; needed when the backend is another machine");
   app.add_option("--cache-gib", options.cache_gib, "most disk for downloaded files")

@@ -11,25 +11,13 @@
 #include <charconv>
 #include <cstring>
 
+#include "agents/node/descriptor.h"
+
 namespace slipway::node {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr size_t kMostAnswerBytes = 8 << 20;
-
-class Socket {
- public:
-  explicit Socket(int fd) : fd_(fd) {}
-  ~Socket() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Socket(const Socket&) = delete;
-  Socket& operator=(const Socket&) = delete;
-  int fd() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 absl::Status failed(const std::string& what) {
   return absl::UnavailableError("the engine's address does not answer: " + what);
@@ -117,13 +105,13 @@ absl::StatusOr<HttpAnswer> call_replica(const std::string& url, const std::strin
   const auto deadline = Clock::now() + timeout;
   const auto fd = connect_to(url, deadline);
   if (!fd.ok()) return fd.status();
-  const Socket socket(*fd);
+  const Descriptor socket(*fd);
   std::string request =
       method + " " + path + " HTTP/1.1\r\nHost: " + url.substr(sizeof "http://" - 1) + "\r\nConnection: close\r\n";
   if (!body.empty()) {
     request += "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) + "\r\n";
   }
-  const auto text = exchange(socket.fd(), request + "\r\n" + body, deadline);
+  const auto text = exchange(socket.get(), request + "\r\n" + body, deadline);
   if (!text.ok()) return text.status();
   // HTTP/1.1 200 OK
   const size_t head_end = text->find("\r\n\r\n");

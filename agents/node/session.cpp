@@ -33,6 +33,8 @@ void dispatch(const v1::BackendMessage& message, Attempts& attempts, uint64_t se
       return attempts.acknowledged(message.acknowledged());
     case v1::BackendMessage::kRelease:
       return attempts.release(message.release().attempt_id());
+    case v1::BackendMessage::kMeet:
+      return attempts.meet(message.meet());
     case v1::BackendMessage::kSetAdapters:
       return attempts.set_adapters(message.set_adapters(), session);
     case v1::BackendMessage::kWelcome:

@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "agents/node/descriptor.h"
 #include "backend/base/error.h"
 #include "backend/base/files.h"
 
@@ -36,20 +37,6 @@ std::optional<nlohmann::json> read_json(const fs::path& path) {
   }
   return std::nullopt;
 }
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 absl::Status system_status(const std::string& what, int error_number) {
   return absl::InternalError(what + ": " + std::strerror(error_number));

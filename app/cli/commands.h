@@ -37,6 +37,7 @@ void add_deployments(CLI::App& app, Context& context);
 // Below `slipway run` and `slipway deployment`.
 void add_sweeps(CLI::App& run, Context& context);
 void add_adapters(CLI::App& deployment, Context& context);
+void add_serving(CLI::App& deployment, Context& context);
 void add_nodes(CLI::App& app, Context& context);
 void add_up(CLI::App& app, Context& context);
 void add_completion(CLI::App& app, Context& context);

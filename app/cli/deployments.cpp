@@ -1,4 +1,5 @@
-// slipway deployment list|show|chat|key|create|stop|start|delete; adapters.cpp has load|unload|metrics
+// slipway deployment list|show|chat|key|stop|start|delete; adapters.cpp has load|unload|metrics, serving.cpp
+// create|update
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -71,6 +72,16 @@ Exit list_deployments(Context& context, const std::string& filter) {
   return Exit::kOk;
 }
 
+// "auto (bf16)"
+std::string with_actual(const std::string& asked, const std::string& actual) {
+  return actual.empty() || actual == asked ? asked : asked + " (" + actual + ")";
+}
+
+std::string cache_of(const v1::Deployment& deployment) {
+  const int64_t tokens = deployment.limits().kv_cache_tokens();
+  return deployment.settings().kv_cache_dtype() + (tokens > 0 ? ", " + format_count(tokens) + " tokens" : "");
+}
+
 void print_deployment(const Context& context, const v1::Deployment& deployment, const std::string& url) {
   if (context.json) {
     std::cout << to_json(deployment) << '\n';
@@ -86,6 +97,13 @@ void print_deployment(const Context& context, const v1::Deployment& deployment, 
   for (const auto& name : deployment.served_names()) facts.add({"Served as", name});
   for (const auto& adapter : deployment.adapters())
     facts.add({"Adapter", adapter.name() + ", " + adapter.model_label()});
+  facts.add({"Weights", with_actual(deployment.settings().dtype(), deployment.limits().dtype())});
+  facts.add({"KV cache", cache_of(deployment)});
+  if (deployment.has_limits()) {
+    facts.add({"Context", format_count(deployment.limits().max_model_len()) + " tokens"});
+    facts.add({"Batch", format_count(deployment.limits().max_num_seqs()) + " requests, " +
+                            format_count(deployment.limits().queue()) + " more may wait"});
+  }
   if (!deployment.node_id().empty()) facts.add({"Node", deployment.node_id()});
   if (!deployment.error().message().empty()) {
     facts.add({"Error", deployment.error().message()});
@@ -183,17 +201,6 @@ Exit make_key(Context& context, const std::string& id, const std::string& name) 
   return Exit::kOk;
 }
 
-Exit create(Context& context, const std::string& name, const std::string& model, const std::string& dtype) {
-  auto& client = context.client();
-  const auto stub = v1::DeploymentService::NewStub(client.channel());
-  v1::CreateDeploymentRequest request;
-  request.set_name(name);
-  request.set_model_version_id(model);
-  request.set_dtype(dtype);
-  print_deployment(context, client.call(*stub, &Stub::CreateDeployment, request), "");
-  return Exit::kOk;
-}
-
 // Waits until it is ready, or has failed.
 Exit wait_ready(Context& context, const std::string& id, int timeout_s) {
   auto& client = context.client();
@@ -227,6 +234,7 @@ void add_deployments(CLI::App& app, Context& context) {
   auto* deployment = app.add_subcommand("deployment", "Served models");
   deployment->require_subcommand(1);
   add_adapters(*deployment, context);
+  add_serving(*deployment, context);
 
   const auto filter = std::make_shared<std::string>();
   auto* list = deployment->add_subcommand("list", "List deployments");
@@ -273,19 +281,6 @@ void add_deployments(CLI::App& app, Context& context) {
   key->add_option("--name", *key_name, "What the key is for")->capture_default_str();
   key->callback([&context, key_of, key_name] {
     context.action = [&context, key_of, key_name] { return make_key(context, *key_of, *key_name); };
-  });
-
-  const auto new_name = std::make_shared<std::string>();
-  const auto new_model = std::make_shared<std::string>();
-  const auto new_dtype = std::make_shared<std::string>("auto");
-  auto* create_command = deployment->add_subcommand("create", "Serve a model");
-  create_command->add_option("NAME", *new_name, "What applications give as model")->required();
-  create_command->add_option("--model", *new_model, "NAME, NAME@VERSION or id")->required();
-  create_command->add_option("--dtype", *new_dtype, "auto, f32 or bf16")->capture_default_str();
-  create_command->callback([&context, new_name, new_model, new_dtype] {
-    context.action = [&context, new_name, new_model, new_dtype] {
-      return create(context, *new_name, *new_model, *new_dtype);
-    };
   });
 
   const auto stopped = std::make_shared<std::string>();

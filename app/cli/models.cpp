@@ -172,7 +172,7 @@ void add_models(CLI::App& app, Context& context) {
 
   const auto import_options = std::make_shared<ImportOptions>();
   auto* import_command = model->add_subcommand(
-      "import", "Upload a model (.gguf file or Hugging Face folder) or a PEFT adapter, and register it");
+      "import", "Upload a model (.gguf or .slipway file, or Hugging Face folder) or a PEFT adapter, and register it");
   import_command->add_option("PATH", import_options->path, "File or folder")->required()->check(CLI::ExistingPath);
   import_command->add_option("--name,-n", import_options->name, "Name; an existing one gets a further version")
       ->required();

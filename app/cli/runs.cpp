@@ -309,7 +309,8 @@ Exit logs(Context& context, const LogOptions& options) {
     if (context.json) {
       std::cout << to_json(line, true) << '\n';
     } else {
-      std::cout << "[" << line.task() << "] " << printable(line.text()) << '\n';
+      const std::string rank = line.rank() > 0 ? " rank " + std::to_string(line.rank()) : "";
+      std::cout << "[" << line.task() << rank << "] " << printable(line.text()) << '\n';
     }
   };
   const auto catch_up = [&] {

@@ -152,7 +152,7 @@ void MainWindow::forget_connection() {
 void MainWindow::import_files(const QString& kind) {
   const bool model = kind == QLatin1String("model");
   const QString title = model ? tr("Import a model") : tr("Import data");
-  const QString filter = model ? tr("Models (*.gguf *.safetensors *.json *.jinja *.txt);;All files (*)")
+  const QString filter = model ? tr("Models (*.gguf *.slipway *.safetensors *.json *.jinja *.txt);;All files (*)")
                                : tr("Datasets (*.jsonl);;All files (*)");
   const QStringList files = options_.choose_files ? options_.choose_files(title, filter)
                                                   : QFileDialog::getOpenFileNames(this, title, QString(), filter);

@@ -17,6 +17,10 @@ struct QueuedAttempt {
   std::string preferred_node_id;
   // For the reason in words: "run demo, task train".
   std::string label;
+  // Of training: ranks that start together, and over how many nodes, each taking as many. Ranks on GPUs have one each;
+  // those of a node without share its CPU. All ranks on one CPU are the engine's own affair, and one placement.
+  int ranks = 1;
+  int nodes = 1;
 };
 
 struct DeviceFacts {
@@ -38,6 +42,7 @@ struct Placement {
   std::string attempt_id;
   std::string node_id;
   std::string device_id;
+  int rank = 0;  // of a gang, which has a placement for each
 
   bool operator==(const Placement&) const = default;
 };
@@ -52,7 +57,8 @@ struct PlacementPlan {
   std::vector<Waiting> waiting;
 };
 
-// queued: in the order in which they came. No attempt overtakes another that could use the same device.
+// queued: in the order in which they came. No attempt overtakes another that could use the same device: what a gang
+// could use is kept for it while it waits for the rest. It is placed whole or not at all.
 PlacementPlan place(const std::vector<QueuedAttempt>& queued, std::vector<NodeFacts> nodes);
 
 }  // namespace slipway::domain

@@ -89,6 +89,9 @@ service::AttemptReport from_proto(const v1::AttemptStatus& message) {
     case v1::AttemptStatus::STATE_STOPPED:
       report.state = State::kStopped;
       break;
+    case v1::AttemptStatus::STATE_PREPARED:
+      report.state = State::kPrepared;
+      break;
     default:
       report.state = State::kPreparing;
       break;
@@ -99,6 +102,7 @@ service::AttemptReport from_proto(const v1::AttemptStatus& message) {
   report.message = message.message();
   report.advice = message.advice();
   report.artifact_ids = {message.artifact_ids().begin(), message.artifact_ids().end()};
+  report.meeting = message.meeting();
   report.returned_files = {message.returned_files().begin(), message.returned_files().end()};
   return report;
 }
@@ -133,6 +137,12 @@ class Link final : public service::AgentLink {
     message.mutable_stop()->set_attempt_id(attempt_id);
     message.mutable_stop()->set_grace_seconds(grace_seconds);
     message.mutable_stop()->set_keep(keep);
+    send(std::move(message));
+  }
+  void meet(const std::string& attempt_id, const std::string& meeting) override {
+    BackendMessage message;
+    message.mutable_meet()->set_attempt_id(attempt_id);
+    message.mutable_meet()->set_meeting(meeting);
     send(std::move(message));
   }
   void set_adapters(const std::string& attempt_id, const std::vector<service::AdapterOrder>& adapters) override {
@@ -300,6 +310,11 @@ void Link::start(const service::StartOrder& order) {
   for (const std::string& name : order.return_files) start->add_return_files(name);
   start->set_restarts(order.restarts);
   start->set_plan(order.plan);
+  if (order.gang) {
+    start->mutable_gang()->set_rank(order.gang->rank);
+    start->mutable_gang()->set_size(order.gang->size);
+    start->mutable_gang()->set_local_size(order.gang->local_size);
+  }
   send(std::move(message));
 }
 

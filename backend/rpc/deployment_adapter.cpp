@@ -12,6 +12,11 @@ absl::Status answer(const absl::StatusOr<service::DeploymentView>& view, v1::Dep
   return view.status();
 }
 
+domain::ServingSettings settings_from(const v1::ServingSettings& message) {
+  return {message.dtype(), message.kv_cache_dtype(),  message.max_model_len(), message.max_num_seqs(),
+          message.queue(), message.kv_cache_tokens(), message.threads(),       message.speculative_tokens()};
+}
+
 void fill_key(const store::DeploymentKeyRecord& key, v1::DeploymentKey* message) {
   message->set_id(key.id);
   message->set_name(key.name);
@@ -26,7 +31,18 @@ grpc::ServerUnaryReactor* DeploymentAdapter::CreateDeployment(grpc::CallbackServ
                                                               const v1::CreateDeploymentRequest* request,
                                                               v1::Deployment* response) {
   return unary(context, gate_, [=, this] {
-    return answer(deployments_.create(request->name(), request->model_version_id(), request->dtype()), response);
+    return answer(deployments_.create(request->name(), request->model_version_id(), settings_from(request->settings())),
+                  response);
+  });
+}
+
+grpc::ServerUnaryReactor* DeploymentAdapter::UpdateDeployment(grpc::CallbackServerContext* context,
+                                                              const v1::UpdateDeploymentRequest* request,
+                                                              v1::Deployment* response) {
+  return unary(context, gate_, [=, this] {
+    std::optional<domain::ServingSettings> settings;
+    if (request->has_settings()) settings = settings_from(request->settings());
+    return answer(deployments_.update(request->id(), request->model_version_id(), settings), response);
   });
 }
 

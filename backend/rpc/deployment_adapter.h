@@ -16,6 +16,9 @@ class DeploymentAdapter final : public v1::DeploymentService::CallbackService {
   grpc::ServerUnaryReactor* CreateDeployment(grpc::CallbackServerContext* context,
                                              const v1::CreateDeploymentRequest* request,
                                              v1::Deployment* response) override;
+  grpc::ServerUnaryReactor* UpdateDeployment(grpc::CallbackServerContext* context,
+                                             const v1::UpdateDeploymentRequest* request,
+                                             v1::Deployment* response) override;
   grpc::ServerUnaryReactor* GetDeployment(grpc::CallbackServerContext* context, const v1::GetDeploymentRequest* request,
                                           v1::Deployment* response) override;
   grpc::ServerUnaryReactor* ListDeployments(grpc::CallbackServerContext* context,

@@ -24,12 +24,23 @@ void fill_error(const domain::Failure& failure, const std::string& task, v1::Run
   message->set_task(task);
 }
 
-void fill_attempt(const store::Attempt& attempt, v1::Attempt* message) {
+std::string state_name(const store::Attempt& attempt) {
   std::string state(name_of(attempt.state));
   std::transform(state.begin(), state.end(), state.begin(), [](unsigned char c) { return std::toupper(c); });
+  return state;
+}
+
+void fill_rank(const store::Attempt& rank, v1::Attempt::Rank* message) {
+  message->set_rank(rank.rank);
+  message->set_node_id(rank.node_id);
+  message->set_device(rank.device);
+  message->set_state(state_name(rank));
+}
+
+void fill_attempt(const store::Attempt& attempt, v1::Attempt* message) {
   message->set_id(attempt.id);
   message->set_number(attempt.number);
-  message->set_state(state);
+  message->set_state(state_name(attempt));
   message->set_node_id(attempt.node_id);
   message->set_device(attempt.device);
   if (attempt.started_at_ms) set_time(message->mutable_started_at(), *attempt.started_at_ms);
@@ -50,7 +61,17 @@ void fill_task(const service::RunView& view, const store::Task& task, v1::Task* 
   if (task.finished_at_ms) set_time(message->mutable_finished_at(), *task.finished_at_ms);
   if (!task.error.empty()) fill_error(task.error, task.name, message->mutable_error());
   if (const auto attempts = view.attempts.find(task.id); attempts != view.attempts.end()) {
-    for (const store::Attempt& attempt : attempts->second) fill_attempt(attempt, message->add_attempts());
+    const store::Attempt* leader = nullptr;
+    for (const store::Attempt& attempt : attempts->second) {
+      if (attempt.leader_id.empty()) {
+        leader = &attempt;
+        fill_attempt(attempt, message->add_attempts());
+      } else if (leader != nullptr) {  // the other ranks of a gang follow the row that stands for the attempt
+        v1::Attempt* gang = message->mutable_attempts(message->attempts_size() - 1);
+        if (gang->ranks().empty()) fill_rank(*leader, gang->add_ranks());
+        fill_rank(attempt, gang->add_ranks());
+      }
+    }
   }
   if (!task.progress_phase.empty()) fill_progress(task, message->mutable_progress());
   message->set_waiting_reason(task.waiting_reason);
@@ -105,6 +126,17 @@ void fill(const service::RunView& view, v1::Run* message) {
   message->mutable_predictions()->insert(view.predictions.begin(), view.predictions.end());
 }
 
+void fill_settings(const domain::ServingSettings& settings, v1::ServingSettings* message) {
+  message->set_dtype(settings.dtype);
+  message->set_kv_cache_dtype(settings.kv_cache_dtype);
+  message->set_max_model_len(settings.max_model_len);
+  message->set_max_num_seqs(settings.max_num_seqs);
+  message->set_queue(settings.queue);
+  message->set_kv_cache_tokens(settings.kv_cache_tokens);
+  message->set_threads(settings.threads);
+  message->set_speculative_tokens(settings.speculative_tokens);
+}
+
 void fill(const service::DeploymentView& view, v1::Deployment* message) {
   const store::Deployment& deployment = view.deployment;
   message->set_id(deployment.id);
@@ -120,7 +152,7 @@ void fill(const service::DeploymentView& view, v1::Deployment* message) {
   if (!deployment.error.empty()) fill_error(deployment.error, "", message->mutable_error());
   message->set_run_id(deployment.run_id);
   message->set_node_id(view.node_id);
-  message->set_dtype(deployment.dtype);
+  fill_settings(deployment.settings, message->mutable_settings());
   message->set_waiting_reason(deployment.waiting_reason);
   message->set_attempt_id(view.attempt_id);
   for (const service::AdapterView& adapter : view.adapters) fill_adapter(adapter, message->add_adapters());
@@ -205,6 +237,7 @@ void fill(const store::LogLine& line, v1::LogLine* message) {
   set_time(message->mutable_time(), line.time_ms);
   message->set_task(line.task_name);
   message->set_attempt(line.attempt_number);
+  message->set_rank(line.rank);
   message->set_cursor(line.position);
 }
 

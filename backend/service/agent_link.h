@@ -56,7 +56,7 @@ NodeSample node_sample_from_json(const std::string& json, int64_t time_ms);
 
 // How an attempt stands, as its agent says.
 struct AttemptReport {
-  enum class State { kPreparing, kRunning, kUploading, kSucceeded, kFailed, kStopped };
+  enum class State { kPreparing, kPrepared, kRunning, kUploading, kSucceeded, kFailed, kStopped };
   std::string attempt_id;
   State state = State::kPreparing;
   std::optional<int32_t> exit_code;
@@ -66,6 +66,7 @@ struct AttemptReport {
   std::string advice;
   std::map<std::string, std::string> artifact_ids;
   std::map<std::string, std::string> returned_files;
+  std::string meeting;  // when prepared: HOST:PORT where other ranks could meet it
 };
 
 // Whole lines of one file of an attempt, at byte offsets of that file.
@@ -100,6 +101,12 @@ struct StartOrder {
   std::vector<std::string> return_files;
   int32_t restarts = 0;
   bool plan = false;  // measure only
+  struct Gang {
+    int rank = 0;
+    int size = 1;
+    int local_size = 1;  // ranks on the same node
+  };
+  std::optional<Gang> gang;  // one rank of several, each on a device
 };
 
 // An adapter that a serving engine is to have.
@@ -127,6 +134,8 @@ class AgentLink {
   virtual void start(const StartOrder& order) = 0;
   // keep: end the work early and keep the result, rather than save it for later.
   virtual void stop(const std::string& attempt_id, int32_t grace_seconds, bool keep) = 0;
+  // All ranks of the attempt's gang are prepared; they meet at rank 0's HOST:PORT.
+  virtual void meet(const std::string& attempt_id, const std::string& meeting) = 0;
   virtual void set_adapters(const std::string& attempt_id, const std::vector<AdapterOrder>& adapters) = 0;
   virtual void acknowledge(const FilePosition& position) = 0;
   virtual void release(const std::string& attempt_id) = 0;

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "backend/domain/place.h"
 #include "backend/service/agent_link.h"
 #include "backend/service/model_registry.h"
 #include "backend/store/deployments.h"
@@ -26,6 +28,10 @@ class Conductor {
 
   // An agent says how an attempt stands. Saying it again changes nothing.
   absl::Status report(store::Transaction& transaction, const store::Attempt& attempt, const AttemptReport& report);
+  // A gang was placed: makes the rows of its other ranks. placements: by rank, rank 0's first, which `leader` has
+  // already.
+  void form_gang(store::Transaction& transaction, const store::Attempt& leader,
+                 const std::vector<domain::Placement>& placements);
   // The attempt is given up: its node no longer knows it, or is gone.
   absl::Status lose(store::Transaction& transaction, const store::Attempt& attempt, const std::string& why);
   // A line of the attempt's events file.
@@ -35,8 +41,8 @@ class Conductor {
   struct DeploymentRequest {
     std::string name;
     std::string model_version_id;
-    std::string dtype;   // empty: auto
-    std::string run_id;  // of the run that deploys; empty by hand
+    domain::ServingSettings settings;  // checked
+    std::string run_id;                // of the run that deploys; empty by hand
   };
   // Makes the deployment, or, with replace, moves the one of this name over to the version. Its id.
   absl::StatusOr<std::string> deploy(store::Transaction& transaction, const DeploymentRequest& request, bool replace);
@@ -83,6 +89,12 @@ class Conductor {
   absl::Status replica_event(store::Transaction& transaction, store::Attempt attempt, const std::string& type,
                              const std::string& url);
 
+  // conductor_gangs.cpp
+  absl::Status report_rank(store::Transaction& transaction, store::Attempt rank, const AttemptReport& report);
+  absl::Status end_rank(store::Transaction& transaction, store::Attempt rank, domain::AttemptState state,
+                        const AttemptReport& report);
+  void stop_ranks(store::Transaction& transaction, const std::string& leader_id);
+
   // conductor_deployments.cpp
   absl::Status queue_replica(store::Transaction& transaction, const store::Deployment& deployment);
   absl::Status settle_deploy_task(store::Transaction& transaction, const store::Deployment& deployment);
@@ -92,6 +104,9 @@ class Conductor {
 
   ModelRegistry& registry_;
 };
+
+// The engine's own error event says most; then what the agent says; then the exit.
+domain::Failure failure_of(const store::Attempt& attempt, const AttemptReport& report);
 
 // What templates of the run's tasks see: parameters, run, and the outputs of the tasks so far.
 workflows::Json template_scope(const store::Run& run, const std::vector<store::Task>& tasks);

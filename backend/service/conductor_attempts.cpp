@@ -18,19 +18,9 @@ using workflows::Json;
 constexpr size_t kMaxMetricsPerEvent = 200;
 constexpr size_t kMaxNameBytes = 200;
 
-// The engine's own error event says most; then what the agent says; then the exit.
-domain::Failure failure_of(const store::Attempt& attempt, const AttemptReport& report) {
-  if (!attempt.error.empty()) return attempt.error;
-  if (!report.code.empty() || !report.message.empty()) return {report.code, report.message, report.advice};
-  std::string message = "slipway-" + attempt.engine;
-  if (report.signal != 0) {
-    message += " was ended by signal " + std::to_string(report.signal);
-  } else if (report.exit_code) {
-    message += " left with exit status " + std::to_string(*report.exit_code);
-  } else {
-    message += " ended";
-  }
-  return {"ENGINE_FAILED", message, "look at the end of its log"};
+// Of a gang's rank 0, which ended without success: by no fault of the work, so that it is worth another try.
+bool lost_a_rank(const store::Attempt& leader, const AttemptReport& report) {
+  return leader.error.code == "RANK_LOST" || (leader.error.empty() && (leader.broken || report.signal != 0));
 }
 
 // Reads the results that the plan asks for out of the returned files.
@@ -111,12 +101,34 @@ void put_progress(store::Transaction& transaction, const store::Attempt& attempt
 
 }  // namespace
 
+domain::Failure failure_of(const store::Attempt& attempt, const AttemptReport& report) {
+  if (!attempt.error.empty()) return attempt.error;
+  if (!report.code.empty() || !report.message.empty()) return {report.code, report.message, report.advice};
+  std::string message = "slipway-" + attempt.engine;
+  if (report.signal != 0) {
+    message += " was ended by signal " + std::to_string(report.signal);
+  } else if (report.exit_code) {
+    message += " left with exit status " + std::to_string(*report.exit_code);
+  } else {
+    message += " ended";
+  }
+  return {"ENGINE_FAILED", message, "look at the end of its log"};
+}
+
 absl::Status Conductor::report(store::Transaction& transaction, const store::Attempt& known,
                                const AttemptReport& report) {
   if (is_final(known.state)) return absl::OkStatus();
+  if (report.state == AttemptReport::State::kPrepared) {
+    store::Attempt prepared = known;
+    prepared.meeting = report.meeting;
+    store::update_attempt(transaction.connection(), prepared);
+    return absl::OkStatus();
+  }
+  if (!known.leader_id.empty()) return report_rank(transaction, known, report);
   using State = AttemptReport::State;
   switch (report.state) {
     case State::kPreparing:
+    case State::kPrepared:
       return absl::OkStatus();
     case State::kRunning:
     case State::kUploading: {
@@ -146,11 +158,17 @@ absl::Status Conductor::lose(store::Transaction& transaction, const store::Attem
   report.code = "ATTEMPT_LOST";
   report.message = why;
   report.advice = "see whether the node and its disk are well, then retry";
+  if (!attempt.leader_id.empty()) return end_rank(transaction, attempt, AttemptState::kLost, report);
   return end_attempt(transaction, attempt, AttemptState::kLost, report);
 }
 
 absl::Status Conductor::end_attempt(store::Transaction& transaction, store::Attempt attempt, AttemptState state,
                                     const AttemptReport& report) {
+  if (!store::ranks_of(transaction.connection(), attempt.id).empty()) {
+    stop_ranks(transaction, attempt.id);
+    const bool failed = state != AttemptState::kSucceeded && !attempt.stop_asked;
+    if (failed && lost_a_rank(attempt, report)) state = AttemptState::kLost;
+  }
   attempt.state = state;
   attempt.finished_at_ms = transaction.now_ms();
   attempt.exit_code = report.exit_code;

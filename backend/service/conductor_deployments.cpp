@@ -2,6 +2,7 @@
 #include "backend/base/ids.h"
 #include "backend/base/status.h"
 #include "backend/service/conductor.h"
+#include "backend/service/serving_settings.h"
 #include "backend/store/nodes.h"
 
 namespace slipway::service {
@@ -63,7 +64,7 @@ absl::StatusOr<std::string> Conductor::deploy(store::Transaction& transaction, c
   store::Deployment deployment = existing.value_or(store::Deployment());
   deployment.name = existing ? existing->name : request.name;
   deployment.model_version_id = request.model_version_id;
-  deployment.dtype = request.dtype.empty() ? "auto" : request.dtype;
+  deployment.settings = request.settings;
   deployment.run_id = request.run_id;
   deployment.wanted = domain::Wanted::kRunning;
   deployment.losses = 0;
@@ -136,15 +137,14 @@ absl::Status Conductor::queue_replica(store::Transaction& transaction, const sto
     if (!found.ok()) return found.status();
     base = *std::move(found);
   }
-  Json spec = {{"version", 1},
-               {"kind", "serve"},
-               {"model",
-                {{"path", folder_of("inputs/model", base.path)},
-                 {"served_model_name", deployment.served_names.back()},
-                 {"dtype", deployment.dtype}}},
-               {"adapters", Json::array()},
-               {"listen", "127.0.0.1:0"},
-               {"limits", {{"max_num_seqs", 64}, {"queue", 256}}}};
+  Json spec = {
+      {"version", 1},
+      {"kind", "serve"},
+      {"model",
+       {{"path", folder_of("inputs/model", base.path)}, {"served_model_name", deployment.served_names.back()}}},
+      {"adapters", Json::array()},
+      {"listen", "127.0.0.1:0"}};
+  add_to_spec(deployment.settings, spec);
   Json inputs = {{{"artifact_id", base.artifact_id}, {"path", "inputs/model"}}};
   if (version->adapter) {
     spec["adapters"].push_back(
@@ -161,7 +161,7 @@ absl::Status Conductor::queue_replica(store::Transaction& transaction, const sto
                             {"upload_artifacts", Json::array()},
                             {"return_files", Json::array()},
                             {"model_version_id", deployment.model_version_id},
-                            {"dtype", deployment.dtype},
+                            {"settings", store::as_json(deployment.settings)},
                             {"restarts", kReplicaRestarts},
                             {"grace_seconds", kReplicaGraceSeconds}}
                            .dump();
@@ -231,7 +231,7 @@ absl::Status Conductor::withdraw(store::Transaction& transaction, store::Deploym
   const Json order = Json::parse(former.order_json);
   const std::string wanted = deployment.model_label;
   deployment.model_version_id = order.at("model_version_id");
-  deployment.dtype = order.at("dtype");
+  deployment.settings = store::serving_settings_of(order.at("settings"));
   const absl::Status described = describe(transaction, deployment);
   if (!described.ok()) return described;
   deployment.error = failed.error;

@@ -6,6 +6,7 @@
 #include "backend/base/status.h"
 #include "backend/domain/run.h"
 #include "backend/service/conductor.h"
+#include "backend/service/serving_settings.h"
 #include "backend/store/lines.h"
 #include "workflows/plan.h"
 #include "workflows/template.h"
@@ -125,8 +126,11 @@ absl::Status Conductor::queue_task(store::Transaction& transaction, const store:
                 {"restarts", kTaskRestarts},
                 {"grace_seconds", kTaskGraceSeconds}};
   if (run.estimate && plan.kind == "train") order["plan"] = true;
+  if (const auto nodes = workflows::fill_in(plan.nodes, scope); nodes.ok() && nodes->is_number())
+    order["nodes"] = *nodes;
   for (const workflows::TaskInput& input : plan.inputs) {
     const auto artifact = workflows::fill_in(input.artifact, scope);
+    if (artifact.ok() && artifact->is_null()) continue;
     if (!artifact.ok() || !artifact->is_string()) {
       fail_task(
           transaction, task,
@@ -234,8 +238,9 @@ absl::Status Conductor::register_model(store::Transaction& transaction, store::R
 
 absl::Status Conductor::deploy_model(store::Transaction& transaction, store::Run& run, const Json& with,
                                      store::Task& task) {
-  const auto id =
-      deploy(transaction, {with.at("name"), with.at("model_version"), with.value("dtype", ""), run.id}, true);
+  domain::ServingSettings settings = store::serving_settings_of(with);
+  if (const auto wrong = check_serving(settings); !wrong.empty()) return base::invalid_arguments(wrong);
+  const auto id = deploy(transaction, {with.at("name"), with.at("model_version"), settings, run.id}, true);
   if (!id.ok()) return id.status();
   run.deployment_id = *id;
   task.results = Json{{"deployment", *id}}.dump();
@@ -262,6 +267,7 @@ bool Conductor::stop_task(store::Transaction& transaction, store::Task& task) {
   if (!attempt || attempt->stop_asked) return false;
   attempt->stop_asked = true;
   store::update_attempt(transaction.connection(), *attempt);
+  stop_ranks(transaction, attempt->id);
   return true;
 }
 

@@ -6,6 +6,7 @@
 #include "backend/base/status.h"
 #include "backend/service/deployment_keys.h"
 #include "backend/service/run_planning.h"
+#include "backend/service/serving_settings.h"
 #include "backend/store/replica_readings.h"
 
 namespace slipway::service {
@@ -80,26 +81,44 @@ DeploymentView Deployments::view(store::Connection& connection, const store::Dep
 }
 
 absl::StatusOr<DeploymentView> Deployments::create(const std::string& name, const std::string& model_version_id,
-                                                   const std::string& dtype) {
-  std::vector<base::FieldViolation> violations;
+                                                   domain::ServingSettings settings) {
+  std::vector<base::FieldViolation> violations = check_serving(settings);
   if (!is_served_name(name)) {
     violations.push_back({"name", "'" + name + "' cannot be the name of a deployment",
                           "use letters, digits, '.', '_' and '-', at most 100"});
-  }
-  const std::vector<std::string> dtypes = {"", "auto", "f32", "bf16", "int8", "int4"};
-  if (std::find(dtypes.begin(), dtypes.end(), dtype) == dtypes.end()) {
-    violations.push_back({"dtype", "'" + dtype + "' is not a precision", "use auto, f32, bf16, int8 or int4"});
   }
   if (model_version_id.empty()) {
     violations.push_back({"model_version_id", "no model version is given", "give an id, or name@version"});
   }
   if (!violations.empty()) return base::invalid_arguments(violations);
   const auto id = database_.write_returning([&](store::Transaction& transaction) {
-    return conductor_.deploy(transaction, {name, model_version_id, dtype, ""}, false);
+    return conductor_.deploy(transaction, {name, model_version_id, settings, ""}, false);
   });
   if (!id.ok()) return id.status();
   wake_dispatcher_();
   return get(*id);
+}
+
+absl::StatusOr<DeploymentView> Deployments::update(const std::string& reference, const std::string& model_version_id,
+                                                   std::optional<domain::ServingSettings> settings) {
+  if (settings) {
+    if (const auto wrong = check_serving(*settings); !wrong.empty()) return base::invalid_arguments(wrong);
+  }
+  return change(reference, [&](store::Transaction& transaction, const std::string& id) -> absl::Status {
+    const auto former = store::find_deployment(transaction.connection(), id);
+    Conductor::DeploymentRequest request{former->name, former->model_version_id, former->settings, former->run_id};
+    if (settings) request.settings = *settings;
+    if (!model_version_id.empty()) {
+      const auto version = registry_.find_model_version(transaction.connection(), model_version_id);
+      if (!version.ok()) return version.status();
+      if (version->id != former->model_version_id) request.run_id.clear();
+      request.model_version_id = version->id;
+    }
+    if (request.model_version_id == former->model_version_id && request.settings == former->settings) {
+      return absl::OkStatus();
+    }
+    return conductor_.deploy(transaction, request, true).status();
+  });
 }
 
 absl::StatusOr<DeploymentView> Deployments::get(const std::string& reference) {

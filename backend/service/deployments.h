@@ -53,7 +53,11 @@ class Deployments : public ServedModels {
         wake_dispatcher_(std::move(wake_dispatcher)) {}
 
   absl::StatusOr<DeploymentView> create(const std::string& name, const std::string& model_version_id,
-                                        const std::string& dtype);
+                                        domain::ServingSettings settings);
+  // Moves it to another version or other settings, and starts it where it is stopped. What serves goes on until the new
+  // replica is ready. An empty version, and no settings, stay as they are.
+  absl::StatusOr<DeploymentView> update(const std::string& reference, const std::string& model_version_id,
+                                        std::optional<domain::ServingSettings> settings);
   // reference: id or name, here and below.
   absl::StatusOr<DeploymentView> get(const std::string& reference);
   absl::StatusOr<store::Page<DeploymentView>> list(const store::PageRequest& request);

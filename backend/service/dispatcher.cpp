@@ -19,7 +19,27 @@ using nlohmann::json;
 constexpr auto kTick = std::chrono::seconds(1);
 constexpr int64_t kTidyEveryMs = 10 * 60 * 1000;
 
-StartOrder start_order(const store::Attempt& attempt) {
+// Of one of the ranks of a gang: which it is, and where all of them meet once they are prepared.
+struct GangOrder {
+  StartOrder::Gang gang;
+  std::string meeting;  // empty: not yet
+};
+
+std::optional<GangOrder> gang_order(store::Connection& connection, const store::Attempt& attempt) {
+  const std::string leader_id = attempt.leader_id.empty() ? attempt.id : attempt.leader_id;
+  std::vector<store::Attempt> ranks = store::ranks_of(connection, leader_id);
+  const auto leader = store::find_attempt(connection, leader_id);
+  if (ranks.empty() || !leader) return std::nullopt;
+  GangOrder order{{attempt.rank, static_cast<int>(ranks.size()) + 1, 0}, leader->meeting};
+  ranks.push_back(*leader);
+  for (const store::Attempt& rank : ranks) {
+    if (rank.node_id == attempt.node_id) ++order.gang.local_size;
+    if (rank.meeting.empty()) order.meeting.clear();
+  }
+  return order;
+}
+
+StartOrder start_order(const store::Attempt& attempt, const std::optional<GangOrder>& gang) {
   // Keys keep their order: the spec reaches the engine as it was written.
   const auto order = nlohmann::ordered_json::parse(attempt.order_json);
   StartOrder start;
@@ -34,10 +54,27 @@ StartOrder start_order(const store::Attempt& attempt) {
   start.return_files = order.at("return_files").get<std::vector<std::string>>();
   start.restarts = order.value("restarts", 0);
   start.plan = order.value("plan", false);
+  if (gang) {
+    start.gang = gang->gang;
+    start.restarts = 0;  // one that falls takes the others along: all are started again
+  }
   return start;
 }
 
+std::optional<GangOrder> found_gang(const std::map<std::string, GangOrder>& gangs, const std::string& attempt_id) {
+  const auto found = gangs.find(attempt_id);
+  return found == gangs.end() ? std::nullopt : std::optional(found->second);
+}
+
 int32_t grace_of(const store::Attempt& attempt) { return json::parse(attempt.order_json).value("grace_seconds", 30); }
+
+// How many ranks training asks for, and over how many nodes. Measuring in advance takes one.
+void read_ranks(const store::Attempt& attempt, domain::QueuedAttempt& queued) {
+  const json order = json::parse(attempt.order_json);
+  if (order.value("plan", false)) return;
+  queued.ranks = order.value(json::json_pointer("/spec/parallel/ranks"), 1);
+  queued.nodes = std::max(1, std::min(order.value("nodes", 1), queued.ranks));
+}
 
 // "run NAME, task NAME" or "deployment NAME".
 std::string label_of(store::Connection& connection, const store::Attempt& attempt) {
@@ -173,6 +210,7 @@ absl::Status Nodes::place_pending(store::Transaction& transaction) {
     entry.replica = attempt.task_id.empty();
     entry.label = label_of(connection, attempt);
     if (!entry.replica) {
+      read_ranks(attempt, entry);
       for (const store::Attempt& earlier : store::attempts_of_task(connection, attempt.task_id)) {
         if (!earlier.node_id.empty() && !earlier.released) entry.preferred_node_id = earlier.node_id;
       }
@@ -180,12 +218,16 @@ absl::Status Nodes::place_pending(store::Transaction& transaction) {
     queued.push_back(std::move(entry));
   }
   const domain::PlacementPlan plan = domain::place(queued, nodes_for_placement(connection));
+  std::map<std::string, std::vector<domain::Placement>> gangs;
+  for (const domain::Placement& placement : plan.placements) gangs[placement.attempt_id].push_back(placement);
   for (const domain::Placement& placement : plan.placements) {
+    if (placement.rank > 0) continue;
     store::Attempt attempt = *by_id.at(placement.attempt_id);
     attempt.state = AttemptState::kStarting;
     attempt.node_id = placement.node_id;
     attempt.device = placement.device_id;
     store::update_attempt(connection, attempt);
+    conductor_.form_gang(transaction, attempt, gangs[attempt.id]);
     transaction.changed("node", placement.node_id);
     if (attempt.task_id.empty()) {
       const absl::Status status = conductor_.advance_deployment(transaction, attempt.deployment_id);
@@ -200,7 +242,10 @@ absl::Status Nodes::place_pending(store::Transaction& transaction) {
     const auto node = store::find_node(connection, placement.node_id);
     Conductor::note(transaction, attempt.run_id, task.id, attempt.id, "attempt",
                     "attempt " + std::to_string(attempt.number) + " of task " + task.name + " given to " +
-                        placement.device_id + " of node " + (node ? node->name : placement.node_id));
+                        placement.device_id + " of node " + (node ? node->name : placement.node_id) +
+                        (gangs[attempt.id].size() > 1
+                             ? " and " + std::to_string(gangs[attempt.id].size() - 1) + " more for its other ranks"
+                             : ""));
     transaction.changed("run", attempt.run_id, attempt.run_id);
     const absl::Status status = conductor_.advance_run(transaction, attempt.run_id);
     if (!status.ok()) return status;
@@ -225,6 +270,7 @@ void Nodes::send_orders() {
   if (sessions.empty()) return;
   struct Orders {
     std::vector<store::Attempt> active;
+    std::map<std::string, GangOrder> gangs;
     std::vector<std::string> released;
     std::vector<AdapterOrders> adapters;
   };
@@ -233,6 +279,9 @@ void Nodes::send_orders() {
     for (const auto& [node_id, session] : sessions) {
       Orders& of_node = orders[node_id];
       of_node.active = store::active_attempts(connection, node_id);
+      for (const store::Attempt& attempt : of_node.active) {
+        if (auto gang = gang_order(connection, attempt)) of_node.gangs[attempt.id] = *std::move(gang);
+      }
       auto adapters = adapter_orders(connection, of_node.active);
       if (!adapters.ok()) return adapters.status();
       of_node.adapters = *std::move(adapters);
@@ -255,9 +304,13 @@ void Nodes::send_orders() {
     for (const store::Attempt& attempt : of_node.active) {
       if (attempt.state == AttemptState::kStarting && !session.known.contains(attempt.id) &&
           session.started.insert(attempt.id).second) {
-        session.link->start(start_order(attempt));
+        session.link->start(start_order(attempt, found_gang(of_node.gangs, attempt.id)));
       }
-      if (attempt.stop_asked && session.stopped.insert(attempt.id).second) {
+      if (const auto gang = found_gang(of_node.gangs, attempt.id);
+          gang && !gang->meeting.empty() && session.met.insert(attempt.id).second) {
+        session.link->meet(attempt.id, gang->meeting);
+      }
+      if ((attempt.stop_asked || attempt.broken) && session.stopped.insert(attempt.id).second) {
         session.link->stop(attempt.id, grace_of(attempt), false);
       }
       if (attempt.keep_asked && session.kept.insert(attempt.id).second) {

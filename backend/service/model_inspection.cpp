@@ -6,6 +6,7 @@
 
 #include "agents/engine/model/adapter.h"
 #include "agents/engine/model/architecture.h"
+#include "agents/engine/model/container.h"
 #include "agents/engine/model/decoder_tensors.h"
 #include "agents/engine/text/chat_template.h"
 #include "agents/engine/text/tokenizer.h"
@@ -55,11 +56,28 @@ std::string main_dtype(const model::Weights& weights) {
   return most == elements.end() ? "" : most->first;
 }
 
-ModelInspection inspect_base(const fs::path& path, const std::string& container) {
+// What the decoder's weights are, and that all of them are there.
+std::string weight_format(const fs::path& path, const model::Architecture& architecture) {
+  if (!model::is_container(path)) {
+    const std::string file = ends_with(path.string(), ".gguf") ? "gguf " : "safetensors ";
+    return file + main_dtype(*model::open_decoder_weights(path, architecture));
+  }
+  const model::Container container(path);
+  for (const model::DecoderTensor& wanted : model::decoder_tensors(architecture)) {
+    const std::string name = wanted.name();
+    if (container.tensor(name).shape != wanted.shape) {
+      throw base::Error(base::kInvalidModel, name + " has not the shape that the model's configuration asks for",
+                        "quantise the model again");
+    }
+    container.verify(name);
+  }
+  return kQuantisedFormat + container.weights() + (container.method() == "rounded" ? "" : " " + container.method());
+}
+
+ModelInspection inspect_base(const fs::path& path) {
   ModelInspection inspection;
   const model::Architecture architecture = model::load_architecture(path);
-  const auto weights = model::open_decoder_weights(path, architecture);
-  inspection.format = container + " " + main_dtype(*weights);  // looks at every tensor that the decoder reads
+  inspection.format = weight_format(path, architecture);
   const auto tokenizer = text::load_tokenizer(path);
   if (tokenizer->vocab_size() > architecture.vocab_size) {
     throw base::Error(base::kInvalidModel,
@@ -91,9 +109,9 @@ ModelInspection inspect_adapter(const fs::path& folder) {
 }  // namespace
 
 absl::StatusOr<ModelInspection> inspect_model(const fs::path& folder, const artifacts::Manifest& manifest) {
-  std::vector<std::string> ggufs;
+  std::vector<std::string> single;  // files that are a model each
   for (const artifacts::FileEntry& file : manifest.files) {
-    if (ends_with(file.path, ".gguf")) ggufs.push_back(file.path);
+    if (ends_with(file.path, ".gguf") || model::is_container(file.path)) single.push_back(file.path);
   }
   const std::string root = common_folder(manifest);
   const auto has = [&](const char* name) { return manifest.find(root.empty() ? name : root + "/" + name) != nullptr; };
@@ -104,17 +122,17 @@ absl::StatusOr<ModelInspection> inspect_model(const fs::path& folder, const arti
       return inspection;
     }
     if (has("config.json")) {
-      ModelInspection inspection = inspect_base(folder / root, "safetensors");
+      ModelInspection inspection = inspect_base(folder / root);
       inspection.path = root;
       return inspection;
     }
-    if (ggufs.size() > 1) {
-      return refused("UNSUPPORTED", "there are " + std::to_string(ggufs.size()) + " .gguf files",
+    if (single.size() > 1) {
+      return refused("UNSUPPORTED", "there are " + std::to_string(single.size()) + " models of one file each",
                      "upload the one that you want, as a model of its own");
     }
-    if (ggufs.size() == 1) {
-      ModelInspection inspection = inspect_base(folder / ggufs[0], "gguf");
-      inspection.path = ggufs[0];
+    if (single.size() == 1) {
+      ModelInspection inspection = inspect_base(folder / single[0]);
+      inspection.path = single[0];
       return inspection;
     }
   } catch (const base::Error& error) {
@@ -123,8 +141,8 @@ absl::StatusOr<ModelInspection> inspect_model(const fs::path& folder, const arti
     // The readers' own exceptions are base::Error; what else a library throws is a file that nobody can read.
     return refused(base::kInvalidModel, without_folder(error.what(), folder), "download or export the model again");
   }
-  return refused("NOT_A_MODEL", "there is no config.json, adapter_config.json or .gguf file among the files",
-                 "upload a Hugging Face model folder, a PEFT adapter folder, or one .gguf file");
+  return refused("NOT_A_MODEL", "there is no config.json, adapter_config.json, .gguf or .slipway file among the files",
+                 "upload a Hugging Face model folder, a PEFT adapter folder, or one .gguf or .slipway file");
 }
 
 absl::Status check_adapter_fits(const fs::path& adapter_folder, const fs::path& base_path) {

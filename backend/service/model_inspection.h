@@ -12,13 +12,16 @@
 
 namespace slipway::service {
 
+// The formats of quantised models begin with it.
+inline constexpr char kQuantisedFormat[] = "slipway ";
+
 struct ModelInspection {
-  std::string path;  // inside the artifact: empty for its root, a folder, or the .gguf file
+  std::string path;  // inside the artifact: empty for its root, a folder, or the .gguf or .slipway file
   bool adapter = false;
   std::string family;
   int64_t parameter_count = 0;
   int64_t context_length = 0;
-  std::string format;  // "gguf Q4_1", "safetensors BF16", "peft lora r=8"
+  std::string format;  // "gguf Q4_1", "safetensors BF16", "slipway int4 gptq", "peft lora r=8"
   bool has_chat_template = false;
   std::string base_name;  // an adapter's base_model_name_or_path
 };

@@ -16,14 +16,15 @@ struct ModelVersionFacts {
   std::string model_name;
   std::string label;  // name@version
   std::string artifact_id;
-  // Where the model is inside the artifact: empty for its root (a Hugging Face or PEFT folder), or the .gguf file's
-  // name.
+  // Where the model is inside the artifact: empty for its root (a Hugging Face or PEFT folder), or the name of
+  // the .gguf or .slipway file.
   std::string path;
   bool adapter = false;
   std::string base_version_id;  // for an adapter
   int64_t context_length = 0;
   int64_t parameter_count = 0;
   int64_t size_bytes = 0;
+  bool quantised = false;  // a .slipway file
 };
 
 struct DatasetVersionFacts {

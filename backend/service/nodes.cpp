@@ -157,6 +157,7 @@ void Nodes::open(const std::string& node_id, const NodeFacts& facts, const std::
           // The agent may have missed these: it is told again.
           session.stopped.clear();
           session.kept.clear();
+          session.met.clear();
           session.adapters.clear();
         }
         if (replaced && replaced != link) replaced->close("the agent has opened another session");
@@ -308,6 +309,11 @@ void Nodes::take_replica_reading(const std::string& node_id, domain::ReplicaRead
         domain::ReplicaReading timed = reading;
         const bool plausible = std::abs(timed.time_ms - transaction.now_ms()) < 60'000;
         if (!plausible) timed.time_ms = transaction.now_ms();
+        // The first reading of a replica says its limits.
+        const auto before = store::latest_reading(transaction.connection(), attempt->deployment_id);
+        if (!before || before->reading.attempt_id != attempt->id) {
+          transaction.changed("deployment", attempt->deployment_id, attempt->run_id);
+        }
         store::insert_reading(transaction, attempt->deployment_id, timed);
         return absl::OkStatus();
       },

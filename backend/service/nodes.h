@@ -93,7 +93,7 @@ class Nodes : public NodeTokens {
   struct Session {
     std::shared_ptr<AgentLink> link;
     std::set<std::string> known;  // attempts that the agent has
-    std::set<std::string> started, stopped, kept;
+    std::set<std::string> started, stopped, kept, met;
     std::map<std::string, std::string> adapters;  // attempt -> what it was told to have
   };
   // Adapters of one ready replica, and the text that tells whether that was said.

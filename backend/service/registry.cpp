@@ -36,6 +36,7 @@ absl::StatusOr<ModelVersionFacts> Registry::find_model_version(store::Connection
   facts.artifact_id = version->artifact_id;
   facts.path = version->path;
   facts.adapter = version->adapter;
+  facts.quantised = version->format.starts_with(kQuantisedFormat);
   facts.base_version_id = version->base_version_id;
   facts.context_length = version->context_length;
   facts.parameter_count = version->parameter_count;

@@ -37,7 +37,7 @@ class Registry final : public ModelRegistry {
                                                             const std::string& description,
                                                             store::DatasetVersion version);
 
-  // Where the version's model lies on this machine: a folder, or a .gguf file.
+  // Where the version's model lies on this machine: a folder, or one file.
   absl::StatusOr<std::filesystem::path> local_path(const store::ModelVersion& version);
 
  private:

@@ -46,6 +46,24 @@ void check_names(PlannedRun& plan, ModelRegistry& registry, store::Connection& c
   }
 }
 
+// Every node of a gang takes as many ranks.
+void check_ranks(PlannedRun& plan) {
+  const Json scope = {{"parameters", plan.checked.values}};
+  for (const workflows::Task& task : plan.tasks) {
+    if (task.nodes.is_null() || !task.spec.contains("parallel")) continue;
+    const auto nodes = workflows::fill_in(task.nodes, scope),
+               parallel = workflows::fill_in(task.spec["parallel"], scope);
+    if (!nodes.ok() || !parallel.ok() || !nodes->is_number()) continue;
+    const int64_t count = nodes->get<int64_t>(), ranks = parallel->value("ranks", int64_t{1});
+    if (count >= 1 && ranks % count == 0) continue;
+    const auto references = workflows::references_of(task.nodes);
+    plan.checked.violations.push_back(
+        {references.ok() && references->size() == 1 ? references->front() : "parameters",
+         std::to_string(ranks) + " ranks cannot be spread evenly over " + std::to_string(count) + " nodes",
+         "use as many ranks, or a multiple"});
+  }
+}
+
 }  // namespace
 
 bool is_served_name(const std::string& name) {
@@ -71,6 +89,13 @@ PlannedRun plan_run(const workflows::Workflow& workflow, const std::map<std::str
     if (found->adapter) {
       return base::invalid_argument("", found->label + " is an adapter", "choose the base model that it belongs to");
     }
+    // Weights that are kept in few bits are for serving: nothing can be trained or rounded from them.
+    const bool changes = std::any_of(workflow.tasks.begin(), workflow.tasks.end(),
+                                     [](const auto& task) { return task.kind == "train" || task.kind == "quantize"; });
+    if (changes && found->quantised) {
+      return base::invalid_argument("", found->label + " is quantised already",
+                                    "choose the model that it was made from");
+    }
     plan.models.push_back(*found);
     return json_of(*found);
   };
@@ -80,6 +105,7 @@ PlannedRun plan_run(const workflows::Workflow& workflow, const std::map<std::str
   if (tasks.ok()) {
     plan.tasks = *std::move(tasks);
     check_names(plan, registry, connection);
+    check_ranks(plan);
   } else {
     plan.checked.violations.push_back(
         {"workflow", std::string(tasks.status().message()), "correct the workflow's YAML"});

@@ -8,7 +8,7 @@ namespace {
 constexpr char kColumns[] =
     "id, run_id, task_id, deployment_id, number, engine, state, order_json, work_key, node_id, device, stop_asked, "
     "ready_url, created_at_ms, started_at_ms, finished_at_ms, exit_code, error_code, error_message, error_advice, "
-    "released, adapters, withdrawn, keep_asked";
+    "released, adapters, withdrawn, keep_asked, rank, leader_id, meeting, broken";
 
 Attempt read_attempt(SQLite::Statement& statement) {
   RowReader row(statement);
@@ -35,6 +35,10 @@ Attempt read_attempt(SQLite::Statement& statement) {
   attempt.adapters = row.text();
   attempt.withdrawn = row.boolean();
   attempt.keep_asked = row.boolean();
+  attempt.rank = static_cast<int>(row.integer());
+  attempt.leader_id = row.text();
+  attempt.meeting = row.text();
+  attempt.broken = row.boolean();
   return attempt;
 }
 
@@ -46,10 +50,10 @@ void insert_attempt(Connection& connection, const Attempt& attempt) {
   SQLite::Statement insert(
       connection,
       "INSERT INTO attempts (id, run_id, task_id, deployment_id, number, engine, state, order_json, "
-      "work_key, created_at_ms) VALUES (?,?,?,?,?,?,?,?,?,?)");
+      "work_key, created_at_ms, rank, leader_id) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)");
   RowWriter(insert) << attempt.id << attempt.run_id << attempt.task_id << attempt.deployment_id << attempt.number
                     << attempt.engine << name_of(attempt.state) << attempt.order_json << attempt.work_key
-                    << attempt.created_at_ms;
+                    << attempt.created_at_ms << attempt.rank << attempt.leader_id;
   insert.exec();
 }
 
@@ -57,11 +61,12 @@ void update_attempt(Connection& connection, const Attempt& attempt) {
   SQLite::Statement update(connection,
                            "UPDATE attempts SET state = ?, node_id = ?, device = ?, stop_asked = ?, ready_url = ?, "
                            "started_at_ms = ?, finished_at_ms = ?, exit_code = ?, error_code = ?, error_message = ?, "
-                           "error_advice = ?, released = ?, adapters = ?, withdrawn = ?, keep_asked = ? WHERE id = ?");
+                           "error_advice = ?, released = ?, adapters = ?, withdrawn = ?, keep_asked = ?, "
+                           "meeting = ?, broken = ? WHERE id = ?");
   RowWriter(update) << name_of(attempt.state) << attempt.node_id << attempt.device << attempt.stop_asked
                     << attempt.ready_url << attempt.started_at_ms << attempt.finished_at_ms << attempt.exit_code
                     << attempt.error << attempt.released << attempt.adapters << attempt.withdrawn << attempt.keep_asked
-                    << attempt.id;
+                    << attempt.meeting << attempt.broken << attempt.id;
   update.exec();
 }
 
@@ -71,16 +76,22 @@ std::optional<Attempt> find_attempt(Connection& connection, const std::string& i
 
 std::vector<Attempt> attempts_of_run(Connection& connection, const std::string& run_id) {
   return query_all(connection,
-                   select("WHERE task_id IN (SELECT id FROM tasks WHERE run_id = ?) ORDER BY task_id, number"),
+                   select("WHERE task_id IN (SELECT id FROM tasks WHERE run_id = ?) ORDER BY task_id, number, "
+                          "rank"),
                    read_attempt, run_id);
 }
 
 std::vector<Attempt> attempts_of_task(Connection& connection, const std::string& task_id) {
-  return query_all(connection, select("WHERE task_id = ? ORDER BY number"), read_attempt, task_id);
+  return query_all(connection, select("WHERE task_id = ? AND leader_id = '' ORDER BY number"), read_attempt, task_id);
+}
+
+std::vector<Attempt> ranks_of(Connection& connection, const std::string& leader_id) {
+  return query_all(connection, select("WHERE leader_id = ? ORDER BY rank"), read_attempt, leader_id);
 }
 
 std::optional<Attempt> latest_attempt_of_task(Connection& connection, const std::string& task_id) {
-  return query_one(connection, select("WHERE task_id = ? ORDER BY number DESC LIMIT 1"), read_attempt, task_id);
+  return query_one(connection, select("WHERE task_id = ? AND leader_id = '' ORDER BY number DESC LIMIT 1"),
+                   read_attempt, task_id);
 }
 
 std::optional<Attempt> latest_attempt_of_deployment(Connection& connection, const std::string& deployment_id) {
@@ -118,7 +129,10 @@ std::vector<Attempt> active_attempts(Connection& connection, const std::string& 
 }
 
 void release_work(Connection& connection, const std::string& work_key) {
-  execute(connection, "UPDATE attempts SET released = 1 WHERE work_key = ?", work_key);
+  execute(connection,
+          "UPDATE attempts SET released = 1 WHERE work_key = ?1 OR "
+          "leader_id IN (SELECT id FROM attempts WHERE work_key = ?1)",
+          work_key);
 }
 
 int64_t release_old_work(Connection& connection, int64_t before_ms) {

@@ -8,7 +8,8 @@ namespace slipway::store {
 namespace {
 
 constexpr char kColumns[] =
-    "id, name, state, wanted, model_version_id, model_label, base_version_id, base_label, dtype, served_names, run_id, "
+    "id, name, state, wanted, model_version_id, model_label, base_version_id, base_label, settings, served_names, "
+    "run_id, "
     "url, losses, created_at_ms, ready_at_ms, error_code, error_message, error_advice, waiting_reason";
 
 Deployment read_deployment(SQLite::Statement& statement) {
@@ -22,7 +23,7 @@ Deployment read_deployment(SQLite::Statement& statement) {
   deployment.model_label = row.text();
   deployment.base_version_id = row.text();
   deployment.base_label = row.text();
-  deployment.dtype = row.text();
+  deployment.settings = serving_settings_of(nlohmann::json::parse(row.text()));
   deployment.served_names = nlohmann::json::parse(row.text()).get<std::vector<std::string>>();
   deployment.run_id = row.text();
   deployment.url = row.text();
@@ -36,9 +37,9 @@ Deployment read_deployment(SQLite::Statement& statement) {
 
 RowWriter& operator<<(RowWriter& writer, const Deployment& d) {
   return writer << d.id << d.name << name_of(d.state) << (d.wanted == domain::Wanted::kRunning ? "running" : "stopped")
-                << d.model_version_id << d.model_label << d.base_version_id << d.base_label << d.dtype
-                << nlohmann::json(d.served_names).dump() << d.run_id << d.url << d.losses << d.created_at_ms
-                << d.ready_at_ms << d.error << d.waiting_reason;
+                << d.model_version_id << d.model_label << d.base_version_id << d.base_label
+                << as_json(d.settings).dump() << nlohmann::json(d.served_names).dump() << d.run_id << d.url << d.losses
+                << d.created_at_ms << d.ready_at_ms << d.error << d.waiting_reason;
 }
 
 std::string select(const std::string& rest) { return std::string("SELECT ") + kColumns + " FROM deployments " + rest; }
@@ -53,20 +54,45 @@ void put(Connection& connection, const char* verb, const Deployment& deployment)
 
 }  // namespace
 
+nlohmann::json as_json(const domain::ServingSettings& settings) {
+  return {{"dtype", settings.dtype},
+          {"kv_cache_dtype", settings.kv_cache_dtype},
+          {"max_model_len", settings.max_model_len},
+          {"max_num_seqs", settings.max_num_seqs},
+          {"queue", settings.queue},
+          {"kv_cache_tokens", settings.kv_cache_tokens},
+          {"threads", settings.threads},
+          {"speculative_tokens", settings.speculative_tokens}};
+}
+
+domain::ServingSettings serving_settings_of(const nlohmann::json& fields) {
+  domain::ServingSettings settings;
+  settings.dtype = fields.value("dtype", settings.dtype);
+  settings.kv_cache_dtype = fields.value("kv_cache_dtype", settings.kv_cache_dtype);
+  settings.max_model_len = fields.value("max_model_len", settings.max_model_len);
+  settings.max_num_seqs = fields.value("max_num_seqs", settings.max_num_seqs);
+  settings.queue = fields.value("queue", settings.queue);
+  settings.kv_cache_tokens = fields.value("kv_cache_tokens", settings.kv_cache_tokens);
+  settings.threads = fields.value("threads", settings.threads);
+  settings.speculative_tokens = fields.value("speculative_tokens", settings.speculative_tokens);
+  return settings;
+}
+
 void insert_deployment(Connection& connection, const Deployment& deployment) { put(connection, "INSERT", deployment); }
 
 void update_deployment(Connection& connection, const Deployment& deployment) {
   SQLite::Statement update(connection,
                            "UPDATE deployments SET state = ?, wanted = ?, model_version_id = ?, model_label = ?, "
-                           "base_version_id = ?, base_label = ?, dtype = ?, served_names = ?, run_id = ?, url = ?, "
+                           "base_version_id = ?, base_label = ?, settings = ?, served_names = ?, run_id = ?, url = ?, "
                            "losses = ?, ready_at_ms = ?, error_code = ?, error_message = ?, error_advice = ?, "
                            "waiting_reason = ? WHERE id = ?");
   RowWriter(update) << name_of(deployment.state)
                     << (deployment.wanted == domain::Wanted::kRunning ? "running" : "stopped")
                     << deployment.model_version_id << deployment.model_label << deployment.base_version_id
-                    << deployment.base_label << deployment.dtype << nlohmann::json(deployment.served_names).dump()
-                    << deployment.run_id << deployment.url << deployment.losses << deployment.ready_at_ms
-                    << deployment.error << deployment.waiting_reason << deployment.id;
+                    << deployment.base_label << as_json(deployment.settings).dump()
+                    << nlohmann::json(deployment.served_names).dump() << deployment.run_id << deployment.url
+                    << deployment.losses << deployment.ready_at_ms << deployment.error << deployment.waiting_reason
+                    << deployment.id;
   update.exec();
 }
 

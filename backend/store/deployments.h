@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "backend/domain/deployment.h"
+#include "backend/domain/serving_settings.h"
 #include "backend/store/database.h"
 #include "backend/store/paging.h"
 
@@ -21,7 +23,7 @@ struct Deployment {
   std::string model_label;
   std::string base_version_id;
   std::string base_label;
-  std::string dtype;
+  domain::ServingSettings settings;
   std::vector<std::string> served_names;  // the tuned one first
   std::string run_id;                     // that made it; empty by hand
   std::string url;                        // of the ready replica; empty otherwise
@@ -40,6 +42,11 @@ struct DeploymentAdapter {
   std::string model_label;
   int64_t created_at_ms = 0;
 };
+
+// As kept in a row, and in a replica's order: an object of its fields.
+nlohmann::json as_json(const domain::ServingSettings& settings);
+// What is missing has its default.
+domain::ServingSettings serving_settings_of(const nlohmann::json& fields);
 
 void insert_deployment(Connection& connection, const Deployment& deployment);
 void update_deployment(Connection& connection, const Deployment& deployment);

@@ -9,7 +9,7 @@ namespace {
 
 constexpr char kLogSelect[] =
     "SELECT log_lines.position, log_lines.number, stream, time_ms, text, coalesce(tasks.name, ''), "
-    "coalesce(attempts.number, 0) FROM log_lines LEFT JOIN tasks ON tasks.id = owner_id "
+    "coalesce(attempts.number, 0), coalesce(attempts.rank, 0) FROM log_lines LEFT JOIN tasks ON tasks.id = owner_id "
     "LEFT JOIN attempts ON attempts.id = attempt_id ";
 constexpr char kEventSelect[] =
     "SELECT run_events.position, time_ms, seq, type, json, message, coalesce(tasks.name, ''), "
@@ -26,6 +26,7 @@ LogLine read_line(SQLite::Statement& statement) {
   line.text = row.text();
   line.task_name = row.text();
   line.attempt_number = static_cast<int>(row.integer());
+  line.rank = static_cast<int>(row.integer());
   return line;
 }
 

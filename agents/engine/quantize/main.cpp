@@ -1,4 +1,6 @@
-// slipway-quantize: what `slipway model quantize` runs. Progress and errors on stderr, one line of result on stdout.
+// slipway-quantize: what `slipway model quantize` runs, with progress and errors on stderr and one line of result on
+// stdout; and, with --spec, an engine that agents run (job.h).
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -7,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "agents/engine/quantize/job.h"
 #include "agents/engine/quantize/quantize.h"
 #include "agents/engine/spec/engine_main.h"
 #include "backend/base/error.h"
@@ -17,7 +20,8 @@ using namespace slipway;
 using Clock = std::chrono::steady_clock;
 
 constexpr char kUsage[] =
-    "Usage: slipway-quantize --model PATH --output FILE.slipway [options]\n\n"
+    "Usage: slipway-quantize --model PATH --output FILE.slipway [options]\n"
+    "       slipway-quantize --spec FILE --workdir FOLDER\n\n"
     "Writes a model as one quantised file, which slipway-serve and slipway-eval map from disk.\n\n"
     "  --model PATH            a Hugging Face folder or a .gguf file\n"
     "  --output FILE.slipway   replaced in one step where it exists\n"
@@ -104,13 +108,7 @@ class Progress {
 void print_result(const quantize::Settings& settings, const quantize::Report& report, bool json) {
   const std::string dtype = runtime::weight_type_name(settings.type);
   if (json) {
-    const nlohmann::ordered_json result = {{"file", settings.output.string()},
-                                           {"dtype", dtype},
-                                           {"method", report.calibration_tokens > 0 ? "gptq" : "rounded"},
-                                           {"calibration_tokens", report.calibration_tokens},
-                                           {"parameters", report.parameters},
-                                           {"bytes", report.bytes}};
-    std::printf("%s\n", result.dump().c_str());
+    std::printf("%s\n", quantize::to_json(settings, report).dump().c_str());
     return;
   }
   std::string calibrated;
@@ -149,6 +147,11 @@ int run(int argc, char** argv, bool json) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  const auto given = [&](const char* flag) {
+    return std::any_of(argv + 1, argv + argc,
+                       [&](const char* one) { return std::strncmp(one, flag, std::strlen(flag)) == 0; });
+  };
+  if (given("--spec")) return spec::run_engine(argc, argv, "quantize", quantize::run_job);
   bool json = false;
   for (int i = 1; i < argc; ++i) json = json || std::strcmp(argv[i], "--json") == 0;
   if (argc == 2 && (std::strcmp(argv[1], "--help") == 0 || std::strcmp(argv[1], "-h") == 0)) {

@@ -176,4 +176,13 @@ bool quantize(const Settings& settings, const std::function<void(int64_t done, i
   return true;
 }
 
+nlohmann::ordered_json to_json(const Settings& settings, const Report& report) {
+  return {{"file", settings.output.string()},
+          {"dtype", runtime::weight_type_name(settings.type)},
+          {"method", report.calibration_tokens > 0 ? "gptq" : "rounded"},
+          {"calibration_tokens", report.calibration_tokens},
+          {"parameters", report.parameters},
+          {"bytes", report.bytes}};
+}
+
 }  // namespace slipway::quantize

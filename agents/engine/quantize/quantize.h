@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
 
 #include "agents/engine/runtime/engine.h"
 
@@ -30,5 +31,8 @@ struct Report {
 // nothing behind, when `stop` became true. Throws base::Error.
 bool quantize(const Settings& settings, const std::function<void(int64_t done, int64_t total)>& on_progress,
               const std::atomic<bool>& stop, Report& report);
+
+// What came of it: file, dtype, method, calibration_tokens, parameters, bytes.
+nlohmann::ordered_json to_json(const Settings& settings, const Report& report);
 
 }  // namespace slipway::quantize

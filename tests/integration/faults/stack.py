@@ -1,10 +1,16 @@
 """A backend and an agent as real processes, to be killed and started again, and the command line to talk to them."""
+import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "oracle" / "train"))
+from conftest_models import WORDS, make_model  # noqa: E402
 
 BIN = Path(os.environ["SLIPWAY_BIN"])
 
@@ -20,6 +26,18 @@ def wait_until(condition, what, seconds=90):
     raise AssertionError(f"not within {seconds} s: {what}")
 
 
+def steps_done(workdir):
+    """The trainer's latest step, from its own events."""
+    try:
+        lines = (workdir / "events.jsonl").read_bytes().splitlines()
+    except OSError:
+        return 0
+    for line in reversed(lines):
+        if b'"metric"' in line and b'"loss"' in line and line.endswith(b"}"):
+            return json.loads(line)["step"]
+    return 0
+
+
 class Stack:
     def __init__(self, folder):
         self.data = folder / "data"
@@ -31,6 +49,7 @@ class Stack:
             self.environment.pop(name, None)
         self.grpc = self.web = "127.0.0.1:0"
         self.backend = self.agent = None
+        self.further = []  # processes of agents beside the first, and their folders
 
     def start_backend(self):
         self.backend = subprocess.Popen(
@@ -49,10 +68,19 @@ class Stack:
         self.grpc, self.web = (facts[key].split("://")[-1] for key in ("grpc", "web"))
 
     def start_agent(self):
-        self.agent = subprocess.Popen(
-            [BIN / "slipway-agent", "--backend", self.grpc, "--data", self.agent_data, "--join-file",
-             self.data / "local-join-token"],
-            stdout=open(self.logs / "slipway-agent.log", "a"), stderr=subprocess.STDOUT, start_new_session=True)
+        self.agent = self._agent(self.agent_data)
+
+    def start_further_agent(self, name):
+        """Another node, on this machine. Returns its folder."""
+        data = self.agent_data.parent / name
+        self.further.append((self._agent(data, "--name", name), data))
+        return data
+
+    def _agent(self, data, *options):
+        return subprocess.Popen(
+            [BIN / "slipway-agent", "--backend", self.grpc, "--data", data, "--join-file",
+             self.data / "local-join-token", *options],
+            stdout=open(self.logs / f"{data.name}.log", "a"), stderr=subprocess.STDOUT, start_new_session=True)
 
     def cli(self, *arguments, text=None):
         done = subprocess.run([BIN / "slipway", "--backend", self.grpc, *map(str, arguments)], input=text, text=True,
@@ -70,9 +98,21 @@ class Stack:
         link = (self.data / "setup-link").read_text().strip()
         self.cli("login", "--user", "admin", "--password-stdin", "--setup-token", link, text="a long password\n")
 
-    def engine(self, kind):
+    def ended(self, run):
+        """The run when it has ended, which it must have done well. `watch` follows it across the backend's death."""
+        self.cli("run", "watch", run)
+        found = self.ask("run", "show", run)
+        assert found["state"] == "RUN_STATE_SUCCEEDED", json.dumps(found, indent=1)
+        return found
+
+    def adapter_of(self, run):
+        """The hash of the weights that a run has registered."""
+        files = self.ask("model", "show", run["modelVersionId"])["artifact"]["files"]
+        return {file["path"]: file["sha256"] for file in files}["adapter_model.safetensors"]
+
+    def engine(self, kind, agent_data=None):
         """Folder and latest launch of the attempt whose engine of this kind runs, or None."""
-        for folder in (self.agent_data / "attempts").glob("*"):
+        for folder in ((agent_data or self.agent_data) / "attempts").glob("*"):
             try:
                 if json.loads((folder / "start.json").read_text())["engine"] != kind:
                     continue
@@ -87,7 +127,7 @@ class Stack:
         return None
 
     def stop(self):
-        for process in (self.agent, self.backend):
+        for process in (self.agent, *(process for process, _ in self.further), self.backend):
             if process is not None and process.poll() is None:
                 process.terminate()
                 try:
@@ -95,11 +135,36 @@ class Stack:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
-        for path in (self.agent_data / "attempts").glob("*/started-*.json"):  # engines outlive their agent
+        folders = [self.agent_data, *(data for _, data in self.further)]
+        for path in (path for data in folders for path in (data / "attempts").glob("*/started-*.json")):  # engines outlive their agent
             pid = json.loads(path.read_text())["pid"]
             try:
                 command = Path(f"/proc/{pid}/cmdline").read_bytes()
-                if str(self.agent_data).encode() in command:
+                if any(str(data).encode() in command for data in folders):
                     os.kill(pid, signal.SIGKILL)
             except (OSError, ProcessLookupError):
                 pass
+
+
+@contextlib.contextmanager
+def stack_with_data(folder, rows, further=(), **model):
+    """A backend with its agent, and further ones by name; in it a model `tiny` of this size, and questions `rows`."""
+    stack = Stack(folder)
+    try:
+        stack.start_backend()
+        stack.sign_in()
+        stack.start_agent()
+        for name in further:
+            stack.start_further_agent(name)
+        make_model(folder / "model", **model)
+        rng = random.Random(3)
+        texts = [{"question": " ".join(rng.choices(WORDS, k=8)) + "?", "answer": " ".join(rng.choices(WORDS, k=30))}
+                 for _ in range(rows)]
+        (folder / "rows.jsonl").write_text("".join(json.dumps(text) + "\n" for text in texts))
+        stack.cli("model", "import", folder / "model", "--name", "tiny")
+        stack.cli("dataset", "import", folder / "rows.jsonl", "--name", "rows", "--format", "prompt_completion",
+                  "--map", "prompt=question", "--map", "completion=answer")
+        wait_until(lambda: len(stack.ask("node", "list")["nodes"]) == 1 + len(further), "all nodes have joined")
+        yield stack
+    finally:
+        stack.stop()

@@ -2,71 +2,28 @@
 with the very bytes of a run that was left alone, and no event or log line is missing or doubled."""
 import json
 import os
-import random
 import signal
 import sys
 from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "oracle" / "train")]
-from conftest_models import WORDS, make_model  # noqa: E402
-from stack import Stack, wait_until  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from stack import stack_with_data, steps_done, wait_until  # noqa: E402
 
 STEPS = 200
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("faults")
-    stack = Stack(folder)
-    try:
-        stack.start_backend()
-        stack.sign_in()
-        stack.start_agent()
-        make_model(folder / "model", hidden_size=128, intermediate_size=320)
-        rng = random.Random(3)
-        rows = [{"question": " ".join(rng.choices(WORDS, k=8)) + "?", "answer": " ".join(rng.choices(WORDS, k=30))}
-                for _ in range(60)]
-        (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        stack.cli("model", "import", folder / "model", "--name", "tiny")
-        stack.cli("dataset", "import", folder / "rows.jsonl", "--name", "rows", "--format", "prompt_completion",
-                  "--map", "prompt=question", "--map", "completion=answer")
-        yield stack
-    finally:
-        stack.stop()
+    with stack_with_data(tmp_path_factory.mktemp("faults"), 60, hidden_size=128, intermediate_size=320) as ready:
+        yield ready
 
 
 def start_run(stack, name):
     return stack.ask("run", "start", "fine-tune-and-deploy", "--model", "tiny", "--dataset", "rows", "--name", name,
                      "--max-steps", STEPS, "--save-steps", 20, "--eval-steps", 80, "--validation-share", "0.05", "--max-length", 128, "--r", 4,
                      "--learning-rate", "0.001", "--no-require-improvement", "--no-deploy", "--output-model", name)["id"]
-
-
-def ended(stack, run):
-    """The run when it has ended, which it must have done well. `watch` follows it across the backend's death."""
-    stack.cli("run", "watch", run)
-    found = stack.ask("run", "show", run)
-    assert found["state"] == "RUN_STATE_SUCCEEDED", json.dumps(found, indent=1)
-    return found
-
-
-def adapter_of(stack, run):
-    files = stack.ask("model", "show", run["modelVersionId"])["artifact"]["files"]
-    return {file["path"]: file["sha256"] for file in files}["adapter_model.safetensors"]
-
-
-def steps_done(workdir):
-    """The trainer's latest step, from its own events."""
-    try:
-        lines = (workdir / "events.jsonl").read_bytes().splitlines()
-    except OSError:
-        return 0
-    for line in reversed(lines):
-        if b'"metric"' in line and b'"loss"' in line and line.endswith(b"}"):
-            return json.loads(line)["step"]
-    return 0
 
 
 @pytest.fixture(scope="module")
@@ -102,13 +59,13 @@ def disturbed(stack, tmp_path_factory):
     reached = steps_done(workdir)
     wait_until(lambda: steps_done(workdir) > reached, "the trainer goes on without a backend")
     stack.start_backend()
-    return ended(stack, run), kept, again
+    return stack.ended(run), kept, again
 
 
 def test_the_run_ends_by_itself_with_the_bytes_of_an_undisturbed_run(stack, disturbed):
     run, _, _ = disturbed
-    alone = ended(stack, start_run(stack, "alone"))
-    assert adapter_of(stack, run) == adapter_of(stack, alone)
+    alone = stack.ended(start_run(stack, "alone"))
+    assert stack.adapter_of(run) == stack.adapter_of(alone)
     assert run["results"]["tuned_perplexity"] == alone["results"]["tuned_perplexity"]
     assert run["results"]["tuned_perplexity"] < run["results"]["base_perplexity"]
 

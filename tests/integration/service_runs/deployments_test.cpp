@@ -1,6 +1,8 @@
 // Deployments by hand: start, ready, crash, stop, start again, change of version, delete; and their keys.
 #include <gmock/gmock.h>
 
+#include <nlohmann/json.hpp>
+
 #include "tests/integration/service_runs/backend_fixture.h"
 
 namespace slipway::test {
@@ -233,7 +235,7 @@ TEST_F(Deployments, AnotherVersionTakesOverWhenItIsReady) {
   const auto move_to = [&](const std::string& version) {
     ASSERT_TRUE(backend_->database
                     ->write([&](store::Transaction& transaction) {
-                      return backend_->conductor.deploy(transaction, {"small", version, "", ""}, true).status();
+                      return backend_->conductor.deploy(transaction, {"small", version, {}, ""}, true).status();
                     })
                     .ok());
     backend_->nodes.wake();
@@ -258,6 +260,53 @@ TEST_F(Deployments, AnotherVersionTakesOverWhenItIsReady) {
   EXPECT_EQ(kept.model_version_id(), "mv-tuned-1");
   EXPECT_EQ(kept.error().code(), "INVALID_MODEL");
   EXPECT_EQ(*backend_->deployments.find_replica("small"), "127.0.0.1:2222");
+}
+
+TEST_F(Deployments, SettingsReachTheEngineAndChangeWithoutAGap) {
+  auto agent = make_agent();
+  agent->connect();
+  auto stub = v1::DeploymentService::NewStub(channel());
+  v1::CreateDeploymentRequest request;
+  request.set_name("small");
+  request.set_model_version_id("smollm2");
+  request.mutable_settings()->set_dtype("int8");
+  request.mutable_settings()->set_kv_cache_dtype("int4");
+  v1::Deployment deployment;
+  const auto refused = stub->CreateDeployment(context().get(), request, &deployment);
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(refused.error_message(), testing::HasSubstr("int4"));
+  request.mutable_settings()->set_kv_cache_dtype("int8");
+  request.mutable_settings()->set_max_model_len(512);
+  ASSERT_TRUE(stub->CreateDeployment(context().get(), request, &deployment).ok());
+  const auto old = agent->expect_start("serve");
+  auto spec = nlohmann::json::parse(old.spec_json());
+  EXPECT_EQ(spec.at("model").at("dtype"), "int8");
+  EXPECT_EQ(spec.at("kv_cache_dtype"), "int8");
+  EXPECT_EQ(spec.at("limits"), nlohmann::json({{"max_num_seqs", 64}, {"queue", 256}, {"max_model_len", 512}}));
+  make_ready(*agent, old, "http://127.0.0.1:1111");
+  wait_for_deployment(deployment.id(), v1::DEPLOYMENT_STATE_READY);
+
+  v1::UpdateDeploymentRequest update;
+  update.set_id("small");
+  ASSERT_TRUE(stub->UpdateDeployment(context().get(), update, &deployment).ok()) << "nothing to change";
+  EXPECT_EQ(deployment.state(), v1::DEPLOYMENT_STATE_READY);
+  *update.mutable_settings() = request.settings();
+  update.mutable_settings()->set_dtype("int4");
+  update.mutable_settings()->set_threads(2);
+  ASSERT_TRUE(stub->UpdateDeployment(context().get(), update, &deployment).ok());
+  const auto next = agent->expect_start("serve");
+  spec = nlohmann::json::parse(next.spec_json());
+  EXPECT_EQ(spec.at("model").at("dtype"), "int4");
+  EXPECT_EQ(spec.at("threads"), 2);
+  EXPECT_EQ(*backend_->deployments.find_replica("small"), "127.0.0.1:1111") << "until the new one is ready";
+
+  // One that does not come up leaves version and settings as they were.
+  agent->send_event(next.attempt_id(), R"({"type":"error","code":"OUT_OF_MEMORY","message":"no room","advice":""})");
+  agent->send_state(next.attempt_id(), AttemptStatus::STATE_FAILED);
+  const auto kept = wait_for_deployment(deployment.id(), v1::DEPLOYMENT_STATE_READY);
+  EXPECT_EQ(kept.settings().dtype(), "int8");
+  EXPECT_EQ(kept.settings().threads(), 0);
+  EXPECT_EQ(kept.error().code(), "OUT_OF_MEMORY");
 }
 
 TEST_F(Deployments, DeleteTakesTheKeysAlong) {

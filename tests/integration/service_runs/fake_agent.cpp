@@ -97,6 +97,13 @@ v1::StopAttempt FakeAgent::expect_stop() {
   return expect("stop", [](const BackendMessage& m) { return m.has_stop(); }).stop();
 }
 
+std::string FakeAgent::expect_meet(const std::string& attempt_id) {
+  return expect("meet",
+                [&](const v1::BackendMessage& m) { return m.has_meet() && m.meet().attempt_id() == attempt_id; })
+      .meet()
+      .meeting();
+}
+
 v1::ReleaseAttempt FakeAgent::expect_release(const std::string& attempt_id) {
   return expect("release",
                 [&](const BackendMessage& m) { return m.has_release() && m.release().attempt_id() == attempt_id; })

@@ -35,6 +35,8 @@ class FakeAgent {
   // The next message of this kind, others are kept; fails the test after ten seconds.
   v1::StartAttempt expect_start(const std::string& engine = "");
   v1::StopAttempt expect_stop();
+  // Where the ranks of this one's gang meet.
+  std::string expect_meet(const std::string& attempt_id);
   v1::ReleaseAttempt expect_release(const std::string& attempt_id);
   v1::LinesAcknowledged expect_acknowledged(const std::string& attempt_id, const std::string& file, int64_t end_offset);
 

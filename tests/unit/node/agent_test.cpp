@@ -31,7 +31,7 @@ class RunningAgent {
         artifacts_(make_grpc_artifacts(channel_, [this] { return session_.node_token(); })),
         transfer_(*artifacts_, layout_.cache(), 1 << 30),
         supervisor_(std::string(SLIPWAY_BINARY_DIR) + "/bin/slipway-agent"),
-        attempts_({layout_, engines, supervisor_, transfer_, session_}),
+        attempts_({layout_, engines, supervisor_, transfer_, session_, "node.example", 8}),
         thread_([this] {
           verdict_ = session_.run(
               attempts_, [] { return v1::NodeSample(); }, cancellation_);
@@ -324,6 +324,32 @@ TEST_F(AgentTest, ANewAgentFindsTheEngineOfTheOldOneAndGoesOnTailing) {
   ASSERT_TRUE(reaches("a1", State::STATE_SUCCEEDED));
   EXPECT_EQ(backend_.lines("a1", "stdout"), (std::vector<std::string>{"before", "after"}));
   EXPECT_EQ(backend_.status("a1").returned_files().at("report.json"), "{}\n");
+}
+
+TEST_F(AgentTest, ARankWaitsUntilItIsToldWhereItsGangMeetsAlsoForTheNextAgent) {
+  auto start =
+      attempt("a1", "echo $RANK of $WORLD_SIZE, $LOCAL_RANK, $MASTER_ADDR $MASTER_PORT, $OMP_NUM_THREADS threads");
+  start.mutable_gang()->set_rank(1);
+  start.mutable_gang()->set_size(4);
+  start.mutable_gang()->set_local_size(2);
+  backend_.start(start);
+  ASSERT_TRUE(reaches("a1", State::STATE_PREPARED));
+  const std::string meeting = backend_.status("a1").meeting();
+  EXPECT_EQ(meeting.rfind("node.example:", 0), 0U) << meeting;
+  EXPECT_GT(std::stoi(meeting.substr(meeting.find(':') + 1)), 0);
+  life();
+  ASSERT_EQ(backend_.last_hello().attempts_size(), 1);
+  EXPECT_EQ(backend_.last_hello().attempts(0).meeting(), meeting);
+  backend_.meet("a1", "leader.example:4321");
+  ASSERT_TRUE(reaches("a1", State::STATE_SUCCEEDED));
+  EXPECT_EQ(backend_.lines("a1", "stdout"), (std::vector<std::string>{"1 of 4, 0, leader.example 4321, 4 threads"}));
+
+  start.set_attempt_id("a2");
+  start.set_work_key("key-a2");
+  backend_.start(start);
+  ASSERT_TRUE(reaches("a2", State::STATE_PREPARED));
+  backend_.stop("a2", 5);
+  EXPECT_TRUE(reaches("a2", State::STATE_STOPPED)) << "before its engine was started";
 }
 
 TEST_F(AgentTest, KnowsTheExitStatusOfAnEngineThatEndedWhileNoAgentLived) {

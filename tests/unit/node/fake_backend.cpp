@@ -209,6 +209,13 @@ void FakeBackend::stop(const std::string& attempt, int grace_seconds) {
   send(std::move(message));
 }
 
+void FakeBackend::meet(const std::string& attempt, const std::string& meeting) {
+  v1::BackendMessage message;
+  message.mutable_meet()->set_attempt_id(attempt);
+  message.mutable_meet()->set_meeting(meeting);
+  send(std::move(message));
+}
+
 void FakeBackend::release(const std::string& attempt) {
   v1::BackendMessage message;
   message.mutable_release()->set_attempt_id(attempt);

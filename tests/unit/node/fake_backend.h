@@ -28,6 +28,7 @@ class FakeBackend {
 
   void start(const v1::StartAttempt& start);
   void stop(const std::string& attempt, int grace_seconds);
+  void meet(const std::string& attempt, const std::string& meeting);
   void release(const std::string& attempt);
   // Without it, lines are stored but the agent does not hear of it.
   void acknowledge_lines(bool on);

@@ -5,6 +5,8 @@
 #include <fstream>
 
 #include "agents/engine/model/container.h"
+#include "agents/engine/quantize/job.h"
+#include "agents/engine/spec/schema.h"
 #include "backend/base/error.h"
 #include "backend/base/files.h"
 #include "tests/unit/runtime/tiny_model.h"
@@ -135,6 +137,32 @@ TEST_F(QuantizeTest, ADamagedTensorIsNamedWhenTheModelIsLoaded) {
               std::string::npos)
         << error.what();
   }
+}
+
+TEST_F(QuantizeTest, AsAnEngineItTellsProgressAndGivesTheFileAsAnArtifact) {
+  const auto workdir = folder_.path() / "work";
+  std::filesystem::create_directories(workdir);
+  const base::SystemClock clock;
+  const std::atomic<bool> stop{false};
+  const auto run = [&](const std::string& dtype, const std::string& file) {
+    nlohmann::json spec = {
+        {"version", 1},   {"kind", "quantize"},         {"model", {{"path", (folder_.path() / "model").string()}}},
+        {"dtype", dtype}, {"output", {{"file", file}}}, {"threads", 2}};
+    if (dtype == "int4") spec["calibration"] = {{"path", (folder_.path() / "rows.jsonl").string()}};
+    spec::EventWriter events(workdir, clock);
+    spec::EngineContext context{spec::parse_spec("quantize", spec.dump()), workdir, events, stop};
+    return run_job(context);
+  };
+  EXPECT_THROW(run("int8", "/tmp/model.slipway"), base::Error);
+  ASSERT_EQ(run("int4", "out/model.slipway"), spec::kExitSucceeded);
+  EXPECT_EQ(model::Container(workdir / "out/model.slipway").method(), "gptq");
+  const auto report = nlohmann::json::parse(base::read_file(workdir / "quantize.json"));
+  EXPECT_EQ(report.at("dtype"), "int4");
+  EXPECT_EQ(report.at("bytes"), std::filesystem::file_size(workdir / "out/model.slipway"));
+  const std::string events = base::read_file(workdir / "events.jsonl");
+  EXPECT_NE(events.find(R"("type":"progress","phase":"quantize","done":2,"total":2,"unit":"layer")"), std::string::npos)
+      << events;
+  EXPECT_NE(events.find(R"("type":"artifact","name":"model","path":"out")"), std::string::npos);
 }
 
 }  // namespace

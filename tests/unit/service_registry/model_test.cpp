@@ -2,6 +2,9 @@
 #include <gtest/gtest.h>
 
 #include "agents/engine/model/adapter.h"
+#include "agents/engine/model/architecture.h"
+#include "agents/engine/model/container.h"
+#include "agents/engine/model/decoder_tensors.h"
 #include "backend/base/status.h"
 #include "tests/unit/service_registry/registry_fixture.h"
 
@@ -38,6 +41,43 @@ class ModelTest : public RegistryFixture {
   }
   int64_t count_models() { return models_.list({})->total; }
 };
+
+TEST_F(ModelTest, AQuantisedFileIsReadWithItsFactsAndItsHashes) {
+  model::ContainerContent content;
+  content.weights = "int4";
+  content.method = "gptq";
+  content.files["config.json"] = R"({"model_type":"llama","architectures":["LlamaForCausalLM"],"hidden_size":8,
+      "intermediate_size":16,"num_hidden_layers":1,"num_attention_heads":2,"num_key_value_heads":1,"vocab_size":3,
+      "max_position_embeddings":32,"rms_norm_eps":1e-5,"rope_theta":10000.0,"tie_word_embeddings":true})";
+  content.files["tokenizer.json"] = R"({"version":"1.0","added_tokens":[],"normalizer":null,
+      "pre_tokenizer":{"type":"WhitespaceSplit"},"post_processor":null,"decoder":null,
+      "model":{"type":"BPE","vocab":{"a":0,"b":1,"c":2},"merges":[]}})";
+  const base::TemporaryFolder folder;
+  base::write_file_atomically(folder.path() / "config.json", content.files["config.json"]);
+  const model::Architecture architecture = model::load_architecture(folder.path());
+  const std::vector<std::byte> weights(1024, std::byte{1});
+  for (const model::DecoderTensor& tensor : model::decoder_tensors(architecture)) {
+    content.tensors[tensor.name()] = {tensor.shape.size() == 1 ? "f32" : "int4", tensor.shape, weights};
+  }
+  const auto path = folder.path() / "m.slipway";
+  model::write_container(path, content);
+  std::string bytes = base::read_file(path);
+  const auto version = models_.import("packed", put({{"m.slipway", bytes}}), "");
+  ASSERT_TRUE(version.ok()) << version.status();
+  EXPECT_EQ(version->format, "slipway int4 gptq");
+  EXPECT_EQ(version->family, "llama");
+  EXPECT_EQ(version->path, "m.slipway");
+  EXPECT_EQ(version->context_length, 32);
+  EXPECT_FALSE(version->adapter);
+
+  bytes[bytes.size() - 600] ^= 1;  // in the last tensor
+  const auto damaged = models_.import("damaged", put({{"m.slipway", bytes}}), "");
+  EXPECT_EQ(damaged.status().code(), StatusCode::kInvalidArgument);
+  content.tensors.erase(content.tensors.begin());
+  model::write_container(path, content);
+  const auto incomplete = models_.import("incomplete", put({{"m.slipway", base::read_file(path)}}), "");
+  EXPECT_EQ(incomplete.status().code(), StatusCode::kInvalidArgument);
+}
 
 TEST_F(ModelTest, ARealModelIsReadRegisteredAndDeletedWithItsBytes) {
   const store::ModelVersion version = import_smollm2();

@@ -132,5 +132,30 @@ TEST_F(FineTune, EveryParameterSaysWhyOneWouldChangeIt) {
   }
 }
 
+TEST_F(FineTune, QuantizeNeedsNoDatasetAndCalibratesInt4WithOne) {
+  auto catalogue = Catalogue::load(SLIPWAY_SOURCE_DIR "/workflows");
+  workflow_ = *catalogue->find("quantize");
+  auto alone = specs({{"model", "small"}});
+  ASSERT_EQ(alone.size(), 1U);
+  auto plain = alone.at("quantize");
+  EXPECT_EQ(plain["calibration"]["path"], "");
+  EXPECT_NO_THROW(spec::parse_spec("quantize", plain.dump()));
+  for (const auto& [dtype, path] : {std::pair{"int8", ""}, {"int4", "inputs/data/train.jsonl"}}) {
+    const auto measured = specs({{"model", "small"}, {"dataset", "faq"}, {"dtype", dtype}});
+    ASSERT_EQ(measured.size(), 4U);
+    EXPECT_EQ(measured.at("quantize")["calibration"]["path"], path);
+    for (const auto& [task, kind] :
+         {std::pair{"prepare", "prep"}, {"quantize", "quantize"}, {"evaluate_after", "eval"}}) {
+      EXPECT_NO_THROW(spec::parse_spec(kind, measured.at(task).dump())) << task;
+    }
+  }
+  workflow_ = *catalogue->find("held-out-evaluation");
+  const auto evaluation = specs({{"model", "small"}, {"dataset", "faq"}, {"dtype", "int4"}});
+  EXPECT_EQ(evaluation.at("evaluate")["model"]["dtype"], "int4");
+  for (const auto& [task, kind] : {std::pair{"prepare", "prep"}, {"evaluate", "eval"}}) {
+    EXPECT_NO_THROW(spec::parse_spec(kind, evaluation.at(task).dump())) << task;
+  }
+}
+
 }  // namespace
 }  // namespace slipway::workflows

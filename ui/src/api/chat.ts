@@ -25,6 +25,8 @@ interface Entry {
   bytes?: number[] | null;
 }
 interface Choice {
+  /** Of the answers that were asked for. */
+  index?: number;
   text?: string;
   delta?: { content?: string | null; tool_calls?: { index: number; id?: string; function?: { name?: string; arguments?: string } }[] };
   finish_reason?: string | null;
@@ -41,17 +43,37 @@ interface Chunk {
   error?: { message?: string };
 }
 
-/** Adds what a chunk brings. Characters that span tokens are put together: the first token of them shows them all. */
+/** Adds what chunks bring to the first answer and the others that were asked for beside it. */
 export class AnswerReader {
-  readonly answer: Answer = { text: "", calls: [], tokens: [], finishReason: "" };
-  private openBytes: number[] = [];
+  private readonly choices = [new ChoiceReader()];
+
+  /** The first, which also has what was measured over all. */
+  get answer(): Answer {
+    return this.choices[0]!.answer;
+  }
+  get others(): Answer[] {
+    return this.choices.slice(1).map((one) => one.answer);
+  }
 
   take(chunk: Chunk): void {
     const { answer } = this;
     if (chunk.usage?.prompt_tokens !== undefined) answer.promptTokens = chunk.usage.prompt_tokens;
     if (chunk.usage?.completion_tokens !== undefined) answer.completionTokens = chunk.usage.completion_tokens;
-    const choice = chunk.choices?.[0];
-    if (!choice) return;
+    for (const choice of chunk.choices ?? []) {
+      const index = choice.index ?? 0;
+      while (this.choices.length <= index) this.choices.push(new ChoiceReader());
+      this.choices[index]!.take(choice);
+    }
+  }
+}
+
+/** One answer. Characters that span tokens are put together: the first token of them shows them all. */
+class ChoiceReader {
+  readonly answer: Answer = { text: "", calls: [], tokens: [], finishReason: "" };
+  private openBytes: number[] = [];
+
+  take(choice: Choice): void {
+    const { answer } = this;
     answer.text += choice.text ?? choice.delta?.content ?? "";
     for (const piece of choice.delta?.tool_calls ?? []) {
       const call = (answer.calls[piece.index] ??= { id: "", name: "", arguments: "" });
@@ -85,13 +107,13 @@ export class AnswerReader {
   }
 }
 
-/** Calls `onAnswer` after every piece; resolves with the whole at the end of the stream. */
+/** Calls `onPiece` after every piece; resolves with the whole at the end of the stream. */
 export async function streamAnswer(
   endpoint: Endpoint,
   body: Record<string, unknown>,
-  onAnswer: (answer: Answer) => void,
+  onPiece: (reader: AnswerReader) => void,
   signal: AbortSignal,
-): Promise<Answer> {
+): Promise<AnswerReader> {
   const startedAt = performance.now();
   const response = await fetch(`/v1/${endpoint}`, {
     method: "POST",
@@ -108,18 +130,21 @@ export async function streamAnswer(
   const reader = new AnswerReader();
   for (;;) {
     const { done, value } = await stream.read();
-    if (done) return reader.answer;
+    if (done) return reader;
     for (const data of parser.feed(decoder.decode(value, { stream: true }))) {
       if (data === "[DONE]") continue;
       const chunk = JSON.parse(data) as Chunk;
       if (chunk.error) throw new Error(chunk.error.message ?? "The deployment broke off its answer.");
       const { answer } = reader;
-      const before = answer.text.length + answer.calls.length + answer.tokens.length;
+      const before = sizeOf(reader);
       reader.take(chunk);
       const now = performance.now() - startedAt;
-      if (answer.text.length + answer.calls.length + answer.tokens.length > before) answer.firstAfterMs ??= now;
+      if (sizeOf(reader) > before) answer.firstAfterMs ??= now;
       if (chunk.choices?.length) answer.lastAfterMs = now;
-      onAnswer(answer);
+      onPiece(reader);
     }
   }
 }
+
+const sizeOf = (reader: AnswerReader) =>
+  [reader.answer, ...reader.others].reduce((sum, one) => sum + one.text.length + one.calls.length + one.tokens.length, 0);

@@ -4,7 +4,7 @@ import { AnswerReader } from "@/api/chat";
 import { asCurl, asPython, asPythonValue } from "@/base/code_samples";
 import { checkSchema, checkTools, parseJson } from "@/base/json_check";
 import { readSettings } from "@/base/sampling";
-import { argumentRows, chatBody, cutAtUser, exampleSchema, exampleTools, openCalls, type Scene, sceneIsGood, startScene, textBody, type Turn } from "@/base/talk";
+import { argumentRows, chatBody, cutAtUser, exampleSchema, exampleTools, openCalls, type Scene, sceneIsGood, startScene, takeOther, textBody, type Turn } from "@/base/talk";
 
 const scene = (part: Partial<Scene>): Scene => ({ ...startScene, ...part });
 
@@ -116,6 +116,17 @@ describe("a stream", () => {
     expect(answer.tokens[0]?.top).toEqual([{ token: "Ho", logprob: -3 }]);
     expect(answer.calls).toEqual([{ id: "c", name: "f", arguments: '{"a":1}' }]);
     expect(answer).toMatchObject({ finishReason: "tool_calls", promptTokens: 4, completionTokens: 3 });
+  });
+  it("of several answers keeps them apart, and another one may be taken", () => {
+    const reader = new AnswerReader();
+    reader.take({ choices: [{ index: 1, delta: { content: "b" } }] });
+    reader.take({ choices: [{ index: 0, delta: { content: "a" } }] });
+    reader.take({ choices: [{ index: 1, delta: { content: "B" }, finish_reason: "stop" }] });
+    expect(reader.answer.text).toBe("a");
+    expect(reader.others.map((one) => one.text)).toEqual(["bB"]);
+    const turn: Turn = { role: "assistant", content: "a", others: [{ content: "b" }, { content: "c" }] };
+    expect(takeOther(turn, 1)).toEqual({ role: "assistant", content: "c", others: [{ content: "b" }, { content: "a" }] });
+    expect(readSettings({ n: "0" }, "chat").wrong["n"]).toMatch(/at least/);
   });
   it("of a plain completion brings its probabilities in lists", () => {
     const reader = new AnswerReader();

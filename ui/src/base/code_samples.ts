@@ -56,8 +56,8 @@ export function asPython(origin: string, endpoint: Endpoint, body: Body, stream:
     ")",
   ];
   if (!stream) {
-    lines.push(chat ? "message = answer.choices[0].message" : "print(answer.choices[0].text)");
-    if (chat) lines.push("print(message.content if not message.tool_calls else message.tool_calls)");
+    lines.push("for choice in answer.choices:");
+    lines.push(chat ? "    print(choice.message.tool_calls or choice.message.content)" : "    print(choice.text)");
     return lines.join("\n");
   }
   lines.push(

@@ -27,6 +27,7 @@ export const settingPlans: readonly SettingPlan[] = [
   { name: "repetition_penalty", label: "Repetition penalty", type: "number", minimum: 0.01, maximum: 10, step: 0.05, otherwise: "1", help: "Above 1, tokens that were there before become less likely; 1.1 keeps small models from looping." },
   { name: "seed", label: "Seed", type: "integer", minimum: -9007199254740991, maximum: 9007199254740991, otherwise: "random", help: "The same seed and settings give the same answer." },
   { name: "stop", label: "Stop texts", type: "texts", otherwise: "none", help: "One per line: the answer ends before the first of them." },
+  { name: "n", label: "Answers", type: "integer", minimum: 1, maximum: 128, otherwise: "1", advanced: true, help: "So many answers to the same words, side by side; the talk goes on from the one that you take." },
   { name: "presence_penalty", label: "Presence penalty", type: "number", minimum: -2, maximum: 2, step: 0.1, otherwise: "0", advanced: true, help: "Takes this from the logit of each token that the answer already has." },
   { name: "frequency_penalty", label: "Frequency penalty", type: "number", minimum: -2, maximum: 2, step: 0.1, otherwise: "0", advanced: true, help: "The same, times how often the answer has it." },
   { name: "min_tokens", label: "Shortest answer", type: "integer", minimum: 0, maximum: 16777216, otherwise: "0", advanced: true, help: "No end is accepted before so many tokens." },

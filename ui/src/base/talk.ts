@@ -32,7 +32,11 @@ export interface Turn {
   callId?: string;
   tokens?: ShownToken[] | undefined;
   measured?: Measured;
+  /** Further answers to the same words, where several were asked for. */
+  others?: Said[];
 }
+/** One of several answers. */
+export type Said = Pick<Turn, "content" | "calls" | "tokens">;
 
 export type OutputKind = "text" | "json_object" | "json_schema" | "regex" | "choice" | "grammar";
 
@@ -151,6 +155,15 @@ export function textBody(model: string, scene: Scene, prompt: string): Body {
     ...(scene.alternatives > 0 ? { logprobs: scene.alternatives } : {}),
     ...readOutput(scene).fields,
   };
+}
+
+/** The answer that one reads goes back among the others, in its place, and that other is the one that the talk goes on from. */
+export function takeOther(turn: Turn, index: number): Turn {
+  const { content, calls, tokens, others = [], ...rest } = turn;
+  const taken = others[index];
+  if (!taken) return turn;
+  const before: Said = { content, ...(calls ? { calls } : {}), ...(tokens ? { tokens } : {}) };
+  return { ...rest, ...taken, others: others.map((one, at) => (at === index ? before : one)) };
 }
 
 /** Turns of a talk from its user's n-th message on are taken away; the number is counted from 0. */

@@ -24,7 +24,7 @@ import { Elapsed } from "@/widgets/time";
 import { useUrlState } from "@/widgets/url_state";
 
 const crumbs = [{ label: "Train", to: "/train" }];
-const metrics = ["loss", "eval_loss", "grad_norm", "learning_rate", "tokens_per_second", "peak_memory_bytes"];
+const metrics = ["loss", "eval_loss", "grad_norm", "learning_rate", "tokens_per_second", "mfu", "peak_memory_bytes"];
 // More runs, fewer points of each: the chart holds about as many in all.
 const pointsOf = (runs: number) => Math.max(60, Math.min(1000, Math.floor(60_000 / Math.max(1, runs))));
 // Runs that go on are read again at most so often.

@@ -7,7 +7,7 @@ import { useDataset, useDatasetVersion, useDatasetVersions, usePreview, useWorkf
 import { formatBytes, formatCount, plural } from "@/base/format";
 import { type DatasetVersion } from "@/gen/slipway/v1/dataset_pb";
 import { LineageView } from "@/pages/lineage_view";
-import { ModelVersionSelect, RunLink, useFirstChatModel, versionName } from "@/pages/pickers";
+import { PreviewModelSelect, RunLink, useFirstChatModel, versionName } from "@/pages/pickers";
 import { PreviewRows } from "@/pages/preview_rows";
 import { ConfirmButton } from "@/widgets/confirm";
 import { Empty, ProblemBox, Skeleton } from "@/widgets/feedback";
@@ -167,7 +167,7 @@ function Rows({ version }: { version: DatasetVersion }) {
   return (
     <div className="stack">
       <label className="row">
-        Rendered for <ModelVersionSelect value={modelVersionId} onChange={setModel} />
+        Rendered for <PreviewModelSelect value={modelVersionId} onChange={setModel} />
       </label>
       <PreviewRows preview={preview} offset={offset} setOffset={(next) => setRow(String(next))} />
     </div>

@@ -9,7 +9,7 @@ import { usePreview } from "@/api/queries";
 import { plural } from "@/base/format";
 import { type Problem } from "@/base/problem";
 import { MappingForm, roleNames } from "@/pages/mapping_form";
-import { ModelVersionSelect, useFirstChatModel } from "@/pages/pickers";
+import { PreviewModelSelect, useFirstChatModel } from "@/pages/pickers";
 import { PreviewRows } from "@/pages/preview_rows";
 import { UploadPanel, useUpload } from "@/pages/upload_panel";
 import { DropZone } from "@/widgets/drop_zone";
@@ -134,7 +134,7 @@ function MapColumns({ artifactId, fileName }: { artifactId: string; fileName: st
           </form>
         </Section>
       </div>
-      <Section title="Preview" extra={<ModelVersionSelect value={modelVersionId} onChange={setModel} />}>
+      <Section title="Preview" extra={<PreviewModelSelect value={modelVersionId} onChange={setModel} />}>
         <PreviewRows preview={preview} offset={offset} setOffset={(next) => setRow(String(next))} />
       </Section>
     </div>

@@ -11,7 +11,8 @@ import { useWatchScope } from "@/api/watch_context";
 import { asCurl, asPython } from "@/base/code_samples";
 import { type Problem } from "@/base/problem";
 import { formatCount } from "@/base/format";
-import { type Deployment, type DeploymentLimits, DeploymentState } from "@/gen/slipway/v1/deployment_pb";
+import { type Deployment, DeploymentState } from "@/gen/slipway/v1/deployment_pb";
+import { DeployDialog } from "@/pages/deploy_dialog";
 import { DeploymentAdapters } from "@/pages/deployment_adapters";
 import { DeploymentChat } from "@/pages/deployment_chat";
 import { DeploymentKeys } from "@/pages/deployment_keys";
@@ -78,8 +79,9 @@ function DeploymentView({ deployment }: { deployment: Deployment }) {
                     </div>
                   )),
                 ],
-                ["Precision", precision(deployment)],
-                ...limitFacts(deployment.limits),
+                ["Weights", weights(deployment)],
+                ["KV cache", cache(deployment)],
+                ...limitFacts(deployment),
                 deployment.nodeId ? ["Node", <NodeLink key="node" id={deployment.nodeId} />] : null,
                 deployment.runId ? ["Made by", <RunLink key="run" id={deployment.runId} />] : null,
                 ["Created", <Ago key="created" time={deployment.createdAt} />],
@@ -95,15 +97,26 @@ function DeploymentView({ deployment }: { deployment: Deployment }) {
   );
 }
 
-const precision = ({ dtype, limits }: Deployment) => (limits?.dtype && limits.dtype !== dtype ? `${dtype} (${limits.dtype})` : dtype);
+/** As asked for, and in brackets as the engine says that it holds them. */
+const weights = ({ settings, limits }: Deployment) => {
+  const asked = settings?.dtype ?? "auto";
+  return limits?.dtype && limits.dtype !== asked ? `${asked} (${limits.dtype})` : asked;
+};
 
-/** What the ready replica holds at most, as its engine says. */
-function limitFacts(limits: DeploymentLimits | undefined): Fact[] {
-  if (!limits) return [];
+const cache = ({ settings, limits }: Deployment) =>
+  `${settings?.kvCacheDtype ?? "auto"}${limits ? `, ${formatCount(limits.kvCacheTokens)} tokens` : ""}`;
+
+/** What the ready replica holds at most, as its engine says, and what else was set. */
+function limitFacts({ limits, settings }: Deployment): Fact[] {
   return [
-    ["Context", `${formatCount(limits.maxModelLen)} tokens`],
-    ["Batch", `${formatCount(limits.maxNumSeqs)} requests, ${formatCount(limits.queue)} more may wait`],
-    ["KV cache", `${formatCount(limits.kvCacheTokens)} tokens`],
+    ...(limits
+      ? ([
+          ["Context", `${formatCount(limits.maxModelLen)} tokens`],
+          ["Batch", `${formatCount(limits.maxNumSeqs)} requests, ${formatCount(limits.queue)} more may wait`],
+        ] satisfies Fact[])
+      : []),
+    ["Threads", settings?.threads ? formatCount(settings.threads) : "one per core"],
+    settings?.speculativeTokens ? ["Guessed tokens", `${formatCount(settings.speculativeTokens)} per step`] : null,
   ];
 }
 
@@ -125,8 +138,10 @@ function Actions({ deployment }: { deployment: Deployment }) {
     }
   };
   const down = state === DeploymentState.STOPPED || state === DeploymentState.FAILED;
+  const [dialog, setDialog] = useUrlState("change");
   return (
     <>
+      {dialog === "1" && <DeployDialog deployment={deployment} close={() => setDialog("")} />}
       {problem && <ProblemBox problem={problem} />}
       <ConfirmButton
         question={`Delete the deployment “${name}”?`}
@@ -138,6 +153,9 @@ function Actions({ deployment }: { deployment: Deployment }) {
           navigate("/deployments");
         }}
       />
+      <Button disabled={state === DeploymentState.STOPPING} onClick={() => setDialog("1")}>
+        Change
+      </Button>
       {down ? (
         <Button type="primary" loading={busy} onClick={() => void act(() => clients.deployments.startDeployment({ id }))}>
           Start

@@ -1,17 +1,16 @@
 // The adapters that a deployment serves beside what it was made for: load, try, unload.
 import { useQueryClient } from "@tanstack/react-query";
-import { Button, Input, Modal, Select } from "antd";
+import { Button, Input, Modal } from "antd";
 import { useState } from "react";
 import { keys } from "@/api/cache";
 import { clients } from "@/api/clients";
 import { toProblem } from "@/api/problems";
-import { useList } from "@/api/queries";
 import { playgroundAddress } from "@/base/addresses";
 import { toMillis } from "@/base/format";
 import { type Problem } from "@/base/problem";
 import { type Deployment, type DeploymentAdapter, DeploymentAdapter_State } from "@/gen/slipway/v1/deployment_pb";
 import { ModelKind } from "@/gen/slipway/v1/model_pb";
-import { ModelVersionLink, versionName } from "@/pages/pickers";
+import { ModelVersionLink, VersionSelect } from "@/pages/pickers";
 import { Empty, ProblemBox } from "@/widgets/feedback";
 import { Field } from "@/widgets/field";
 import { LinkButton } from "@/widgets/link_button";
@@ -151,11 +150,7 @@ function AdapterTable({ deployment }: { deployment: Deployment }) {
 
 function LoadDialog({ deployment, close }: { deployment: Deployment; close: () => void }) {
   const cache = useQueryClient();
-  const models = useList("model", "", 500);
   const base = deployment.baseVersionId || deployment.modelVersionId;
-  const fitting = models.items.flatMap((model) =>
-    model.latestVersion?.kind === ModelKind.ADAPTER && model.latestVersion.baseVersionId === base ? [model.latestVersion] : [],
-  );
   const [versionId, setVersionId] = useState("");
   const [name, setName] = useState("");
   const [busy, setBusy] = useState(false);
@@ -183,18 +178,15 @@ function LoadDialog({ deployment, close }: { deployment: Deployment; close: () =
     >
       <div className="stack">
         <Field label="Adapter" help="Those that were trained on this deployment's base.">
-          <Select
-            showSearch
-            optionFilterProp="label"
-            loading={models.loading}
-            value={versionId || null}
+          <VersionSelect
+            value={versionId}
+            fits={(version) => version.kind === ModelKind.ADAPTER && version.baseVersionId === base}
             placeholder="Choose an adapter"
-            notFoundContent="No adapter of this base is registered."
-            onChange={(next: string) => {
-              setVersionId(next);
-              if (!name) setName(fitting.find((one) => one.id === next)?.modelName ?? "");
+            none="No adapter of this base is registered."
+            onChange={(next) => {
+              setVersionId(next?.id ?? "");
+              if (!name) setName(next?.modelName ?? "");
             }}
-            options={fitting.map((one) => ({ value: one.id, label: versionName(one.modelName, one.version) }))}
           />
         </Field>
         <Field label="Name" help="What applications give as model.">

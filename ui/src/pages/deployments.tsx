@@ -38,7 +38,7 @@ const columns: Column<Deployment>[] = [
     width: "minmax(140px, 1fr)",
     render: (row) => <span className="muted">{row.error?.message || row.waitingReason}</span>,
   },
-  { key: "dtype", title: "Precision", width: "100px", extra: true, render: (row) => row.dtype },
+  { key: "dtype", title: "Weights", width: "100px", extra: true, render: (row) => row.settings?.dtype },
   {
     key: "created",
     title: "Created",

@@ -12,7 +12,7 @@ import { ModelKind, type ModelVersion } from "@/gen/slipway/v1/model_pb";
 import { DeployDialog } from "@/pages/deploy_dialog";
 import { LineageView } from "@/pages/lineage_view";
 import { kindName } from "@/pages/models";
-import { ModelVersionLink, RunLink, versionName } from "@/pages/pickers";
+import { ModelVersionLink, quantisedAs, RunLink, versionName } from "@/pages/pickers";
 import { resultName } from "@/pages/run_columns";
 import { ConfirmButton } from "@/widgets/confirm";
 import { Empty, ProblemBox, Skeleton } from "@/widgets/feedback";
@@ -43,7 +43,8 @@ export default function ModelPage() {
   if (!model.data) return <Skeleton />;
   const { name, description, latestVersion, versionCount } = model.data;
   const version = versions.data?.find((one) => String(one.version) === versionText) ?? latestVersion;
-  const workflow = workflows?.find((one) => one.parameters.some((parameter) => parameter.type === "model"));
+  const workflow = workflows?.find((one) => one.tasks.some((task) => task.kind === "train"));
+  const quantise = workflows?.find((one) => one.tasks.some((task) => task.kind === "quantize"));
 
   return (
     <Page
@@ -62,7 +63,10 @@ export default function ModelPage() {
               navigate("/models");
             }}
           />
-          {workflow && version?.kind === ModelKind.BASE && (
+          {quantise && version?.kind === ModelKind.BASE && !quantisedAs(version) && (
+            <LinkButton to={`/train/new/${quantise.name}?model=${encodeURIComponent(versionName(name, version.version))}`}>Quantize</LinkButton>
+          )}
+          {workflow && version?.kind === ModelKind.BASE && !quantisedAs(version) && (
             <LinkButton to={`/train/new/${workflow.name}?model=${encodeURIComponent(versionName(name, version.version))}`}>{workflow.title}</LinkButton>
           )}
           {version && <TryIt version={version} />}

@@ -1,4 +1,4 @@
-// Import of a model: drop a GGUF file or a Hugging Face folder, name it, register it.
+// Import of a model: drop a GGUF or .slipway file or a Hugging Face folder, name it, register it.
 import { useQueryClient } from "@tanstack/react-query";
 import { Button, Input } from "antd";
 import { useState } from "react";
@@ -16,7 +16,7 @@ import { useSetUrl, useUrlState } from "@/widgets/url_state";
 const nameOf = (path: string) =>
   path
     .replace(/^.*\//, "")
-    .replace(/\.(gguf|safetensors|json)$/i, "")
+    .replace(/\.(gguf|slipway|safetensors|json)$/i, "")
     .replace(/[^A-Za-z0-9._-]+/g, "-")
     .slice(0, 100);
 
@@ -37,7 +37,7 @@ export default function ModelImport() {
         <Register artifactId={artifactId} file={file} />
       ) : (
         <DropZone
-          title="Drop a GGUF file or a Hugging Face folder here"
+          title="Drop a GGUF file, a .slipway file or a Hugging Face folder here"
           hint="The folder holds config.json, tokenizer.json and the .safetensors files. Broken uploads go on where they stopped."
           multiple
           folders

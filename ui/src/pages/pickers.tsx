@@ -3,7 +3,7 @@ import { Select } from "antd";
 import { Link } from "react-router-dom";
 import { useDatasetVersion, useDeployment, useList, useModelVersion, useNode, useRun } from "@/api/queries";
 import { formatParameters, plural } from "@/base/format";
-import { ModelKind } from "@/gen/slipway/v1/model_pb";
+import { ModelKind, type ModelVersion } from "@/gen/slipway/v1/model_pb";
 import { type Option } from "@/widgets/parameter_field";
 
 export const versionName = (name: string, version: number): string => `${name}@${version}`;
@@ -42,38 +42,64 @@ export function useFirstChatModel(): string {
   return (chat.find((version) => version.kind === ModelKind.BASE) ?? chat[0])?.id ?? "";
 }
 
-interface ModelVersionSelectProps {
+interface VersionSelectProps {
+  /** Id of the version; empty for none. */
   value: string;
-  onChange: (versionId: string) => void;
+  onChange: (version: ModelVersion | undefined) => void;
+  /** Which ones may be chosen; all when not given. */
+  fits?: (version: ModelVersion) => boolean;
+  placeholder?: string;
+  /** Said when none fits: how to get one. */
+  none?: string;
+  allowClear?: boolean;
+  /** Where no field names it. */
+  label?: string;
+  /** From the field around it. */
   id?: string;
+  "aria-describedby"?: string;
+  "aria-invalid"?: boolean;
 }
 
-/** Chooses a model's latest version by its id: for previews. */
-export function ModelVersionSelect({ value, onChange, id }: ModelVersionSelectProps) {
+/** Chooses a model's latest version. One that is chosen stays in the list when it is an older one. */
+export function VersionSelect({ value, onChange, fits, placeholder = "Choose a model", none, allowClear = false, label, ...field }: VersionSelectProps) {
   const models = useList("model", "", 500);
-  const options = models.items
-    .filter((model) => model.latestVersion?.hasChatTemplate)
-    .map((model) => ({
-      value: model.latestVersion!.id,
-      label: versionName(model.name, model.latestVersion!.version),
-    }));
+  const chosen = useModelVersion(value).data;
+  const latest = models.items.flatMap((model) => (model.latestVersion && (!fits || fits(model.latestVersion)) ? [model.latestVersion] : []));
+  const versions = chosen && !latest.some((one) => one.id === value) ? [chosen, ...latest] : latest;
   return (
     <Select
-      {...(id ? { id } : {})}
-      allowClear
+      {...field}
+      {...(label ? { "aria-label": label } : {})}
+      allowClear={allowClear}
       showSearch
       optionFilterProp="label"
-      placeholder="Choose a model"
-      aria-label="Model that renders the preview"
+      placeholder={placeholder}
       loading={models.loading}
       value={value || null}
-      onChange={(next: string | undefined) => onChange(next ?? "")}
-      options={options}
+      onChange={(next: string | undefined) => onChange(versions.find((one) => one.id === next))}
+      options={versions.map((one) => ({ value: one.id, label: versionName(one.modelName, one.version) }))}
       style={{ minWidth: 220 }}
-      notFoundContent="Import a chat model first."
+      notFoundContent={none}
     />
   );
 }
+
+/** Chooses the chat model that a preview is rendered for. */
+export function PreviewModelSelect({ value, onChange }: { value: string; onChange: (versionId: string) => void }) {
+  return (
+    <VersionSelect
+      label="Model that renders the preview"
+      allowClear
+      value={value}
+      fits={(version) => version.hasChatTemplate}
+      none="Import a chat model first."
+      onChange={(next) => onChange(next?.id ?? "")}
+    />
+  );
+}
+
+/** int8 or int4 for a quantised file (its format is "slipway int8"), else empty. */
+export const quantisedAs = (version: ModelVersion | undefined): string => /^slipway (int8|int4)\b/.exec(version?.format ?? "")?.[1] ?? "";
 
 /** A model version by its id, as a link with its name. */
 export function ModelVersionLink({ id }: { id: string }) {

@@ -207,6 +207,7 @@ function OneSide({ name, names, talks, mode, divided, named }: OneSideProps) {
       empty={mode === "chat" ? "Nothing said yet." : "Nothing completed yet."}
       divided={divided}
       regenerate={() => talks.regenerate(name)}
+      take={(index, other) => talks.take(name, index, other)}
       {...(mode === "chat"
         ? {
             edit: (number: number, words: string) => talks.edit(names, number, words),
@@ -239,7 +240,7 @@ function Code({ language, setLanguage, names, mode, scene, text, talks }: CodePr
   const body = mode === "chat" ? chatBody(name, scene, messages) : textBody(name, scene, words);
   const endpoint = mode === "chat" ? "chat/completions" : "completions";
   const { origin } = window.location;
-  const stream = !(mode === "chat" && "tools" in body);
+  const stream = !(mode === "chat" && "tools" in body) && !("n" in body && Number(body["n"]) > 1);
   return (
     <Modal open title="The same request as a program" footer={null} width={760} onCancel={() => setLanguage("")}>
       <div className="stack">

@@ -133,7 +133,7 @@ function RunActions({ run }: { run: Run }) {
     <>
       {problem && <ProblemBox problem={problem} />}
       <LinkButton to={`/train/new/${run.workflow}?from=${run.id}`} title="A new run with the same values, to be changed">
-        Train again with changes
+        {run.tasks.some((task) => task.kind === "train") ? "Train again with changes" : "Run again with changes"}
       </LinkButton>
       {!ended && training && (
         <Button

@@ -91,6 +91,8 @@ export function RunProgress({ run, metrics }: { run: Run; metrics: RunMetrics })
   );
 }
 
+const stateWord = (state: string) => state.charAt(0) + state.slice(1).toLowerCase();
+
 export function TaskDetails({ task, close }: { task: Task; close: () => void }) {
   return (
     <Section
@@ -124,8 +126,17 @@ export function TaskDetails({ task, close }: { task: Task; close: () => void }) 
               {task.attempts.map((attempt) => (
                 <tr key={attempt.id}>
                   <td>{attempt.number}</td>
-                  <td>{attempt.state.charAt(0) + attempt.state.slice(1).toLowerCase()}</td>
-                  <td>{attempt.nodeId ? <NodeLink id={attempt.nodeId} device={attempt.device} /> : "–"}</td>
+                  <td>{stateWord(attempt.state)}</td>
+                  <td>
+                    {attempt.ranks.map((rank) => (
+                      <div key={rank.rank} className="nowrap">
+                        {`Rank ${rank.rank}: `}
+                        <NodeLink id={rank.nodeId} device={rank.device} />
+                        {rank.state !== attempt.state && ` (${stateWord(rank.state)})`}
+                      </div>
+                    ))}
+                    {attempt.ranks.length === 0 && (attempt.nodeId ? <NodeLink id={attempt.nodeId} device={attempt.device} /> : "–")}
+                  </td>
                   <td>{attempt.exitCode ?? "–"}</td>
                   <td>
                     <Elapsed start={attempt.startedAt} end={attempt.finishedAt} />

@@ -3,7 +3,7 @@ import { EditOutlined, RedoOutlined } from "@ant-design/icons";
 import { Button, Input } from "antd";
 import { memo, type ReactNode, useEffect, useRef, useState } from "react";
 import { formatCount, formatDuration, formatNumber } from "@/base/format";
-import { argumentRows, type Measured, openCalls, type ToolCall, type Turn } from "@/base/talk";
+import { argumentRows, type Measured, openCalls, type Said, type ToolCall, type Turn } from "@/base/talk";
 import { type Talk } from "@/pages/talks";
 import { ProblemBox } from "@/widgets/feedback";
 import { TokenProbabilities } from "@/widgets/token_probabilities";
@@ -18,6 +18,7 @@ interface TalkViewProps {
   height?: number | undefined;
   divided?: boolean;
   regenerate?: () => void;
+  take?: (index: number, other: number) => void;
   edit?: (number: number, text: string) => void;
   editAnswer?: (index: number, text: string) => void;
   answerCalls?: (results: Record<string, string>) => void;
@@ -51,6 +52,7 @@ export function TalkView(props: TalkViewProps) {
               turn={turn}
               waiting={talk.streaming && index === talk.turns.length - 1}
               {...(turn.role === "user" && props.edit && !talk.streaming ? { save: (text: string) => latest.current.edit?.(number, text) } : {})}
+              {...(turn.others && props.take && !talk.streaming ? { take: (other: number) => latest.current.take?.(index, other) } : {})}
               {...(turn.role === "assistant" && props.editAnswer && !talk.streaming ? { save: (text: string) => latest.current.editAnswer?.(index, text) } : {})}
               {...(index === lastAnswer && props.regenerate && !talk.streaming ? { regenerate: () => latest.current.regenerate?.() } : {})}
             />
@@ -69,7 +71,7 @@ const endings: Record<string, string> = {
   tool_calls: "calls tools",
 };
 
-function said(measured: Measured): string {
+function figuresOf(measured: Measured): string {
   const { completionTokens, tokensPerSecond, firstAfterSeconds, promptTokens, finishReason } = measured;
   return [
     completionTokens !== undefined && `${formatCount(completionTokens)} tokens`,
@@ -87,10 +89,11 @@ interface TurnViewProps {
   waiting: boolean;
   save?: (text: string) => void;
   regenerate?: () => void;
+  take?: (other: number) => void;
 }
 
 const TurnView = memo(
-  function TurnView({ turn, waiting, save, regenerate }: TurnViewProps) {
+  function TurnView({ turn, waiting, save, regenerate, take }: TurnViewProps) {
     const [draft, setDraft] = useState<string | null>(null);
     if (draft !== null && save) {
       return (
@@ -115,15 +118,26 @@ const TurnView = memo(
         </div>
       );
     }
-    const whole = turn.content || (turn.calls?.length ? "" : null);
     return (
       <div className={`chat-message ${turn.role}`} data-role={turn.role}>
         {turn.role === "tool" && <div className="muted small">Result</div>}
-        {turn.tokens ? <TokenProbabilities tokens={turn.tokens} /> : (whole ?? <span className="muted">{waiting ? "…" : "(nothing)"}</span>)}
-        {turn.calls?.map((call, index) => <CallView key={index} call={call} />)}
+        <SaidView said={turn} waiting={waiting} />
+        {turn.others?.map((other, index) => (
+          <div key={index} className="chat-other">
+            <div className="row spread small muted">
+              <span>{`Answer ${index + 2} of ${turn.others!.length + 1}`}</span>
+              {take && (
+                <Button size="small" onClick={() => take(index)}>
+                  Go on from this one
+                </Button>
+              )}
+            </div>
+            <SaidView said={other} waiting={waiting} />
+          </div>
+        ))}
         {(turn.measured || save || regenerate) && (
           <div className="row small muted foot">
-            {turn.measured && <span>{said(turn.measured)}</span>}
+            {turn.measured && <span>{figuresOf(turn.measured)}</span>}
             {regenerate && <Button size="small" type="text" icon={<RedoOutlined />} aria-label="Regenerate" title="Regenerate" onClick={regenerate} />}
             {save && <Button size="small" type="text" icon={<EditOutlined />} aria-label="Edit" title={turn.role === "user" ? "Say it otherwise" : "Edit the answer"} onClick={() => setDraft(turn.content)} />}
           </div>
@@ -132,8 +146,18 @@ const TurnView = memo(
     );
   },
   // See `latest` above.
-  (a, b) => a.turn === b.turn && a.waiting === b.waiting && !a.save === !b.save && !a.regenerate === !b.regenerate,
+  (a, b) => a.turn === b.turn && a.waiting === b.waiting && !a.save === !b.save && !a.regenerate === !b.regenerate && !a.take === !b.take,
 );
+
+function SaidView({ said, waiting }: { said: Said; waiting: boolean }) {
+  const whole = said.content || (said.calls?.length ? "" : null);
+  return (
+    <>
+      {said.tokens ? <TokenProbabilities tokens={said.tokens} /> : (whole ?? <span className="muted">{waiting ? "…" : "(nothing)"}</span>)}
+      {said.calls?.map((call, index) => <CallView key={index} call={call} />)}
+    </>
+  );
+}
 
 function CallView({ call }: { call: ToolCall }) {
   return (

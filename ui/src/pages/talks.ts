@@ -1,11 +1,11 @@
 // The talks of a playground, one per model name: asks, streams, stops, asks again; kept by the browser between visits.
 import { useCallback, useEffect, useRef, useState } from "react";
-import { type Answer, streamAnswer } from "@/api/chat";
+import { type Answer, type AnswerReader, streamAnswer } from "@/api/chat";
 import { toProblem } from "@/api/problems";
 import { type Problem } from "@/base/problem";
 import { type Mode } from "@/base/sampling";
 import { readStored, writeStored } from "@/base/storage";
-import { chatBody, cutAtUser, type Measured, type Scene, textBody, type Turn } from "@/base/talk";
+import { chatBody, cutAtUser, type Measured, type Said, type Scene, takeOther, textBody, type Turn } from "@/base/talk";
 
 export interface Talk {
   turns: Turn[];
@@ -23,8 +23,9 @@ function toKeep(turns: readonly Turn[]): Turn[] {
     .slice(-keptTurns)
     .reverse()
     .map((turn): Turn => {
-      if (!turn.tokens || (withTokens += 1) <= keptTokenTurns) return turn;
-      return { ...turn, tokens: undefined };
+      const kept = turn.others ? { ...turn, others: turn.others.map((one) => ({ ...one, tokens: undefined })) } : turn;
+      if (!turn.tokens || (withTokens += 1) <= keptTokenTurns) return kept;
+      return { ...kept, tokens: undefined };
     })
     .reverse();
 }
@@ -41,9 +42,12 @@ function measure(answer: Answer): Measured {
   };
 }
 
-function asTurn(answer: Answer): Turn {
+function asTurn({ answer, others }: AnswerReader): Turn {
+  return { role: "assistant", ...asSaid(answer), ...(others.length > 0 ? { others: others.map(asSaid) } : {}) };
+}
+
+function asSaid(answer: Answer): Said {
   return {
-    role: "assistant",
     content: answer.text,
     ...(answer.calls.length > 0 ? { calls: answer.calls.map((call) => ({ ...call })) } : {}),
     ...(answer.tokens.length > 0 ? { tokens: answer.tokens.slice() } : {}),
@@ -59,6 +63,8 @@ export interface Talks {
   regenerate(name: string): void;
   /** Says the n-th message of the user otherwise; what came after it is asked anew. */
   edit(names: readonly string[], number: number, text: string): void;
+  /** Goes on from another one of the answers. */
+  take(name: string, index: number, other: number): void;
   /** Puts other words into the model's mouth. */
   editAnswer(name: string, index: number, text: string): void;
   /** Results of the calls that the last answer made, by the call's id. */
@@ -99,7 +105,7 @@ export function useTalks(storeKey: string, scene: Scene, mode: Mode): Talks {
       stops.current.set(name, stop);
       update(name, { turns: [...turns, { role: "assistant", content: "" }], streaming: true, problem: null });
       let frame = 0;
-      let came: Answer | null = null;
+      let came: AnswerReader | null = null;
       const show = (measured?: Measured) => {
         if (came) update(name, { turns: [...turns, { ...asTurn(came), ...(measured ? { measured } : {}) }] });
       };
@@ -109,8 +115,8 @@ export function useTalks(storeKey: string, scene: Scene, mode: Mode): Talks {
         const whole = await streamAnswer(
           how === "chat" ? "chat/completions" : "completions",
           body,
-          (answer) => {
-            came = answer;
+          (reader) => {
+            came = reader;
             frame ||= requestAnimationFrame(() => {
               frame = 0;
               show();
@@ -120,12 +126,12 @@ export function useTalks(storeKey: string, scene: Scene, mode: Mode): Talks {
         );
         came = whole;
         cancelAnimationFrame(frame);
-        show(measure(whole));
+        show(measure(whole.answer));
         update(name, { streaming: false });
       } catch (error) {
         cancelAnimationFrame(frame);
         if (stops.current.get(name) !== stop) return; // asked anew meanwhile
-        const partial = came as Answer | null;
+        const partial = (came as AnswerReader | null)?.answer;
         if (partial && (partial.text || partial.calls.length)) {
           show({ ...measure(partial), finishReason: "stopped" });
           update(name, { streaming: false, problem: stop.signal.aborted ? null : toProblem(error) });
@@ -159,6 +165,8 @@ export function useTalks(storeKey: string, scene: Scene, mode: Mode): Talks {
         void ask(name, [...cutAtUser(turns, number), { role: "user", content: text }], turns);
       }
     },
+    take: (name, index, other) =>
+      update(name, { turns: turnsOf(name).map((turn, at) => (at === index ? takeOther(turn, other) : turn)) }),
     editAnswer: (name, index, text) => {
       const turns = turnsOf(name).map((turn, at): Turn => {
         if (at !== index) return turn;

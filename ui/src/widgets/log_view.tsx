@@ -12,6 +12,8 @@ export interface LogRow {
   text: string;
   stream: string;
   task: string;
+  /** Of several on several devices; else 0. */
+  rank: number;
   time?: Stamp | undefined;
 }
 export type LogLevel = "error" | "warning" | "";
@@ -186,7 +188,7 @@ export function LogView(props: LogViewProps) {
                     {formatCount(row.number + 1n)}
                   </button>
                   {row.time && <span className="clock">{formatClock(row.time)}</span>}
-                  <span className="task">{row.task}</span>
+                  <span className="task">{row.rank > 0 ? `${row.task} rank ${row.rank}` : row.task}</span>
                   <LineText text={row.text} search={search.settled} />
                 </div>
               );

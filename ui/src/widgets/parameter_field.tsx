@@ -36,7 +36,7 @@ export function ParameterField(props: ParameterFieldProps) {
           {!parameter.required && parameter.defaultJson === "" && <span className="muted"> (optional)</span>}
         </>
       }
-      help={<HelpText parameter={parameter} otherwise={otherwise} />}
+      help={<HelpText parameter={parameter} value={value ?? otherwise} otherwise={otherwise} />}
       wrong={wrong}
     >
       {input(props, value ?? otherwise, onChange)}
@@ -44,7 +44,7 @@ export function ParameterField(props: ParameterFieldProps) {
   );
 }
 
-function HelpText({ parameter, otherwise }: { parameter: WorkflowParameter; otherwise: FieldValue }) {
+function HelpText({ parameter, value, otherwise }: { parameter: WorkflowParameter; value: FieldValue; otherwise: FieldValue }) {
   const facts: string[] = [];
   const say = (value: number) => (Number.isInteger(value) ? formatCount(value) : formatNumber(value, 6));
   const { minimum, maximum } = parameter;
@@ -52,9 +52,11 @@ function HelpText({ parameter, otherwise }: { parameter: WorkflowParameter; othe
   else if (minimum !== undefined) facts.push(`at least ${say(minimum)}`);
   else if (maximum !== undefined) facts.push(`at most ${say(maximum)}`);
   if (typeof otherwise === "number") facts.push(`default ${say(otherwise)}`);
+  const chosen = parameter.choices.find((choice) => choice.value === value);
   return (
     <>
-      {parameter.help} {facts.length > 0 && <span className="num">({facts.join(", ")})</span>}
+      {parameter.help} {chosen?.help && <span>{`${chosen.label || chosen.value}: ${chosen.help} `}</span>}
+      {facts.length > 0 && <span className="num">({facts.join(", ")})</span>}
     </>
   );
 }

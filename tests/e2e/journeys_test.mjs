@@ -1,0 +1,241 @@
+// Further ways through the console in a real Chromium, with a model of a moment: quantize and evaluate, how a deployment
+// serves and its change, several answers, samples, stop and keep, resume, train again, preference tuning. Run by ctest.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { play, python, source, Stage, until } from "./harness.mjs";
+
+const password = "correct-horse-battery";
+const stage = new Stage();
+const say = (text) => stage.say(text);
+const state = () => stage.page.locator(".page-header [data-state]").first();
+const reaches = (wanted) =>
+  until(
+    `the state ${wanted}`,
+    async () => {
+      const now = (await state().getAttribute("data-state")) ?? "";
+      if (now === "Failed") throw new Error(`failed: ${await stage.page.getByRole("alert").allTextContents()}`);
+      return now === wanted;
+    },
+    120_000,
+  );
+
+/** A random model with its tokenizer, and rows: by the trainer's own test code. */
+function makeFiles() {
+  const code = `import sys; sys.path.insert(0, ${JSON.stringify(join(source, "tests/oracle/train"))})
+from conftest_models import make_model; make_model(${JSON.stringify(join(stage.folder, "model"))}, hidden_size=128, intermediate_size=320)`;
+  execFileSync(python, ["-c", code], { stdio: ["ignore", "ignore", "inherit"] });
+  const things = ["anchor", "rope", "sail", "hull", "mast", "keel", "rudder", "deck", "crew", "tide"];
+  const rows = Array.from({ length: 80 }, (_, i) => ({ question: `Where is the ${things[i % 10]} ${i}?`, answer: `The ${things[(i + 3) % 10]} is in the harbour, north of the ${things[(i + 5) % 10]}.` }));
+  writeFileSync(join(stage.folder, "rows.jsonl"), rows.map((row) => JSON.stringify(row)).join("\n") + "\n");
+  const pairs = rows.map(({ question, answer }) => ({ prompt: question, chosen: answer, rejected: "I do not know the sea." }));
+  writeFileSync(join(stage.folder, "pairs.jsonl"), pairs.map((row) => JSON.stringify(row)).join("\n") + "\n");
+}
+
+function setUp() {
+  say("an administrator, a model and data, by the command line");
+  stage.cliWith(`${password}\n`, "login", "--user", "captain", "--password-stdin", "--setup-token", stage.setupLink);
+  makeFiles();
+  stage.cli("model", "import", join(stage.folder, "model"), "--name", "tiny");
+  stage.cli("dataset", "import", join(stage.folder, "rows.jsonl"), "--name", "rows", "--format", "prompt_completion", "--map", "prompt=question", "--map", "completion=answer");
+  stage.cli("dataset", "import", join(stage.folder, "pairs.jsonl"), "--name", "pairs", "--format", "preference");
+}
+
+async function signIn() {
+  const { page } = stage;
+  await page.goto(`${stage.web}/models`);
+  await page.getByLabel("User name").fill("captain");
+  await page.getByLabel("Password", { exact: true }).fill(password);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("heading", { name: "Models" }).waitFor();
+}
+
+async function open(list, name) {
+  await stage.page.goto(`${stage.web}${list}`);
+  await stage.page.getByRole("link", { name, exact: true }).first().click();
+  await stage.page.getByRole("heading", { name, exact: true }).waitFor();
+}
+
+/** To the wizard's last step, and off. */
+async function startRun(buttonName = "Start run") {
+  const { page } = stage;
+  await page.getByRole("button", { name: "Review", exact: true }).last().click();
+  const start = page.getByRole("button", { name: buttonName });
+  await until("the review to be free of violations", () => start.isEnabled());
+  await start.click();
+  await page.waitForURL(/\/runs\//);
+}
+
+async function quantize() {
+  const { page } = stage;
+  say("quantize a model from its page, measured before and after");
+  await open("/models", "tiny");
+  await page.getByRole("link", { name: "Quantize" }).click();
+  await page.getByText("tiny@1").first().waitFor();
+  await stage.choose(page.getByLabel(/^Weights/), "int4");
+  await page.getByText(/half a byte|a third of the size/i).first().waitFor();
+  await stage.screenshot("light-quantize-wizard");
+  await page.getByRole("button", { name: "Next" }).click();
+  await stage.choose(page.getByLabel(/^Dataset/), "rows@1");
+  await startRun();
+  await reaches("Succeeded");
+  await page.getByRole("region", { name: "Results" }).waitFor();
+  await stage.screenshot("light-quantize-run");
+  const run = page.url().split("/runs/")[1].split("?")[0];
+  const results = JSON.parse(stage.cli("--json", "run", "show", run)).results;
+  assert.ok(results.perplexity_after > 0 && results.perplexity_before > 0 && results.bytes > 0, JSON.stringify(results));
+
+  say("what came of it: its format, its metrics, what it came from; no training from it");
+  await open("/models", "tiny-int4");
+  await page.getByText("slipway int4 gptq").first().waitFor();
+  assert.equal(await page.getByRole("link", { name: "Quantize" }).count(), 0);
+  assert.equal(await page.getByRole("link", { name: "Fine-tune and deploy" }).count(), 0);
+  await page.getByRole("tab", { name: "Lineage" }).click();
+  await page.getByText("tiny@1").first().waitFor();
+  await stage.screenshot("light-quantized-lineage");
+
+  say("the file itself, imported under another name, and evaluated");
+  const artifact = JSON.parse(stage.cli("--json", "model", "show", "tiny-int4")).artifact;
+  const file = join(stage.folder, "copy.slipway");
+  const cookie = (await stage.context.cookies()).map((one) => `${one.name}=${one.value}`).join("; ");
+  const bytes = await fetch(`${stage.web}/artifacts/${artifact.id}/files/model.slipway`, { headers: { cookie } });
+  writeFileSync(file, Buffer.from(await bytes.arrayBuffer()));
+  await page.goto(`${stage.web}/models/import`);
+  await page.locator("input[type=file]").first().setInputFiles(file);
+  await page.getByLabel("Name").fill("packed");
+  await page.getByRole("button", { name: "Import model" }).click();
+  await page.getByText("slipway int4 gptq").first().waitFor();
+  const evaluation = JSON.parse(stage.cli("--json", "run", "start", "held-out-evaluation", "--model", "packed", "--dataset", "rows"));
+  stage.cli("run", "watch", evaluation.id);
+  assert.ok(JSON.parse(stage.cli("--json", "run", "show", evaluation.id)).results.perplexity > 1);
+}
+
+async function deploy() {
+  const { page } = stage;
+  say("deploy with number formats and limits; what each costs is said");
+  await open("/models", "tiny");
+  await page.getByRole("button", { name: "Deploy" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Name", { exact: true }).fill("served");
+  await stage.choose(dialog.getByLabel("Weights"), "int8");
+  await dialog.getByText(/Perplexity grows by less than 1 %/).waitFor();
+  await stage.choose(dialog.getByLabel("KV cache", { exact: true }), "int8");
+  await dialog.getByText("Limits").click();
+  await dialog.getByLabel("Context").fill("128");
+  await dialog.getByLabel("Threads").fill("1");
+  await stage.screenshot("light-deploy-dialog");
+  await page.emulateMedia({ colorScheme: "dark" });
+  await stage.screenshot("dark-deploy-dialog");
+  await page.emulateMedia({ colorScheme: "light" });
+  await dialog.getByRole("button", { name: "Deploy" }).click();
+  await page.waitForURL(/deployments\//);
+  await reaches("Ready");
+  await page.getByText("128 tokens").waitFor();
+  await page.getByText(/^int8, [\d,]+ tokens$/).waitFor();
+
+  say("changed while it serves");
+  await page.getByRole("button", { name: "Change" }).click();
+  assert.equal(await page.getByRole("dialog").getByLabel("Context").inputValue(), "128", "the dialog has what is in force");
+  await page.getByRole("dialog").getByLabel("Context").fill("96");
+  await page.getByRole("dialog").getByRole("button", { name: "Change" }).click();
+  await page.getByText("96 tokens").waitFor({ timeout: 60_000 });
+  await reaches("Ready");
+  await stage.screenshot("light-deployment-changed");
+
+  say("several answers to the same words");
+  await page.goto(`${stage.web}/deployments/playground?a=served`);
+  await page.getByLabel("Longest answer").fill("8");
+  await page.getByText("More", { exact: true }).click();
+  await page.getByLabel("Answers", { exact: true }).fill("3");
+  await page.getByLabel("Message").fill("Where is the mast?");
+  await page.getByRole("button", { name: "Send" }).click();
+  await page.getByText("Answer 3 of 3").waitFor();
+  await page.locator(".foot", { hasText: /first after/ }).waitFor();
+  const second = await page.locator(".chat-other").first().textContent();
+  await page.getByRole("button", { name: "Go on from this one" }).first().click();
+  const taken = (second ?? "").replace(/^Answer 2 of 3Go on from this one/, "");
+  assert.ok(((await page.locator('[data-role="assistant"]').first().textContent()) ?? "").startsWith(taken), "the talk goes on from it");
+  await stage.screenshot("light-playground-answers");
+}
+
+async function train() {
+  const { page } = stage;
+  say("a long training: samples while it runs, cancel, resume, stop and keep");
+  await page.goto(`${stage.web}/train/new/fine-tune-and-deploy?model=tiny%401`);
+  await page.getByText("tiny@1").first().waitFor();
+  const next = page.getByRole("button", { name: "Next" });
+  await next.click();
+  await stage.choose(page.getByLabel(/^Dataset/), "rows@1");
+  await next.click();
+  await next.click();
+  await page.getByLabel(/^Steps at most/).fill("100000");
+  await page.getByText("Advanced").first().click();
+  await page.getByLabel(/^Measure every/).fill("20");
+  await page.getByLabel(/^Sample prompt/).fill("Where is the keel?");
+  await next.click();
+  await page.getByLabel(/^Only when it is better/).click();
+  await page.getByLabel(/^Deploy it/).click();
+  await startRun();
+  const run = page.url().split("?")[0];
+  await page.goto(`${run}?tab=samples`);
+  const samples = page.getByRole("table", { name: "Where is the keel?" }).getByRole("row");
+  await until("two measurements", async () => (await samples.count()) >= 3, 120_000);
+  await stage.screenshot("light-run-samples");
+
+  await page.getByRole("button", { name: "Cancel run" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Cancel run" }).click();
+  await reaches("Cancelled");
+  const stepOf = async () => {
+    const shown = await page.locator(".figure .value", { hasText: /\/ 100,000/ }).first().textContent().catch(() => "");
+    return parseInt((shown ?? "0").replace(/,/g, ""), 10) || 0;
+  };
+  await page.getByRole("button", { name: "Resume" }).click();
+  await reaches("Running");
+  await until("steps after the resume", async () => (await stepOf()) > 40, 120_000);
+  const told = stage.cli("run", "logs", run.split("/").pop(), "--task", "train");
+  assert.match(told, /step-\d+|resum|goes on/i, "it went on from its checkpoint");
+  await page.getByRole("button", { name: "Stop and keep" }).click();
+  await reaches("Succeeded");
+  await open("/models", "rows-on-tiny");
+  await page.getByText("peft lora r=16").first().waitFor();
+
+  say("train again with changes: the same values, one of them changed");
+  await page.goto(run);
+  await page.getByRole("link", { name: "Train again with changes" }).click();
+  await page.waitForURL(/from=/);
+  await page.getByText("tiny@1").first().waitFor();
+  await next.click();
+  await next.click();
+  await next.click();
+  assert.equal((await page.getByLabel(/^Steps at most/).inputValue()).replace(/,/g, ""), "100000");
+  await page.getByLabel(/^Steps at most/).fill("3");
+  await startRun();
+  await reaches("Succeeded");
+}
+
+async function preferences() {
+  const { page } = stage;
+  say("preference tuning");
+  await page.goto(`${stage.web}/train/new/preference-tune?model=tiny%401`);
+  await page.getByText("tiny@1").first().waitFor();
+  await page.getByRole("button", { name: "Next" }).click();
+  await stage.choose(page.getByLabel(/^Dataset/), "pairs@1");
+  await stage.screenshot("light-preference-wizard");
+  for (const method of ["dpo", "orpo", "kto"]) {
+    const run = JSON.parse(stage.cli("--json", "run", "start", "preference-tune", "--model", "tiny", "--dataset", "pairs", "--name", method, "--objective", method, "--max-steps", 3, "--no-deploy"));
+    await page.goto(`${stage.web}/runs/${run.id}`);
+    await reaches("Succeeded");
+  }
+  await page.getByRole("figure", { name: /^Loss/ }).locator("canvas").waitFor();
+  await stage.screenshot("light-preference-run");
+}
+
+await play(stage, async () => {
+  setUp();
+  await signIn();
+  await quantize();
+  await deploy();
+  await train();
+  await preferences();
+});
