@@ -45,10 +45,29 @@ at::Tensor AdaptedLinear::rows() const {
   return here.to(compute_.device);
 }
 
-void AdaptedLinear::set_frozen_rows(at::Tensor rows) { rows_ = std::move(rows); }
+at::Tensor AdaptedLinear::frozen_rows() const {
+  if (trained_) return {};
+  if (quantized_.empty()) return rows_;
+  std::vector<at::Tensor> packed;
+  for (const QuantizedWeight& weight : quantized_) packed.push_back(weight.packed());
+  return at::cat(packed);
+}
+
+void AdaptedLinear::set_frozen_rows(at::Tensor rows) {
+  if (quantized_.empty()) {
+    rows_ = std::move(rows);
+    return;
+  }
+  int64_t offset = 0;
+  for (QuantizedWeight& weight : quantized_) {
+    weight.unpack(rows.narrow(0, offset, weight.packed_bytes()));
+    offset += weight.packed_bytes();
+  }
+}
 
 void AdaptedLinear::release() {
   rows_.reset();
+  for (QuantizedWeight& weight : quantized_) weight.drop();
   a_.reset();
   for (at::Tensor& b : b_) b.reset();
   if (trained_ && trained_->first_bias) bias_.reset();
