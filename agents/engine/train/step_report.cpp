@@ -2,10 +2,11 @@
 
 namespace slipway::train {
 
-void Pace::add(int64_t tokens, double seconds) {
+void Pace::add(int64_t tokens, double work, double seconds) {
   ++steps_;
   seconds_ += seconds;
   interval_tokens_ += tokens;
+  interval_work_ += work;
   interval_seconds_ += seconds;
 }
 

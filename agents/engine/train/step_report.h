@@ -14,18 +14,23 @@ namespace slipway::train {
 // Steps of this process, all of them and those since the last metric.
 class Pace {
  public:
-  void add(int64_t tokens, double seconds);
-  void begin_interval() { interval_tokens_ = 0, interval_seconds_ = 0; }
+  // work: operations, as WorkCount counts them.
+  void add(int64_t tokens, double work, double seconds);
+  void begin_interval() {
+    interval_tokens_ = 0;
+    interval_work_ = interval_seconds_ = 0;
+  }
   double tokens_per_second() const {
     return interval_seconds_ > 0 ? static_cast<double>(interval_tokens_) / interval_seconds_ : 0;
   }
+  double work_per_second() const { return interval_seconds_ > 0 ? interval_work_ / interval_seconds_ : 0; }
   double seconds_for(int64_t steps) const {
     return seconds_ / static_cast<double>(std::max<int64_t>(1, steps_)) * static_cast<double>(steps);
   }
 
  private:
   int64_t steps_ = 0, interval_tokens_ = 0;
-  double seconds_ = 0, interval_seconds_ = 0;
+  double seconds_ = 0, interval_work_ = 0, interval_seconds_ = 0;
 };
 
 nlohmann::ordered_json data_values(const Job& job);

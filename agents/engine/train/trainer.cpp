@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <optional>
 #include <utility>
 
@@ -18,6 +19,7 @@
 #include "agents/engine/train/checkpoints/run_state.h"
 #include "agents/engine/train/checkpoints/saver.h"
 #include "agents/engine/train/environment.h"
+#include "agents/engine/train/matrix_rate.h"
 #include "agents/engine/train/optimizers/optimizer.h"
 #include "agents/engine/train/optimizers/whole_parameters.h"
 #include "agents/engine/train/parallel/rank_environment.h"
@@ -29,6 +31,7 @@
 #include "agents/engine/train/settings.h"
 #include "agents/engine/train/step.h"
 #include "agents/engine/train/step_report.h"
+#include "agents/engine/train/work_count.h"
 #include "backend/base/error.h"
 
 namespace slipway::train {
@@ -93,6 +96,8 @@ class Trainer {
   RunState state_;
   std::unique_ptr<EarlyRows> early_;  // while not all of the training data is tokenised
   Pace pace_;
+  std::optional<WorkCount> work_count_;
+  double matrix_rate_ = 0;  // of all ranks
 };
 
 Trainer::Trainer(spec::EngineContext& context)
@@ -161,6 +166,9 @@ void Trainer::make_ready() {
   samples_.emplace(context_.workdir / "samples.jsonl", *job_.tokenizer, settings.sample_prompts,
                    settings.sample_max_new_tokens, ranks_.is_first());
   samples_->set_last_step(std::stoll(ranks_.from_first(std::to_string(samples_->last_step()))));
+  work_count_.emplace(job_.architecture, settings.method, settings.objective.type != ObjectiveType::kReward);
+  const std::vector<double> rates = ranks_.of_each(matrix_rate(machine_.device, machine_.compute_type));
+  matrix_rate_ = std::accumulate(rates.begin(), rates.end(), 0.0);
   identity_ = {settings.parameter_file(),
                machine_.compute_type == at::kBFloat16 ? "bf16" : "f32",
                job_.tokenizer->fingerprint(),
@@ -234,7 +242,11 @@ bool Trainer::train_step() {
   state_.trained_tokens += result.trained_tokens;
   ++state_.interval_steps;
   state_.interval_loss += result.loss;
-  pace_.add(result.tokens, seconds_since(begin));
+  double work = 0;
+  for (const auto& rows : job_.plan->micro_batches(state_.step - 1)) {
+    work += work_count_->rows(job_.train.documents, job_.rows.rows, rows);
+  }
+  pace_.add(result.tokens, work, seconds_since(begin));
   report_step(result, learning_rate, gradient_norm);
   return true;
 }
@@ -249,6 +261,7 @@ void Trainer::report_step(const StepResult& result, double learning_rate, double
   const std::vector<double> memory = ranks_.of_each(static_cast<double>(peak_memory()));
   nlohmann::ordered_json values = step_values(job_, state_, result, pace_, learning_rate, gradient_norm,
                                               static_cast<int64_t>(*std::max_element(memory.begin(), memory.end())));
+  if (matrix_rate_ > 0) values["mfu"] = pace_.work_per_second() / matrix_rate_;
   if (ranks_.size() > 1) values["ranks"] = ranks_.size();
   reporter_.step(step, values);
   state_.interval_steps = 0;

@@ -148,6 +148,12 @@ def test_a_plan_tells_steps_memory_and_time_and_writes_nothing(tmp_path, model):
     plan = json.loads(done.stdout)
     assert plan["total_steps"] == 30 and plan["steps_per_epoch"] == 10 and plan["train_rows"] == 40
     assert plan["duration_s"] > 0 and plan["seconds_per_step"] > 0 and plan["peak_memory_bytes"] > 1e6 and plan["fits"]
+    spec["parallel"] = {"ranks": 2, "strategy": "fsdp"}
+    spec["training"]["gradient_accumulation_steps"] = 2
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    told = subprocess.run([BIN / "slipway-train", "--spec", tmp_path / "spec.json", "--workdir", work, "--plan"],
+                          capture_output=True, text=True, check=True).stdout
+    assert json.loads(told)["ranks"] == 2 and json.loads(told)["total_steps"] == 9
     assert not work.exists()
     (tmp_path / "spec.json").write_text("{}")
     assert subprocess.run([BIN / "slipway-train", "--spec", tmp_path / "spec.json", "--workdir", work, "--plan"],

@@ -58,7 +58,7 @@ def test_two_and_four_ranks_follow_the_curve_of_one(tmp_path, model, data, metho
         found = run_train(tmp_path / f"{ranks}-{strategy}", job(model, data, method, ranks, strategy, eval_steps=4))
         assert_same_curve(found, one)
         assert max(abs(a / b - 1) for a, b in zip(curve(found, "eval_loss"), curve(one, "eval_loss"))) < 1e-5
-        assert metrics(found, "loss")[STEPS]["ranks"] == ranks
+        assert metrics(found, "loss")[STEPS]["ranks"] == ranks and metrics(found, "loss")[STEPS]["mfu"] > 0
         assert metrics(found, "loss")[STEPS]["trained_tokens"] == metrics(one, "loss")[STEPS]["trained_tokens"]
         start, folder = load_tensors(model / "model.safetensors"), f"{ranks}-{strategy}"
         ours, theirs = (load_tensors(tmp_path / f / "out/merged/model.safetensors") for f in (folder, "1"))
@@ -165,12 +165,15 @@ def test_a_lost_rank_is_named_and_the_others_go_on(tmp_path, model, data, lost, 
     began = time.monotonic()
     os.kill(of_rank[lost], how)
     assert launcher.wait(timeout=120) == 0, launcher.stderr.read()
+    said = launcher.stderr.read()
     found = events(work)
     warning = next(e for e in found if e["type"] == "warning" and e["code"] == "RANK_LOST")
     assert f"rank {lost} of 4" in warning["message"] and warning["advice"]
     assert_same_curve(found, one)
+    # The lost one comes back at a checkpoint.
+    assert "4 ranks again" in said and metrics(found, "ranks")[slow["max_steps"]]["ranks"] == 4
     assert [e["step"] for e in found if e["type"] == "metric" and "loss" in e["values"]] == list(range(1, 41))
-    assert metrics(found, "loss")[40]["ranks"] == 3 and time.monotonic() - began < 100
+    assert time.monotonic() - began < 100
     assert not any(pathlib.Path(f"/proc/{child}").exists() for child in children)
 
 

@@ -131,7 +131,7 @@ class Decoder {
   at::Tensor head_backward(const Batch& batch, const at::Tensor& hidden, const WeighTargets* weigh, double scale,
                            double* loss);
   bool has_output() const { return !tied_ && !score_head_; }
-  const OutputWeight& output() const { return tied_ ? embedding_ : output_weight_; }
+  const ProductWeight& output() const { return tied_ ? embedding_ : output_weight_; }
 
   model::Architecture architecture_;
   DecoderOptions options_;
@@ -142,7 +142,7 @@ class Decoder {
   int64_t lowest_trained_ = 0;  // layers below it need no gradient
   Parameters parameters_;
   std::vector<DecoderLayer> layers_;
-  OutputWeight embedding_, output_weight_;
+  ProductWeight embedding_, output_weight_;
   at::Tensor positions_;  // learned ones, in the compute type
   Norm final_norm_;
   std::optional<size_t> embedding_parameter_, position_parameter_, output_parameter_;

@@ -90,8 +90,8 @@ void Decoder::set_master(size_t index, const at::Tensor& value) {
 
 void Decoder::read_embeddings(const model::Weights& weights) {
   const auto typed = [&](const char* name) { return read(weights, name).to(options_.device, compute_.type); };
-  embedding_ = OutputWeight(typed(kEmbeddings));
-  if (has_output()) output_weight_ = OutputWeight(typed(kOutput));
+  embedding_ = ProductWeight(typed(kEmbeddings));
+  if (has_output()) output_weight_ = ProductWeight(typed(kOutput));
   if (architecture_.positions == model::PositionKind::kLearned) positions_ = typed(kPositions);
 }
 
