@@ -42,7 +42,8 @@ double pairs_of(int64_t tokens, int64_t window) {
 
 }  // namespace
 
-WorkCount::WorkCount(const model::Architecture& architecture, const MethodSettings& method) {
+WorkCount::WorkCount(const model::Architecture& architecture, const MethodSettings& method, bool predicts_tokens)
+    : virtual_tokens_(method.virtual_tokens()) {
   const bool full = method.type == MethodType::kFull, lora = method.type == MethodType::kLora;
   const bool trains_embeddings = full && !method.freeze_embeddings;
   const std::vector<int64_t>& chosen = method.layers_to_transform;
@@ -65,7 +66,7 @@ WorkCount::WorkCount(const model::Architecture& architecture, const MethodSettin
         {architecture.is_windowed(i) ? architecture.sliding_window : 0, (i >= lowest ? 12.0 : 4.0) * width});
   }
   const auto output = static_cast<double>(architecture.hidden_size) * static_cast<double>(architecture.vocab_size);
-  per_target_ = (trains_embeddings ? 6 : 4) * output;
+  if (predicts_tokens) per_target_ = (trains_embeddings ? 6 : 4) * output;
 }
 
 double WorkCount::document(int64_t tokens, int64_t targets) const {
@@ -80,7 +81,8 @@ double WorkCount::rows(const Documents& documents, const std::vector<Row>& rows,
   for (const int64_t row : chosen) {
     for (const int64_t one : rows[static_cast<size_t>(row)]) {
       const std::span<const uint8_t> trained = documents.trained(one);
-      work += document(documents.length(one), std::count(trained.begin() + 1, trained.end(), uint8_t{1}));
+      work +=
+          document(documents.length(one) + virtual_tokens_, std::count(trained.begin() + 1, trained.end(), uint8_t{1}));
     }
   }
   return work;

@@ -13,7 +13,8 @@ namespace slipway::train {
 
 class WorkCount {
  public:
-  WorkCount(const model::Architecture& architecture, const MethodSettings& method);
+  // predicts_tokens false: a reward model, whose score head costs nothing to speak of.
+  WorkCount(const model::Architecture& architecture, const MethodSettings& method, bool predicts_tokens = true);
 
   // Floating-point operations of one document's forward and backward pass, of whose tokens `targets` are predicted with
   // a loss. Each weight of a product counts 2 per token forward, 2 for the gradient of the input where a layer below is
@@ -30,6 +31,7 @@ class WorkCount {
     double per_pair = 0;
   };
 
+  int64_t virtual_tokens_ = 0;  // before each document
   double per_token_ = 0, per_target_ = 0;
   std::vector<Attention> attention_;  // of each layer
 };

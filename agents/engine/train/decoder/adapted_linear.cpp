@@ -52,6 +52,26 @@ at::Tensor AdaptedLinear::rows() const {
   return here.to(compute_.device);
 }
 
+at::Tensor AdaptedLinear::frozen_rows() const {
+  if (trained_) return {};
+  if (quantized_.empty()) return whole_.rows();
+  std::vector<at::Tensor> packed;
+  for (const QuantizedWeight& weight : quantized_) packed.push_back(weight.packed());
+  return at::cat(packed);
+}
+
+void AdaptedLinear::set_frozen_rows(at::Tensor rows) {
+  if (quantized_.empty()) {
+    assign(std::move(rows));
+    return;
+  }
+  int64_t offset = 0;
+  for (QuantizedWeight& weight : quantized_) {
+    weight.unpack(rows.narrow(0, offset, weight.packed_bytes()));
+    offset += weight.packed_bytes();
+  }
+}
+
 const std::vector<ProductWeight>& AdaptedLinear::weights(std::vector<ProductWeight>& scratch) const {
   if (quantized_.empty()) return weights_;
   const at::Tensor all = rows();
@@ -59,10 +79,9 @@ const std::vector<ProductWeight>& AdaptedLinear::weights(std::vector<ProductWeig
   return scratch;
 }
 
-void AdaptedLinear::set_frozen_rows(at::Tensor rows) { assign(std::move(rows)); }
-
 void AdaptedLinear::release() {
   whole_.release();
+  for (QuantizedWeight& weight : quantized_) weight.drop();
   for (ProductWeight& weight : weights_) weight.release();
   a_.release();
   for (ProductWeight& b : b_) b.release();

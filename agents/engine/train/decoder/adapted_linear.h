@@ -57,8 +57,8 @@ class AdaptedLinear {
   at::Tensor backward(const at::Tensor& x, const at::Tensor& hidden, const at::Tensor& dy, uint64_t dropout_seed,
                       bool need_input_gradient, Parameters& parameters) const;
 
-  // The frozen weight, undefined when it is trained; and another place where it is now.
-  at::Tensor frozen_rows() const { return trained_ ? at::Tensor() : whole_.rows(); }
+  // The frozen weight, quantised as bytes, undefined when it is trained; and another place where it is now.
+  at::Tensor frozen_rows() const;
   void set_frozen_rows(at::Tensor rows);
   // Leaves all weights until set_frozen_rows() and refresh().
   void release();
