@@ -53,6 +53,7 @@ if [ ! -x "$venv/bin/python" ] || [ "$(cat "$stamp" 2>/dev/null)" != "$wanted_st
   pip install --no-deps pyarrow==26.0.1  # C++ libraries: Parquet
   pip install typing-extensions filelock sympy networkx fsspec  # what `import torch` itself needs
   pip install -r "$here/requirements.txt"
+  pip install --no-deps trl==1.16.0  # oracle; tests give its trainers what they need of datasets and pandas
   echo "$wanted_stamp" >"$stamp"
 fi
 

@@ -2,7 +2,9 @@
 
 SmolLM2-135M-Instruct, perlfaq, two threads, real tokens only. Prints the machine's matrix rates, then tokens per second,
 the share of the matrix rate that is reached, and peak memory, for LoRA and full fine-tuning. No test: nothing passes or
-fails. --quick leaves out torch.compile and measures fewer steps.
+fails. --quick leaves out torch.compile and measures fewer steps. --work, --precision and --shapes choose some rows, and
+--record FILE keeps what was measured, so that the table can be made in several short runs; with --tables it is printed
+from the file and nothing is measured.
 """
 import argparse
 import json
@@ -22,9 +24,11 @@ DEPS = Path(os.environ.get("SLIPWAY_DEPS", Path.home() / ".cache" / "slipway"))
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 THREADS = 2
 LENGTH = 512
-# Products of weights per token: 106.2 M in linear layers, 28.3 M in the output projection, twice each forward and for the
-# gradient of the input; full fine-tuning adds those of the weights.
+# Operations per token in products of weights: 106.2 M in linear layers, 28.3 M in the output projection, twice each
+# forward and for the gradient of the input; full fine-tuning adds those of the weights. Attention's own, some 5 % here,
+# depend on the documents and are left out for both.
 PRODUCTS = {"lora": 4 * (106.2e6 + 28.3e6) + 6 * 4.88e6, "full": 6 * (106.2e6 + 28.3e6)}
+SHAPES = {"4": (4, False), "2": (2, False), "8": (8, False), "1": (1, False), "4c": (4, True)}
 
 
 def model_file() -> Path:
@@ -176,47 +180,85 @@ def cell(result: dict) -> str:
     return f"{result['rate']:.0f} tokens/s, {result['memory'] / 2**20:.0f} MiB" if "rate" in result else result["failure"]
 
 
+def measure(folder: Path, data: Path, work: str, precision: str, shapes: list, steps: int) -> list:
+    """In turns: ours, theirs in one shape, ours, theirs in the next."""
+    results = []
+    for shape in shapes:
+        batch, compiled = SHAPES[shape]
+        results.append({"who": "ours", **run_ours(folder, data, work, precision, 4, steps)})
+        results.append({"who": f"batch {batch}{', compiled' if compiled else ''}",
+                        **run_peer(work=work, precision=precision, batch=batch, compile=compiled, steps=steps, data=str(data))})
+    return [{"work": work, "precision": precision, **result} for result in results]
+
+
+def print_table(results: list, rates: dict) -> None:
+    for work, precision in dict.fromkeys((r["work"], r["precision"]) for r in results):
+        rows = [r for r in results if (r["work"], r["precision"]) == (work, precision)]
+        print(f"\n{work}, {precision}")
+        for row in rows:
+            print(f"  {'slipway-train' if row['who'] == 'ours' else 'Hugging Face, ' + row['who']:<28}{cell(row)}")
+        mine = [r for r in rows if r["who"] == "ours" and "rate" in r]
+        good = [r for r in rows if r["who"] != "ours" and "rate" in r]
+        if not good or not mine:
+            continue
+        rate, best = statistics.median(r["rate"] for r in mine), max(good, key=lambda r: r["rate"])
+        memory = statistics.median(r["memory"] for r in mine)
+        ours, theirs = (100 * r * PRODUCTS[work] / 1e9 / rates[precision] for r in (rate, best["rate"]))
+        print(f"  {rate / best['rate']:.2f} times the best, memory {memory / best['memory']:.2f} of its; "
+              f"{ours:.0f} % of the matrix rate (theirs {theirs:.0f} %)")
+
+
+def print_machine(rates: dict) -> None:
+    cpu = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text()).group(1)
+    print(f"machine: {cpu}, {THREADS} threads; matrix rate of PyTorch: f32 {rates['f32']:.0f}, bf16 {rates['bf16']:.0f} GFLOP/s")
+
+
+def recorded(path: Path) -> tuple:
+    """Results of all runs in the file, and the best matrix rates that any of them saw."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    seen = [line["rates"] for line in lines if "rates" in line]
+    rates = {name: max(r[name] for r in seen) for name in ("f32", "bf16")}
+    return [line for line in lines if "who" in line], rates
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--peer")
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--work", default="lora,full")
+    parser.add_argument("--work", default="lora,full", help="lora, full, tokens")
     parser.add_argument("--precision", default="bf16,f32")
+    parser.add_argument("--shapes", help="batch sizes, with c: compiled", default=None)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--record", type=Path)
+    parser.add_argument("--tables", action="store_true")
     arguments = parser.parse_args()
     if arguments.peer:
         peer(json.loads(arguments.peer))
         return
-    steps = 3 if arguments.quick else 6
-    rates = run_peer(work="rates")
-    cpu = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text()).group(1)
-    print(f"machine: {cpu}, {THREADS} threads; matrix rate of PyTorch: f32 {rates['f32']:.0f}, bf16 {rates['bf16']:.0f} GFLOP/s")
+    if arguments.tables:
+        results, rates = recorded(arguments.record)
+        print_machine(rates)
+        print_table(results, rates)
+        return
+    steps = arguments.steps or (3 if arguments.quick else 6)
+    shapes = (arguments.shapes or ("4" if arguments.quick else "4,2,8,4c")).split(",")
+    works = arguments.work.split(",")
+    rates = run_peer(work="rates", precision="f32")
+    print_machine(rates)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = perlfaq(folder)
-        if not arguments.quick:
+        if "tokens" in works or not (arguments.quick or arguments.shapes):
             tokenizing(folder, data)
-        for work in arguments.work.split(","):
+        results = []
+        for work in [w for w in works if w != "tokens"]:
             for precision in arguments.precision.split(","):
-                shapes = [(4, False)] if arguments.quick else [(4, False), (2, False), (8, False), (4, True)]
-                ours, theirs = [], []
-                for batch, compiled in shapes:
-                    ours.append(run_ours(folder, data, work, precision, 4, steps))
-                    theirs.append((f"batch {batch}{', compiled' if compiled else ''}",
-                                   run_peer(work=work, precision=precision, batch=batch, compile=compiled, steps=steps,
-                                            data=str(data))))
-                print(f"\n{work}, {precision}")
-                for result in ours:
-                    print(f"  slipway-train              {cell(result)}")
-                for label, result in theirs:
-                    print(f"  Hugging Face, {label:<13}{cell(result)}")
-                good = [r for _, r in theirs if "rate" in r]
-                mine = [r for r in ours if "rate" in r]
-                if not good or not mine:
-                    continue
-                rate, best = statistics.median(r["rate"] for r in mine), max(good, key=lambda r: r["rate"])
-                share = rate * PRODUCTS[work] / 1e9 / rates[precision]
-                print(f"  {rate / best['rate']:.2f} times the best, memory {mine[0]['memory'] / best['memory']:.2f} of its; "
-                      f"{100 * share:.0f} % of the matrix rate (theirs {100 * best['rate'] * PRODUCTS[work] / 1e9 / rates[precision]:.0f} %)")
+                results += measure(folder, data, work, precision, shapes, steps)
+    print_table(results, rates)
+    if arguments.record:
+        with open(arguments.record, "a") as file:
+            for line in [{"rates": rates}, *results]:
+                file.write(json.dumps(line) + "\n")
 
 
 if __name__ == "__main__":

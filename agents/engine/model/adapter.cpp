@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 #include <set>
+#include <string_view>
 
 #include "agents/engine/model/dequantize.h"
 #include "agents/engine/model/mapped_file.h"
@@ -18,6 +19,7 @@ constexpr const char* kPrefix = "base_model.model.";
 constexpr const char* kSuffixA = ".lora_A.weight";
 constexpr const char* kSuffixB = ".lora_B.weight";
 constexpr const char* kSuffixMagnitude = ".lora_magnitude_vector";
+constexpr const char* kScore = "base_model.model.score.weight";
 constexpr int64_t kMaxRank = 1 << 14;
 
 [[noreturn]] void fail(const std::filesystem::path& file, const std::string& what) {
@@ -37,7 +39,14 @@ bool is_off(const nlohmann::json& config, const char* key) {
          (found->is_structured() && found->empty());
 }
 
-AdapterConfig read_config(const std::filesystem::path& file, DoraAdapters dora) {
+// PEFT names the heads of sequence classifiers by both names, whichever the model has.
+bool is_score_head(const nlohmann::json& modules) {
+  return modules.is_array() && std::all_of(modules.begin(), modules.end(), [](const nlohmann::json& module) {
+           return module == "score" || module == "classifier";
+         });
+}
+
+AdapterConfig read_config(const std::filesystem::path& file, DoraAdapters dora, ScoreHeads scores) {
   const auto parsed = nlohmann::json::parse(base::read_file(file, 16U << 20U), nullptr, false);
   if (!parsed.is_object()) fail(file, "the file is no JSON object");
   const auto type = parsed.find("peft_type");
@@ -46,6 +55,9 @@ AdapterConfig read_config(const std::filesystem::path& file, DoraAdapters dora) 
   }
   for (const char* key : {"bias", "modules_to_save", "alpha_pattern", "layer_replication", "trainable_token_indices",
                           "target_parameters", "lora_bias", "alora_invocation_tokens"}) {
+    if (scores == ScoreHeads::kTaken && std::string_view(key) == "modules_to_save" &&
+        is_score_head(parsed.value(key, nlohmann::json())))
+      continue;
     if (!is_off(parsed, key)) unsupported(file, std::string(key) + " is set");
   }
   AdapterConfig config;
@@ -87,7 +99,7 @@ double AdapterConfig::scaling() const {
   return use_rslora ? lora_alpha / std::sqrt(static_cast<double>(r)) : lora_alpha / static_cast<double>(r);
 }
 
-Adapter load_adapter(const std::filesystem::path& folder, DoraAdapters dora) {
+Adapter load_adapter(const std::filesystem::path& folder, DoraAdapters dora, ScoreHeads scores) {
   if (!std::filesystem::is_directory(folder)) {
     throw base::Error(base::kNotFound, "there is no adapter folder " + folder.string(), "check the path");
   }
@@ -96,7 +108,7 @@ Adapter load_adapter(const std::filesystem::path& folder, DoraAdapters dora) {
   if (!std::filesystem::exists(config_file)) fail(folder, "there is no adapter_config.json");
   if (!std::filesystem::exists(tensor_file)) fail(folder, "there is no adapter_model.safetensors");
   Adapter adapter;
-  adapter.config = read_config(config_file, dora);
+  adapter.config = read_config(config_file, dora, scores);
 
   const MappedFile file(tensor_file);
   std::map<std::string, std::pair<const TensorView*, const TensorView*>> modules;
@@ -106,6 +118,11 @@ Adapter load_adapter(const std::filesystem::path& folder, DoraAdapters dora) {
     if (adapter.config.use_dora && view.name.starts_with(kPrefix) && view.name.ends_with(kSuffixMagnitude)) {
       const std::string name = view.name.substr(std::string(kPrefix).size());
       magnitudes[name.substr(0, name.size() - std::string(kSuffixMagnitude).size())] = &view;
+      continue;
+    }
+    if (scores == ScoreHeads::kTaken && view.name == kScore) {
+      adapter.score.resize(static_cast<size_t>(view.elements()));
+      dequantize(view.dtype, view.data, adapter.score);
       continue;
     }
     const bool is_a = view.name.ends_with(kSuffixA);
@@ -171,6 +188,13 @@ void save_adapter(const std::filesystem::path& folder, const Adapter& adapter) {
                        std::as_bytes(std::span(tensor.magnitude))});
     }
   }
+  const bool scores = !adapter.score.empty();
+  if (scores) {
+    views.push_back({kScore,
+                     DType::kF32,
+                     {1, static_cast<int64_t>(adapter.score.size())},
+                     std::as_bytes(std::span(adapter.score))});
+  }
   std::sort(views.begin(), views.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   write_safetensors(folder / "adapter_model.safetensors", views);
 
@@ -189,13 +213,13 @@ void save_adapter(const std::filesystem::path& folder, const Adapter& adapter) {
     config["lora_alpha"] = static_cast<int64_t>(adapter.config.lora_alpha);
   }
   config["lora_dropout"] = adapter.config.lora_dropout;
-  config["modules_to_save"] = nullptr;
+  config["modules_to_save"] = scores ? nlohmann::ordered_json{"score"} : nlohmann::ordered_json();
   config["peft_type"] = "LORA";
   config["r"] = adapter.config.r;
   config["rank_pattern"] = nlohmann::ordered_json::object();
   config["revision"] = nullptr;
   config["target_modules"] = adapter.config.target_modules;
-  config["task_type"] = "CAUSAL_LM";
+  config["task_type"] = scores ? "SEQ_CLS" : "CAUSAL_LM";
   config["use_dora"] = adapter.config.use_dora;
   config["use_rslora"] = adapter.config.use_rslora;
   base::write_file_atomically(folder / "adapter_config.json", config.dump(2) + "\n");

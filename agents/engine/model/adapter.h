@@ -32,12 +32,15 @@ struct AdapterTensor {
 struct Adapter {
   AdapterConfig config;
   std::vector<AdapterTensor> tensors;
+  std::vector<float> score = {};  // of a reward model: the weight of its score head, [hidden]; else empty
 };
 
 // Throws base::Error INVALID_MODEL naming file and key or tensor; UNSUPPORTED for other PEFT types, and for DoRA unless
-// the caller applies its magnitudes.
+// the caller applies its magnitudes, and for reward models unless it has use for their score head.
 enum class DoraAdapters { kRefused, kTaken };
-Adapter load_adapter(const std::filesystem::path& folder, DoraAdapters dora = DoraAdapters::kRefused);
+enum class ScoreHeads { kRefused, kTaken };
+Adapter load_adapter(const std::filesystem::path& folder, DoraAdapters dora = DoraAdapters::kRefused,
+                     ScoreHeads scores = ScoreHeads::kRefused);
 
 // Writes a folder that `peft` loads unchanged: files in one step each, the config last.
 void save_adapter(const std::filesystem::path& folder, const Adapter& adapter);

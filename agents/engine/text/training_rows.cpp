@@ -116,6 +116,24 @@ ordered_json tools_of(const ordered_json& row) {
   return tools == row.end() ? ordered_json() : *tools;
 }
 
+// As TRL: where a merge changes the prompt's end for one answer, the other begins there too.
+void begin_together(TrainingRow& one, TrainingRow& other) {
+  const auto begin_of = [](const TrainingRow& row) {
+    return std::find(row.trained.begin(), row.trained.end(), uint8_t{1}) - row.trained.begin();
+  };
+  const auto begin = std::min(begin_of(one), begin_of(other));
+  for (TrainingRow* row : {&one, &other}) {
+    std::fill(row->trained.begin() + begin, row->trained.begin() + begin_of(*row), uint8_t{1});
+  }
+}
+
+int32_t task_of(const ordered_json& row, int64_t tasks) {
+  if (tasks == 1 && !row.contains("task_id")) return 0;
+  const ordered_json& task = field(row, "task_id");
+  if (task.is_number_integer() && task >= 0 && task < tasks) return task.get<int32_t>();
+  throw bad_row("the field 'task_id' is not a whole number from 0 to " + std::to_string(tasks - 1));
+}
+
 }  // namespace
 
 std::optional<RowFormat> row_format(std::string_view name) {
@@ -141,9 +159,11 @@ TrainingRow RowEncoder::plain(const std::string& prompt, const std::string& rest
   if (end && (row.ids.empty() || row.ids.back() != *end)) row.ids.push_back(*end);
   row.trained.assign(row.ids.size(), 1);
   if (rest_only) {
-    // As TRL: the completion begins after as many tokens as the prompt alone has.
-    const size_t prompt_tokens = std::min(tokenizer_.encode(prompt, true).size(), row.ids.size());
-    std::fill_n(row.trained.begin(), prompt_tokens, uint8_t{0});
+    // As TRL: the completion begins where the prompt's own tokens end, or where a merge with the completion changes
+    // them.
+    const std::vector<TokenId> alone = tokenizer_.encode(prompt, true);
+    const auto [end_of_prompt, ignored] = std::mismatch(row.ids.begin(), row.ids.end(), alone.begin(), alone.end());
+    std::fill_n(row.trained.begin(), end_of_prompt - row.ids.begin(), uint8_t{0});
   }
   return row;
 }
@@ -161,6 +181,12 @@ TrainingRow RowEncoder::conversation(const ordered_json& messages, const ordered
 
 TrainingRow RowEncoder::encode(std::string_view line) const {
   const ordered_json row = parse(line);
+  TrainingRow result = example(row);
+  if (options_.tasks > 0) result.task_id = task_of(row, options_.tasks);
+  return result;
+}
+
+TrainingRow RowEncoder::example(const ordered_json& row) const {
   switch (format_) {
     case RowFormat::kText:
       return plain("", text_field(row, "text"), false);
@@ -222,6 +248,7 @@ PreferenceRow RowEncoder::encode_preference(std::string_view line) const {
   }
   result.chosen = answer(row, "chosen");
   result.rejected = answer(row, "rejected");
+  begin_together(*result.chosen, *result.rejected);
   return result;
 }
 

@@ -23,6 +23,7 @@ std::optional<RowFormat> row_format(std::string_view name);
 struct TrainingRow {
   std::vector<TokenId> ids;
   std::vector<uint8_t> trained;  // one per token
+  int32_t task_id = 0;           // see RowOptions::tasks
 };
 
 // Two answers to one prompt, each with the prompt in front; the answers' tokens are trained. A row of KTO, one answer
@@ -34,6 +35,7 @@ struct PreferenceRow {
 struct RowOptions {
   bool assistant_only = true;   // conversations: only what the assistant says is trained, else everything
   bool completion_only = true;  // prompt_completion: only the completion is trained, else everything
+  int64_t tasks = 0;            // of examples with a `task_id` from 0 on, which may be missing where there is one task
 };
 
 // Any thread. The tokenizer must outlive it.
@@ -44,7 +46,7 @@ class RowEncoder {
 
   // text: the text and the end-of-text token. prompt_completion: both and the same end. messages, alpaca (instruction,
   // input, output) and sharegpt (conversations of from and value): the chat template's rendering. Throws base::Error
-  // INVALID_DATA.
+  // INVALID_DATA, also for a task_id that is missing or out of range.
   TrainingRow encode(std::string_view line) const;
 
   // preference: {prompt, chosen, rejected}, or {prompt, completion, label}; texts, or lists of messages, whose prompt
@@ -52,6 +54,7 @@ class RowEncoder {
   PreferenceRow encode_preference(std::string_view line) const;
 
  private:
+  TrainingRow example(const nlohmann::ordered_json& row) const;
   TrainingRow plain(const std::string& prompt, const std::string& rest, bool rest_only) const;
   TrainingRow conversation(const nlohmann::ordered_json& messages, const nlohmann::ordered_json& tools,
                            bool assistant_only) const;

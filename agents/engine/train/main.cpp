@@ -13,8 +13,8 @@
 int main(int argc, char** argv) {
   using namespace slipway;
   train::prepare_process(argv);
-  if (train::asks_for_plan(argc, argv)) return train::run_plan(argc, argv);
   if (train::asks_for_ranks(argc, argv)) return train::run_launcher(argc, argv);
+  if (train::asks_for_plan(argc, argv)) return train::run_plan(argc, argv);
   try {
     if (const auto ranks = train::rank_environment(); ranks && ranks->rank > 0) return train::run_follower(argc, argv);
   } catch (const base::Error& error) {

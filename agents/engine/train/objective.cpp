@@ -81,9 +81,22 @@ PairLoss preference_loss(const ObjectiveSettings& objective, const AnswerPair& p
     case ObjectiveType::kKto:
       return kto(objective, pair, kl);
     case ObjectiveType::kSupervised:
+    case ObjectiveType::kReward:
       break;
   }
   return {};
+}
+
+PairLoss reward_loss(const ObjectiveSettings& objective, double chosen_score, double rejected_score) {
+  const double margin = chosen_score - rejected_score, sum = chosen_score + rejected_score;
+  const double coefficient = objective.center_rewards_coefficient;
+  PairLoss result;
+  result.loss = -log_sigmoid(margin) + coefficient * sum * sum;
+  result.chosen_slope = -sigmoid(-margin) + 2.0 * coefficient * sum;
+  result.rejected_slope = sigmoid(-margin) + 2.0 * coefficient * sum;
+  result.chosen_reward = chosen_score;
+  result.rejected_reward = rejected_score;
+  return result;
 }
 
 double kto_baseline(double sum_of_differences, int64_t count) {

@@ -1,6 +1,6 @@
 // The losses of preference tuning as functions of log-probabilities, with their slopes; no tensors. Formulas: TRL's
 // DPOTrainer, ORPOTrainer and KTOTrainer (Rafailov et al. 2023, Azar et al. 2023, Hong et al. 2024, Ethayarajh et al.
-// 2024). Used by step.cpp.
+// 2024). Used by step.cpp and reward_step.cpp.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +29,10 @@ struct PairLoss {
 // kl: KTO's baseline, see kto_baseline; else unused. ORPO: without the cross entropy of the chosen text, which is added
 // per token.
 PairLoss preference_loss(const ObjectiveSettings& objective, const AnswerPair& pair, double kl);
+
+// Of a reward model, whose slopes are d loss / d score: -log sigmoid(chosen - rejected), and
+// center_rewards_coefficient · (chosen + rejected)². TRL's RewardTrainer.
+PairLoss reward_loss(const ObjectiveSettings& objective, double chosen_score, double rejected_score);
 
 // KTO: the mean of the differences of log-probabilities of mismatched answers, at least 0.
 double kto_baseline(double sum_of_differences, int64_t count);

@@ -9,8 +9,10 @@
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "agents/engine/spec/engine_main.h"
 #include "agents/engine/spec/schema.h"
@@ -18,6 +20,8 @@
 #include "agents/engine/train/environment.h"
 #include "agents/engine/train/optimizers/optimizer.h"
 #include "agents/engine/train/optimizers/schedule.h"
+#include "agents/engine/train/parallel/rank_environment.h"
+#include "agents/engine/train/parallel/ranks.h"
 #include "agents/engine/train/prepare.h"
 #include "backend/base/clock.h"
 #include "backend/base/error.h"
@@ -48,14 +52,15 @@ int64_t tokens_of_step(const Job& job, StepPlan& plan, int64_t step) {
   return tokens;
 }
 
-Measured measure_step(const Job& job, StepRunner& runner, Decoder& decoder, Optimizer& optimizer, StepPlan& plan,
-                      int64_t step, const ReferenceScores& reference) {
+Measured measure_step(const Job& job, Ranks& ranks, StepRunner& runner, Decoder& decoder, Optimizer& optimizer,
+                      StepPlan& plan, int64_t step, const ReferenceScores& reference) {
   const auto begin = SteadyClock::now();
-  decoder.parameters().gradients.zero_();
+  Parameters& parameters = ranks.own(decoder);
+  parameters.gradients.zero_();
   StepResult result;
   runner.add_gradient(job.rows, reference, plan.micro_batches(step), step, result);
-  clip_gradients(decoder.parameters(), std::sqrt(squared_norm(decoder.parameters())), job.settings.max_grad_norm);
-  optimizer.step(decoder.parameters(), job.settings.learning_rate, 1);
+  clip_gradients(parameters, ranks.gradient_norm(decoder), job.settings.max_grad_norm);
+  optimizer.step(parameters, job.settings.learning_rate, 1);
   decoder.refresh();
   return {std::chrono::duration<double>(SteadyClock::now() - begin).count(), result.tokens};
 }
@@ -74,13 +79,14 @@ nlohmann::ordered_json plan_job(const spec::EngineContext& context, const std::f
   const Warn ignore = [](const std::string&, const std::string&, const std::string&) {};
   load_model(context, ignore, job);
   load_data(context, ignore, job);
-  const Machine machine = choose_machine(job.settings.precision, 0);
-  Ranks alone(std::nullopt, Strategy::kReplicated);
-  const auto decoder = make_decoder(context, job, machine, nullptr);
-  const auto optimizer = make_optimizer(optimizer_options(job.settings), decoder->parameters());
+  const auto environment = rank_environment();
+  Ranks ranks(environment, job.settings.strategy);
+  const Machine machine = choose_machine(job.settings.precision, environment ? environment->local_rank : 0);
+  const auto decoder = make_decoder(context, job, machine, ranks.residence());
+  const auto optimizer = make_optimizer(optimizer_options(job.settings), ranks.own(*decoder));
   const double start_seconds = std::chrono::duration<double>(SteadyClock::now() - began).count();
 
-  StepRunner runner(*decoder, alone, job.settings, machine.device.is_cpu(), [] { return true; });
+  StepRunner runner(*decoder, ranks, job.settings, machine.device.is_cpu(), [] { return true; });
   StepPlan& plan = *job.plan;
   int64_t heaviest = 0, most_tokens = 0, epoch_tokens = 0;
   const int64_t looked_at = std::min(plan.steps_per_epoch(), kMostStepsLookedAt);
@@ -94,8 +100,8 @@ nlohmann::ordered_json plan_job(const spec::EngineContext& context, const std::f
   // Scores of a reference cost about half a step per epoch's tokens, once; for the measurement any will do.
   const ReferenceScores reference(
       job.settings.objective.compares_with_reference() ? static_cast<size_t>(job.train.documents.count()) : 0, -1.0);
-  measure_step(job, runner, *decoder, *optimizer, plan, 0, reference);  // the first one also fills caches
-  const Measured measured = measure_step(job, runner, *decoder, *optimizer, plan, heaviest, reference);
+  measure_step(job, ranks, runner, *decoder, *optimizer, plan, 0, reference);  // the first one also fills caches
+  const Measured measured = measure_step(job, ranks, runner, *decoder, *optimizer, plan, heaviest, reference);
   const double rate = static_cast<double>(measured.tokens) / measured.seconds;
   const double tokens_per_step = static_cast<double>(epoch_tokens) / static_cast<double>(looked_at);
   const double step_seconds = tokens_per_step / rate;
@@ -109,8 +115,14 @@ nlohmann::ordered_json plan_job(const spec::EngineContext& context, const std::f
     duration += evaluations * share * static_cast<double>(job.validation.statistics.tokens) / rate;
   }
   if (!reference.empty()) duration += 0.5 * static_cast<double>(job.train.statistics.tokens) / rate;
-  const int64_t peak = peak_resident_bytes(), available = available_memory_bytes();
-  const bool fits = available == 0 || peak <= available;
+  const std::vector<double> peaks = ranks.of_each(static_cast<double>(peak_resident_bytes()));
+  const double peak = *std::max_element(peaks.begin(), peaks.end());
+  const double all = std::accumulate(peaks.begin(), peaks.end(), 0.0);
+  // To this process; what the others hold is theirs already.
+  const double own = peaks[static_cast<size_t>(ranks.rank())];
+  const double here = static_cast<double>(available_memory_bytes());  // 0: the system does not tell
+  const double available = here > 0 ? here + all - own : 0;
+  const bool fits = here == 0 || all <= available;
   return {{"total_steps", job.total_steps},
           {"steps_per_epoch", plan.steps_per_epoch()},
           {"train_rows", job.train.statistics.rows},
@@ -118,8 +130,9 @@ nlohmann::ordered_json plan_job(const spec::EngineContext& context, const std::f
           {"tokens_per_second", rate},
           {"seconds_per_step", step_seconds},
           {"duration_s", duration},
-          {"peak_memory_bytes", peak},
-          {"available_memory_bytes", available},
+          {"ranks", ranks.size()},
+          {"peak_memory_bytes", static_cast<int64_t>(peak)},
+          {"available_memory_bytes", static_cast<int64_t>(available)},
           {"fits", fits},
           {"advice", fits ? "" : advice_for(job.settings)}};
 }
@@ -143,7 +156,9 @@ int run_plan(int argc, char** argv) {
     const std::atomic<bool> stop = false;
     const spec::EngineContext context{spec::parse_spec("train", base::read_file(spec_path, kMaxSpecBytes)),
                                       std::filesystem::absolute(workdir).lexically_normal(), events, stop};
-    std::printf("%s\n", plan_job(context, scratch.path()).dump(2).c_str());
+    const auto environment = rank_environment();
+    const nlohmann::ordered_json plan = plan_job(context, scratch.path());
+    if (!environment || environment->rank == 0) std::printf("%s\n", plan.dump(2).c_str());
     return spec::kExitSucceeded;
   } catch (const base::Error& error) {
     std::fprintf(stderr, "slipway-train: %s: %s\nslipway-train: %s\n", error.code().c_str(), error.what(),

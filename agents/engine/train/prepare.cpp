@@ -19,11 +19,44 @@ std::string count_text(int64_t count, const std::string& noun) {
   return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
 }
 
+// Virtual tokens to start from bring their own number and tasks.
+void adopt_initial_prompt(const spec::EngineContext& context, const Warn& warn, Job& job) {
+  const std::string origin = context.resolve(job.settings.method.init_adapter).string();
+  PromptSettings& prompt = job.settings.method.prompt;
+  job.initial_prompt = model::load_prompt_adapter(origin);
+  const model::PromptAdapter& found = *job.initial_prompt;
+  const auto wrong = [&](const std::string& what, const std::string& advice) {
+    throw base::Error(base::kInvalidModel, origin + ": " + what, advice);
+  };
+  if (found.width != job.architecture.hidden_size) {
+    wrong("its virtual tokens have " + std::to_string(found.width) + " numbers each, the model's tokens " +
+              std::to_string(job.architecture.hidden_size),
+          "use an adapter of this base model");
+  }
+  if ((found.tasks > 0) != (prompt.num_tasks > 0)) {
+    wrong(found.tasks > 0 ? "it is of several tasks" : "it is not of several tasks",
+          found.tasks > 0 ? "set method.type to multitask_prompt_tuning" : "set method.type to prompt_tuning");
+  }
+  if (found.virtual_tokens != prompt.num_virtual_tokens || found.tasks != prompt.num_tasks ||
+      found.ranks != prompt.num_ranks) {
+    warn("INIT_ADAPTER_DIFFERS",
+         "num_virtual_tokens, num_tasks and num_ranks are those of method.init_adapter (" +
+             count_text(found.virtual_tokens, "token") + "), not those of the spec",
+         "give the adapter's values in the spec to be rid of this warning");
+  }
+  prompt.num_virtual_tokens = found.virtual_tokens;
+  prompt.num_tasks = found.tasks;
+  prompt.num_ranks = found.ranks;
+}
+
 // An adapter to start from brings its own rank, scale and layers.
 void adopt_initial_adapter(const spec::EngineContext& context, const Warn& warn, Job& job) {
   MethodSettings& method = job.settings.method;
   if (method.init_adapter.empty()) return;
-  job.initial_adapter = model::load_adapter(context.resolve(method.init_adapter), model::DoraAdapters::kTaken);
+  if (method.type == MethodType::kPrompt) return adopt_initial_prompt(context, warn, job);
+  job.initial_adapter = model::load_adapter(
+      context.resolve(method.init_adapter), model::DoraAdapters::kTaken,
+      job.settings.objective.type == ObjectiveType::kReward ? model::ScoreHeads::kTaken : model::ScoreHeads::kRefused);
   const model::AdapterConfig& config = job.initial_adapter->config;
   std::vector<std::string> modules;
   for (const model::AdapterTensor& tensor : job.initial_adapter->tensors) {
@@ -47,6 +80,19 @@ void adopt_initial_adapter(const spec::EngineContext& context, const Warn& warn,
   method.target_modules = modules;
 }
 
+void check_length(const Job& job) {
+  const int64_t virtual_tokens = job.settings.method.virtual_tokens(), length = job.settings.max_length;
+  const int64_t positions = job.architecture.max_position_embeddings;
+  if (length + virtual_tokens <= positions) return;
+  const std::string with = virtual_tokens > 0 ? " with " + count_text(virtual_tokens, "virtual token") : "";
+  throw base::Error(base::kInvalidSpec,
+                    "training.max_length: " + std::to_string(length) + with + " is more than the model's context of " +
+                        count_text(positions, "token"),
+                    virtual_tokens < positions
+                        ? "set training.max_length to at most " + std::to_string(positions - virtual_tokens)
+                        : "lower method.num_virtual_tokens");
+}
+
 void check_method(const Job& job) {
   const int64_t layers = job.architecture.num_hidden_layers;
   const auto wrong = [&](const std::string& field) {
@@ -57,6 +103,7 @@ void check_method(const Job& job) {
     if (layer >= layers) wrong("method.layers_to_transform names layer " + std::to_string(layer));
   }
   if (job.settings.method.freeze_layers > layers) wrong("method.freeze_layers is too large");
+  if (job.settings.method.type != MethodType::kLora) return;
   if (job.settings.adapter_output.empty() && job.settings.method.init_adapter.empty()) return;
   // Adapters name their layers as the family's files do; ours are the decoder's, which some files keep as one.
   for (const std::string& target : job.settings.method.target_modules) {
@@ -70,24 +117,36 @@ void check_method(const Job& job) {
   }
 }
 
-Dataset load(const spec::EngineContext& context, const Warn& warn, const Job& job,
-             const std::vector<DataSource>& sources, const std::string& what) {
-  const TrainSettings& settings = job.settings;
+std::vector<DataFile> files_of(const spec::EngineContext& context, const std::vector<DataSource>& sources) {
   std::vector<DataFile> files;
-  for (const DataSource& source : sources)
+  for (const DataSource& source : sources) {
     files.push_back({context.resolve(source.path), source.format, source.weight});
-  Dataset dataset = load_dataset(files, *job.tokenizer,
-                                 {settings.max_length,
-                                  {settings.assistant_only_loss, settings.completion_only_loss},
-                                  settings.seed,
-                                  usable_threads(),
-                                  job.cache},
-                                 context.stop);
+  }
+  return files;
+}
+
+TokenizeOptions tokenize_options(const Job& job) {
+  const TrainSettings& settings = job.settings;
+  TokenizeOptions options;
+  options.max_length = settings.max_length;
+  options.rows = {settings.assistant_only_loss, settings.completion_only_loss, settings.method.prompt.num_tasks};
+  options.predicts_first = settings.method.virtual_tokens() > 0;
+  options.drops_long = settings.objective.type == ObjectiveType::kReward;
+  options.seed = settings.seed;
+  options.threads = usable_threads();
+  options.cache = job.cache;
+  return options;
+}
+
+// Says what became of its rows, and refuses what the objective cannot learn from.
+void check_rows(const Warn& warn, const Job& job, const std::string& what, Dataset& dataset) {
+  const TrainSettings& settings = job.settings;
   const DatasetStatistics& s = dataset.statistics;
-  if (context.stop.load()) return dataset;
+  const ObjectiveType objective = settings.objective.type;
   if (s.dropped_rows > 0) {
     warn("ROWS_DROPPED",
-         std::to_string(s.dropped_rows) + " of " + count_text(s.rows, what + " row") + " had no trained token within " +
+         std::to_string(s.dropped_rows) + " of " + count_text(s.rows, what + " row") +
+             (objective == ObjectiveType::kReward ? " were longer than " : " had no trained token within ") +
              count_text(settings.max_length, "token"),
          "raise training.max_length, or check that the rows have an answer to learn from");
   }
@@ -97,8 +156,7 @@ Dataset load(const spec::EngineContext& context, const Warn& warn, const Job& jo
              count_text(settings.max_length, "token"),
          "raise training.max_length if their ends matter");
   }
-  const ObjectiveType objective = settings.objective.type;
-  if (objective == ObjectiveType::kDpo || objective == ObjectiveType::kOrpo) {
+  if (objective != ObjectiveType::kSupervised && objective != ObjectiveType::kKto) {
     for (const Preference& one : dataset.preferences) {
       if (one.chosen >= 0 && one.rejected >= 0) continue;
       throw base::Error(base::kInvalidData,
@@ -107,7 +165,48 @@ Dataset load(const spec::EngineContext& context, const Warn& warn, const Job& jo
     }
   }
   if (objective == ObjectiveType::kKto) add_mismatched(dataset, settings.batch_size, settings.max_length);
-  return dataset;
+}
+
+// Training data whose tokens are another model's.
+void check_vocabulary(const Job& job) {
+  if (job.tokenizer->vocab_size() <= job.architecture.vocab_size) return;
+  const int32_t highest = job.train.statistics.highest_token;
+  if (highest < job.architecture.vocab_size) return;
+  throw base::Error(base::kInvalidModel,
+                    "the tokenizer made token " + std::to_string(highest) + ", but the model has only " +
+                        std::to_string(job.architecture.vocab_size),
+                    "use the tokenizer that belongs to this model");
+}
+
+void begin_plan(Job& job) {
+  const TrainSettings& settings = job.settings;
+  job.plan.emplace(settings.batch_size, settings.gradient_accumulation_steps * settings.ranks, settings.shuffle,
+                   settings.seed);
+}
+
+// Rows and plan of a set that is there as a whole.
+void plan_whole_set(const Warn& warn, Job& job) {
+  check_rows(warn, job, "training", job.train);
+  if (job.train.epoch.empty()) {
+    throw base::Error(
+        base::kInvalidData,
+        "the training data has no row with a trained token (" + count_text(job.train.statistics.rows, "row") + " read)",
+        "check data.train: its format, and that the rows have an answer to learn from");
+  }
+  check_vocabulary(job);
+  job.rows = make_row_set(job.train, job.settings, padding_token(job));
+  begin_plan(job);
+  for (const int64_t rows : job.rows.blocks) job.plan->add_block(rows);
+  job.plan->complete();
+}
+
+bool load_validation(const spec::EngineContext& context, const Warn& warn, Job& job) {
+  job.validation =
+      load_dataset(files_of(context, job.settings.validation), *job.tokenizer, tokenize_options(job), context.stop);
+  if (context.stop.load()) return false;
+  check_rows(warn, job, "validation", job.validation);
+  job.validation_rows = make_row_set(job.validation, job.settings, padding_token(job));
+  return true;
 }
 
 }  // namespace
@@ -115,44 +214,25 @@ Dataset load(const spec::EngineContext& context, const Warn& warn, const Job& jo
 void load_model(const spec::EngineContext& context, const Warn& warn, Job& job) {
   job.model_path = context.resolve(job.settings.model_path);
   job.architecture = model::load_architecture(job.model_path);
-  const int64_t positions = job.architecture.max_position_embeddings;
-  if (job.settings.max_length > positions) {
-    throw base::Error(base::kInvalidSpec,
-                      "training.max_length: " + std::to_string(job.settings.max_length) +
-                          " is more than the model's context of " + count_text(positions, "token"),
-                      "set training.max_length to at most " + std::to_string(positions));
-  }
   check_method(job);
   job.weights = model::open_decoder_weights(job.model_path, job.architecture);
   job.tokenizer = text::load_tokenizer(job.model_path);
   if (!job.settings.gguf_output.empty()) check_gguf(job.architecture, *job.tokenizer);
   adopt_initial_adapter(context, warn, job);
+  check_length(job);
+}
+
+int32_t padding_token(const Job& job) {
+  const auto padding = job.tokenizer->pad_id();
+  return static_cast<int32_t>(padding ? *padding : job.tokenizer->eos_id().value_or(-1));
 }
 
 void load_data(const spec::EngineContext& context, const Warn& warn, Job& job) {
   const TrainSettings& settings = job.settings;
-  job.train = load(context, warn, job, settings.train, "training");
-  job.validation = load(context, warn, job, settings.validation, "validation");
+  job.train = load_dataset(files_of(context, settings.train), *job.tokenizer, tokenize_options(job), context.stop);
   if (context.stop.load()) return;
-  if (job.train.epoch.empty()) {
-    throw base::Error(
-        base::kInvalidData,
-        "the training data has no row with a trained token (" + count_text(job.train.statistics.rows, "row") + " read)",
-        "check data.train: its format, and that the rows have an answer to learn from");
-  }
-  if (job.tokenizer->vocab_size() > job.architecture.vocab_size) {
-    const int32_t highest = job.train.statistics.highest_token;
-    if (highest >= job.architecture.vocab_size) {
-      throw base::Error(base::kInvalidModel,
-                        "the tokenizer made token " + std::to_string(highest) + ", but the model has only " +
-                            std::to_string(job.architecture.vocab_size),
-                        "use the tokenizer that belongs to this model");
-    }
-  }
-  job.rows = make_row_set(job.train, settings.packing, settings.max_length);
-  job.validation_rows = make_row_set(job.validation, settings.packing, settings.max_length);
-  job.plan.emplace(job.rows.count(), settings.batch_size, settings.gradient_accumulation_steps * settings.ranks,
-                   settings.shuffle, settings.seed);
+  plan_whole_set(warn, job);
+  if (!load_validation(context, warn, job)) return;
   job.total_steps = settings.max_steps > 0
                         ? settings.max_steps
                         : static_cast<int64_t>(
@@ -160,6 +240,44 @@ void load_data(const spec::EngineContext& context, const Warn& warn, Job& job) {
   if (settings.schedule.type == ScheduleType::kConstant && warmup_steps(settings.schedule, job.total_steps) > 0) {
     warn("WARMUP_IGNORED", "the schedule constant has no warmup", "use lr_scheduler_type constant_with_warmup");
   }
+}
+
+std::unique_ptr<EarlyRows> load_first_data(const spec::EngineContext& context, const Warn& warn, Job& job) {
+  // The schedule hangs on the number of steps.
+  if (job.settings.max_steps <= 0) return nullptr;
+  auto early = EarlyRows::begin(files_of(context, job.settings.train), *job.tokenizer, tokenize_options(job),
+                                job.settings.shuffle);
+  if (!early) return nullptr;
+  job.total_steps = job.settings.max_steps;
+  job.rows = make_row_set(job.train, job.settings, padding_token(job));
+  job.rows.blocks.clear();
+  begin_plan(job);
+  if (take_rows(context, warn, 0, job, early)) load_validation(context, warn, job);
+  return early;
+}
+
+bool take_rows(const spec::EngineContext& context, const Warn& warn, int64_t step, Job& job,
+               std::unique_ptr<EarlyRows>& early) {
+  bool exhausted = false;
+  while (early) {
+    if (!job.plan->knows(step) && !exhausted) {
+      const auto documents = early->next_block(job.train);
+      exhausted = !documents;
+      if (documents) {
+        check_vocabulary(job);
+        add_block(job.rows, *documents, job.settings);
+        job.plan->add_block(job.rows.blocks.back());
+      }
+      continue;
+    }
+    auto whole = early->whole(exhausted, context.stop);
+    if (context.stop.load()) return false;
+    if (!whole) return true;
+    job.train = std::move(*whole);
+    early.reset();
+    plan_whole_set(warn, job);
+  }
+  return true;
 }
 
 Machine choose_machine(Precision precision, int64_t local_rank) {
@@ -172,15 +290,41 @@ Machine choose_machine(Precision precision, int64_t local_rank) {
   return machine;
 }
 
+namespace {
+
+// The tokens that virtual ones begin as, when they begin as a text.
+std::vector<int64_t> prompt_text(const Job& job) {
+  const PromptSettings& prompt = job.settings.method.prompt;
+  if (prompt.init != PromptInit::kText) return {};
+  const std::vector<text::TokenId> ids = job.tokenizer->encode(prompt.init_text, true);
+  if (!ids.empty()) return {ids.begin(), ids.end()};
+  throw base::Error(base::kInvalidSpec, "method.prompt_tuning_init_text: the tokenizer makes no token of it",
+                    "give a text, or set prompt_tuning_init to RANDOM");
+}
+
+}  // namespace
+
 std::unique_ptr<Decoder> make_decoder(const spec::EngineContext& context, const Job& job, const Machine& machine,
                                       Residence* residence) {
   const TrainSettings& settings = job.settings;
   DecoderOptions options{machine.device, machine.compute_type, settings.gradient_checkpointing};
   options.neftune_alpha = settings.neftune_noise_alpha;
   options.residence = residence;
+  options.scores = settings.objective.type == ObjectiveType::kReward;
   auto decoder = std::make_unique<Decoder>(job.architecture, *job.weights, settings.method, options);
-  if (settings.method.type != MethodType::kLora) return decoder;
-  if (job.initial_adapter) {
+  if (options.scores) {
+    if (const bool given = job.initial_adapter && !job.initial_adapter->score.empty(); given) {
+      decoder->set_score(job.initial_adapter->score);
+    } else {
+      decoder->initialize_score(settings.seed);
+    }
+  }
+  if (settings.method.type == MethodType::kFull) return decoder;
+  if (job.initial_prompt) {
+    load_prompt_into(*decoder, *job.initial_prompt);
+  } else if (settings.method.type == MethodType::kPrompt) {
+    decoder->initialize_prompt(settings.method.prompt, prompt_text(job), *job.weights, settings.seed);
+  } else if (job.initial_adapter) {
     load_adapter_into(*decoder, *job.initial_adapter, context.resolve(settings.method.init_adapter).string());
   } else {
     decoder->initialize_lora(settings.seed);

@@ -12,10 +12,12 @@
 
 #include "agents/engine/model/adapter.h"
 #include "agents/engine/model/architecture.h"
+#include "agents/engine/model/prompt_adapter.h"
 #include "agents/engine/model/weights.h"
 #include "agents/engine/spec/engine_main.h"
 #include "agents/engine/text/tokenizer.h"
 #include "agents/engine/train/data/dataset.h"
+#include "agents/engine/train/data/early_rows.h"
 #include "agents/engine/train/data/packing.h"
 #include "agents/engine/train/decoder/decoder.h"
 #include "agents/engine/train/optimizers/optimizer.h"
@@ -34,6 +36,7 @@ struct Job {
   std::unique_ptr<const model::Weights> weights;
   std::unique_ptr<const text::Tokenizer> tokenizer;
   std::optional<model::Adapter> initial_adapter;
+  std::optional<model::PromptAdapter> initial_prompt;
   Dataset train, validation;
   RowSet rows, validation_rows;
   std::optional<StepPlan> plan;
@@ -43,8 +46,18 @@ struct Job {
 // Model, tokenizer and adapter. Throws base::Error.
 void load_model(const spec::EngineContext& context, const Warn& warn, Job& job);
 
+// What TRL pads with, and a reward model reads no score at: the tokenizer's padding token, or its end token; -1: none.
+int32_t padding_token(const Job& job);
+
 // Data and plan. Returns early when a stop came. Throws base::Error.
 void load_data(const spec::EngineContext& context, const Warn& warn, Job& job);
+
+// The same, but only as much of the training data as the first steps need, where that can be told: the rest comes by
+// take_rows(). Nothing where it cannot, and nothing has been done then.
+std::unique_ptr<EarlyRows> load_first_data(const spec::EngineContext& context, const Warn& warn, Job& job);
+// Makes the rows of `step` known. Whatever is whole by now is taken over, and `early` emptied. False when a stop came.
+bool take_rows(const spec::EngineContext& context, const Warn& warn, int64_t step, Job& job,
+               std::unique_ptr<EarlyRows>& early);
 
 // Where and in which type this job computes.
 struct Machine {

@@ -48,7 +48,8 @@ void Samples::take(Decoder& decoder, int64_t step, const std::function<bool()>& 
   for (const std::string& prompt : prompts_) {
     std::vector<int64_t> tokens = prompt_tokens(tokenizer_, prompt);
     const auto begin = static_cast<std::ptrdiff_t>(tokens.size());
-    const int64_t most = std::min(begin + max_new_tokens_, decoder.architecture().max_position_embeddings);
+    const int64_t most = std::min(begin + max_new_tokens_,
+                                  decoder.architecture().max_position_embeddings - decoder.virtual_token_count());
     while (static_cast<int64_t>(tokens.size()) < most) {
       if (!pause()) return;
       const std::vector<float> logits = decoder.logits(tokens, 1);

@@ -64,9 +64,30 @@ double MethodSettings::scaling() const {
 
 namespace {
 
+PromptSettings prompt_from_spec(const json& method) {
+  PromptSettings s;
+  s.num_virtual_tokens = method.value("num_virtual_tokens", 20);
+  const std::string init = method.value("prompt_tuning_init", "RANDOM");
+  s.init = init == "TEXT"           ? PromptInit::kText
+           : init == "SAMPLE_VOCAB" ? PromptInit::kSampleVocabulary
+                                    : PromptInit::kRandom;
+  take(method, "prompt_tuning_init_text", s.init_text);
+  if (method.at("type") == "multitask_prompt_tuning") {
+    s.num_tasks = method.value("num_tasks", 1);
+    s.num_ranks = method.value("num_ranks", 1);
+  }
+  if ((s.init == PromptInit::kText) == s.init_text.empty()) {
+    throw wrong("method.prompt_tuning_init_text belongs to prompt_tuning_init TEXT, and that needs it",
+                "give both, or neither");
+  }
+  return s;
+}
+
 MethodSettings method_from_spec(const json& method) {
   MethodSettings s;
-  s.type = method.value("type", "lora") == "full" ? MethodType::kFull : MethodType::kLora;
+  const std::string type = method.value("type", "lora");
+  s.type = type == "full" ? MethodType::kFull : type == "lora" ? MethodType::kLora : MethodType::kPrompt;
+  if (s.type == MethodType::kPrompt) s.prompt = prompt_from_spec(method);
   take(method, "r", s.r);
   take(method, "lora_alpha", s.lora_alpha);
   take(method, "lora_dropout", s.lora_dropout);
@@ -95,16 +116,18 @@ MethodSettings method_from_spec(const json& method) {
 ObjectiveSettings objective_from_spec(const json& objective) {
   ObjectiveSettings s;
   const std::string type = objective.value("type", "sft");
-  s.type = type == "dpo"    ? ObjectiveType::kDpo
-           : type == "orpo" ? ObjectiveType::kOrpo
-           : type == "kto"  ? ObjectiveType::kKto
-                            : ObjectiveType::kSupervised;
+  s.type = type == "dpo"      ? ObjectiveType::kDpo
+           : type == "orpo"   ? ObjectiveType::kOrpo
+           : type == "kto"    ? ObjectiveType::kKto
+           : type == "reward" ? ObjectiveType::kReward
+                              : ObjectiveType::kSupervised;
   take(objective, "beta", s.beta);
   take(objective, "label_smoothing", s.label_smoothing);
   s.ipo = objective.value("loss_type", "sigmoid") == "ipo";
   take(objective, "reference_free", s.reference_free);
   take(objective, "desirable_weight", s.desirable_weight);
   take(objective, "undesirable_weight", s.undesirable_weight);
+  take(objective, "center_rewards_coefficient", s.center_rewards_coefficient);
   return s;
 }
 
@@ -155,8 +178,31 @@ void take_training(const json& training, TrainSettings& s) {
   take(training, "seed", s.seed);
 }
 
+void check_prompt_tuning(const TrainSettings& s) {
+  if (!s.merged_output.empty() || !s.gguf_output.empty()) {
+    throw wrong("output: prompt tuning changes no weights, so there is no merged model",
+                "set output.merged and output.gguf to \"\"; output.adapter is the result");
+  }
+  if (s.objective.type != ObjectiveType::kSupervised) {
+    throw wrong("objective.type: prompt tuning learns from examples, not from preferences",
+                "set objective.type to sft, or method.type to lora");
+  }
+}
+
+void check_reward(const TrainSettings& s) {
+  if (!s.gguf_output.empty()) {
+    throw wrong("output.gguf: a reward model has a score instead of logits",
+                "set output.gguf to \"\"; output.adapter and output.merged hold the score head");
+  }
+  if (!s.sample_prompts.empty()) {
+    throw wrong("training.sample_prompts: a reward model writes no text", "leave sample_prompts out");
+  }
+}
+
 // What a schema cannot say.
 void check(const TrainSettings& s) {
+  if (s.objective.type == ObjectiveType::kReward) check_reward(s);
+  if (s.method.type == MethodType::kPrompt) check_prompt_tuning(s);
   if (s.max_steps <= 0 && s.num_train_epochs <= 0) {
     throw wrong("training: neither num_train_epochs nor max_steps is above 0", "set one of them");
   }
@@ -168,20 +214,6 @@ void check(const TrainSettings& s) {
     throw wrong("training: load_best_model_at_end and early_stopping_patience need evaluations",
                 "set eval_steps and data.validation");
   }
-  if (s.strategy == Strategy::kFullySharded) {
-    // Others look at whole matrices or at blocks of one, DoRA at whole rows, KTO at other batches in between.
-    if (s.optimizer != OptimizerType::kAdamW && s.optimizer != OptimizerType::kLion) {
-      throw wrong("training.optim: strategy fsdp shares out only the state of adamw and lion",
-                  "use optim adamw, or parallel.strategy ddp");
-    }
-    if (s.method.quantization != Quantization::kNone) {
-      throw wrong("method.quantization: not with strategy fsdp", "use parallel.strategy ddp");
-    }
-    if (s.method.use_dora) throw wrong("method.use_dora: not with strategy fsdp", "use parallel.strategy ddp");
-    if (s.objective.type == ObjectiveType::kKto) {
-      throw wrong("objective.type: kto not with strategy fsdp", "use parallel.strategy ddp");
-    }
-  }
   const bool supervised = s.objective.type == ObjectiveType::kSupervised;
   for (const auto* list : {&s.train, &s.validation}) {
     for (const DataSource& source : *list) {
@@ -189,7 +221,7 @@ void check(const TrainSettings& s) {
         throw wrong("data: " + source.path +
                         (supervised ? " holds preferences, which objective sft does not learn from"
                                     : " holds no preferences, which the objective needs"),
-                    supervised ? "set objective.type to dpo, orpo or kto" : "use format preference");
+                    supervised ? "set objective.type to dpo, orpo, kto or reward" : "use format preference");
       }
     }
   }

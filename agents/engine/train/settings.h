@@ -11,8 +11,10 @@
 
 namespace slipway::train {
 
-enum class MethodType { kLora, kFull };
-enum class ObjectiveType { kSupervised, kDpo, kOrpo, kKto };
+enum class MethodType { kLora, kFull, kPrompt };
+// What virtual tokens begin as: normal numbers, the embeddings of a text, or those of drawn tokens.
+enum class PromptInit { kRandom, kText, kSampleVocabulary };
+enum class ObjectiveType { kSupervised, kDpo, kOrpo, kKto, kReward };
 enum class OptimizerType { kAdamW, kAdamW8Bit, kAdafactor, kLion, kMuon };
 enum class Precision { kAuto, kF32, kBF16 };
 // Of the frozen weights of linear layers; see decoder/quantized_weight.h.
@@ -23,6 +25,14 @@ struct DataSource {
   std::string path;  // as in the spec, relative to the workdir
   text::RowFormat format = text::RowFormat::kMessages;
   double weight = 1;
+};
+
+// Prompt tuning, with PEFT's names; see decoder/virtual_tokens.h.
+struct PromptSettings {
+  int64_t num_virtual_tokens = 0;
+  PromptInit init = PromptInit::kRandom;
+  std::string init_text;
+  int64_t num_tasks = 0, num_ranks = 0;  // 0: all rows share one prompt
 };
 
 struct MethodSettings {
@@ -41,7 +51,11 @@ struct MethodSettings {
   int64_t freeze_layers = 0;       // full: from the first on
   bool freeze_embeddings = false;  // full
 
+  PromptSettings prompt;
+
   double scaling() const;
+  // So many rows are trained before each document.
+  int64_t virtual_tokens() const { return type == MethodType::kPrompt ? prompt.num_virtual_tokens : 0; }
 };
 
 // Formulas: objective.h.
@@ -52,6 +66,7 @@ struct ObjectiveSettings {
   bool ipo = false;                                     // dpo
   bool reference_free = false;                          // dpo
   double desirable_weight = 1, undesirable_weight = 1;  // kto
+  double center_rewards_coefficient = 0;                // reward
 
   bool compares_with_reference() const {
     return (type == ObjectiveType::kDpo && !reference_free) || type == ObjectiveType::kKto;
@@ -99,12 +114,12 @@ struct TrainSettings {
   std::string fingerprint;
 
   std::string parameter_file() const {
-    return method.type == MethodType::kLora ? "adapter_model.safetensors" : "model.safetensors";
+    return method.type == MethodType::kFull ? "model.safetensors" : "adapter_model.safetensors";
   }
 };
 
 // From a spec that has passed the schema, defaults filled in. Throws base::Error INVALID_SPEC for what a schema cannot
-// say (no output at all, an objective without preferences, an optimizer that cannot be sharded).
+// say (no output at all, an objective without preferences).
 TrainSettings settings_from_spec(const nlohmann::json& spec);
 
 }  // namespace slipway::train

@@ -16,26 +16,8 @@ namespace {
 // they leave stays small. A GPU takes a whole micro-batch.
 constexpr int64_t kTokensAtOnce = 1024;
 
-int64_t tokens_of(const RowSet& set, int64_t row) {
-  const Row& documents = set.rows[static_cast<size_t>(row)];
-  return std::accumulate(documents.begin(), documents.end(), int64_t{0},
-                         [&](int64_t sum, int64_t document) { return sum + set.data->documents.length(document); });
-}
-
-int64_t targets_of(const Documents& documents, int64_t document) {
-  const std::span<const uint8_t> trained = documents.trained(document);
-  return std::count(trained.begin() + 1, trained.end(), uint8_t{1});
-}
-
-std::vector<Row> rows_of(const RowSet& set, const std::vector<int64_t>& rows) {
-  std::vector<Row> result;
-  for (const int64_t row : rows) result.push_back(set.rows[static_cast<size_t>(row)]);
-  return result;
-}
-
-const Preference& preference_of(const RowSet& set, int64_t row) {
-  return set.data->preferences[static_cast<size_t>(set.data->epoch[static_cast<size_t>(row)])];
-}
+// Of answers: their prompt's first token is never trained.
+int64_t targets_of(const Documents& documents, int64_t document) { return documents.targets(document, false); }
 
 // Σ log p of the trained targets, by the batch's documents.
 std::vector<Answer> answers_of(const Batch& batch, std::span<const float> log_probabilities) {
@@ -50,22 +32,6 @@ std::vector<Answer> answers_of(const Batch& batch, std::span<const float> log_pr
 }
 
 }  // namespace
-
-RowSet make_row_set(const Dataset& data, bool packing, int64_t max_length) {
-  RowSet set{&data, {}};
-  if (data.preferences.empty()) {
-    set.rows = make_rows(data.documents, data.epoch, packing, max_length);
-    return set;
-  }
-  for (const int64_t pair : data.epoch) {
-    const Preference& preference = data.preferences[static_cast<size_t>(pair)];
-    Row row;
-    if (preference.chosen >= 0) row.push_back(preference.chosen);
-    if (preference.rejected >= 0) row.push_back(preference.rejected);
-    set.rows.push_back(std::move(row));
-  }
-  return set;
-}
 
 // Sums over the pairs of a step, as ranks add them up.
 struct StepRunner::Totals {
@@ -115,7 +81,8 @@ StepRunner::Pieces StepRunner::pieces_of(const RowSet& set, const std::vector<in
   Pieces pieces;
   int64_t tokens = 0;
   for (const int64_t row : rows) {
-    const int64_t more = tokens_of(set, row);
+    const auto documents = static_cast<int64_t>(set.row(row).size());
+    const int64_t more = set.tokens(row) + documents * set.virtual_tokens;
     if (pieces.empty() || (on_cpu_ && tokens + more > kTokensAtOnce)) {
       pieces.emplace_back();
       tokens = 0;
@@ -126,23 +93,29 @@ StepRunner::Pieces StepRunner::pieces_of(const RowSet& set, const std::vector<in
   return pieces;
 }
 
-std::vector<WorkShare> StepRunner::work(const Pieces& micro_batches) const {
-  return work_of(micro_batches, ranks_.rank(), ranks_.size(), settings_.objective.type != ObjectiveType::kKto);
+std::vector<WorkShare> StepRunner::work(const Pieces& micro_batches, int64_t rank) const {
+  return work_of(micro_batches, rank, ranks_.size(), settings_.objective.type != ObjectiveType::kKto);
 }
 
-int64_t StepRunner::pieces_of_rank(const RowSet& set, const Pieces& micro_batches, int64_t rank) const {
-  int64_t count = 0;
-  for (const WorkShare& share : work_of(micro_batches, rank, ranks_.size(), true)) {
-    count += static_cast<int64_t>(pieces_of(set, share.rows).size());
-  }
-  return count;
+std::vector<WorkShare> StepRunner::work(const Pieces& micro_batches) const {
+  return work(micro_batches, ranks_.rank());
+}
+
+void StepRunner::keep_up(const Pieces& micro_batches, bool train, const CountBatches& count) {
+  if (!ranks_.moves_together()) return;
+  const auto batches_of = [&](int64_t rank) {
+    int64_t batches = 0;
+    for (const WorkShare& share : work(micro_batches, rank)) batches += count(share);
+    return batches;
+  };
+  int64_t most = 0;
+  for (int64_t rank = 0; rank < ranks_.size(); ++rank) most = std::max(most, batches_of(rank));
+  for (int64_t i = batches_of(ranks_.rank()); i < most; ++i) decoder_.idle(train);
 }
 
 void StepRunner::keep_up(const RowSet& set, const Pieces& micro_batches, bool train) {
-  if (!ranks_.moves_together()) return;
-  int64_t most = 0;
-  for (int64_t rank = 0; rank < ranks_.size(); ++rank) most = std::max(most, pieces_of_rank(set, micro_batches, rank));
-  for (int64_t i = pieces_of_rank(set, micro_batches, ranks_.rank()); i < most; ++i) decoder_.idle(train);
+  keep_up(micro_batches, train,
+          [&](const WorkShare& share) { return static_cast<int64_t>(pieces_of(set, share.rows).size()); });
 }
 
 StepSeeds StepRunner::seeds(int64_t step, size_t micro_batch, size_t piece) const {
@@ -159,10 +132,8 @@ bool StepRunner::supervised(const RowSet& set, const Pieces& micro_batches, int6
                             StepResult& result) {
   for (const auto& micro_batch : micro_batches) {
     for (const int64_t row : micro_batch) {
-      for (const int64_t document : set.rows[static_cast<size_t>(row)]) {
-        result.trained_tokens += targets_of(set.data->documents, document);
-      }
-      result.tokens += tokens_of(set, row);
+      result.trained_tokens += set.targets(row);
+      result.tokens += set.tokens(row);
     }
   }
   // Weighted by tokens, so that the accumulated gradient is that of one large batch.
@@ -171,11 +142,11 @@ bool StepRunner::supervised(const RowSet& set, const Pieces& micro_batches, int6
     const Pieces pieces = pieces_of(set, share.rows);
     for (size_t k = 0; k < pieces.size(); ++k) {
       if (!pause_()) return false;
-      const Batch batch = make_batch(set.data->documents, rows_of(set, pieces[k]));
+      const Batch batch = make_batch(set.data->documents, set.rows_of(pieces[k]), {{}, set.virtual_tokens});
       if (train) {
         result.loss += decoder_.train(batch, scale, seeds(step, share.micro_batch, share.first_piece + k));
       } else {
-        for (const float log_probability : decoder_.log_probabilities(batch)) result.loss -= log_probability;
+        for (const float log_probability : decoder_.outcomes(batch)) result.loss -= log_probability;
       }
     }
   }
@@ -185,6 +156,17 @@ bool StepRunner::supervised(const RowSet& set, const Pieces& micro_batches, int6
   return true;
 }
 
+std::vector<Row> StepRunner::mismatched(const RowSet& set, const std::vector<int64_t>& rows) const {
+  std::vector<Row> documents;
+  for (const Row& row : set.rows_of(rows)) {
+    for (const int64_t document : row) {
+      const int64_t other = set.data->mismatched[static_cast<size_t>(document)];
+      if (targets_of(set.data->documents, other) > 0) documents.push_back({other});
+    }
+  }
+  return documents;
+}
+
 // KTO's baseline of one micro-batch, from its mismatched answers.
 bool StepRunner::divergence(const RowSet& set, const ReferenceScores& reference, const std::vector<int64_t>& rows,
                             double& kl) {
@@ -192,22 +174,31 @@ bool StepRunner::divergence(const RowSet& set, const ReferenceScores& reference,
   int64_t count = 0;
   for (const std::vector<int64_t>& piece : pieces_of(set, rows)) {
     if (!pause_()) return false;
-    std::vector<Row> documents;
-    for (const Row& row : rows_of(set, piece)) {
-      for (const int64_t document : row) {
-        const int64_t mismatched = set.data->mismatched[static_cast<size_t>(document)];
-        if (targets_of(set.data->documents, mismatched) > 0) documents.push_back({mismatched});
-      }
-    }
+    const std::vector<Row> documents = mismatched(set, piece);
     if (documents.empty()) continue;
     const Batch batch = make_batch(set.data->documents, documents);
-    const std::vector<Answer> answers = answers_of(batch, decoder_.log_probabilities(batch));
+    const std::vector<Answer> answers = answers_of(batch, decoder_.outcomes(batch));
     for (size_t i = 0; i < answers.size(); ++i) {
       sum += answers[i].log_probability - reference[static_cast<size_t>(documents[i].front())];
       ++count;
     }
   }
   kl = kto_baseline(sum, count);
+  return true;
+}
+
+// All of them before the first gradient, so that ranks that move together do the same at the same time.
+bool StepRunner::baselines(const RowSet& set, const ReferenceScores& reference, const Pieces& micro_batches,
+                           std::vector<double>& kls) {
+  if (settings_.objective.type != ObjectiveType::kKto) return true;
+  for (const WorkShare& share : work(micro_batches)) {
+    if (!divergence(set, reference, share.rows, kls.emplace_back())) return false;
+  }
+  keep_up(micro_batches, false, [&](const WorkShare& share) {
+    const Pieces pieces = pieces_of(set, share.rows);
+    return std::count_if(pieces.begin(), pieces.end(),
+                         [&](const auto& piece) { return !mismatched(set, piece).empty(); });
+  });
   return true;
 }
 
@@ -218,33 +209,34 @@ bool StepRunner::preferences(const RowSet& set, const ReferenceScores& reference
   int64_t units = 0, entropy_tokens = 0;
   for (const auto& micro_batch : micro_batches) {
     for (const int64_t row : micro_batch) {
-      const Row& documents = set.rows[static_cast<size_t>(row)];
-      units += objective.type == ObjectiveType::kKto ? static_cast<int64_t>(documents.size()) : 1;
-      for (const int64_t document : documents) result.trained_tokens += targets_of(set.data->documents, document);
-      result.tokens += tokens_of(set, row);
-      if (adds_entropy) entropy_tokens += set.data->documents.length(preference_of(set, row).chosen) - 1;
+      units += objective.type == ObjectiveType::kKto ? static_cast<int64_t>(set.row(row).size()) : 1;
+      result.trained_tokens += set.targets(row);
+      result.tokens += set.tokens(row);
+      if (adds_entropy) entropy_tokens += set.data->documents.length(set.preference(row).chosen) - 1;
     }
   }
+  std::vector<double> kls;
+  if (!baselines(set, reference, micro_batches, kls)) return false;
   Totals totals;
+  size_t next_share = 0;
   for (const WorkShare& share : work(micro_batches)) {
-    double kl = 0;
-    if (objective.type == ObjectiveType::kKto && !divergence(set, reference, share.rows, kl)) return false;
+    const double kl = kls.empty() ? 0 : kls[next_share++];
     totals.sums[Totals::kKl] += kl / static_cast<double>(micro_batches.size());
     const Pieces pieces = pieces_of(set, share.rows);
     for (size_t k = 0; k < pieces.size(); ++k) {
       if (!pause_()) return false;
       std::vector<int64_t> every_token;
       for (const int64_t row : pieces[k]) {
-        if (adds_entropy) every_token.push_back(preference_of(set, row).chosen);
+        if (adds_entropy) every_token.push_back(set.preference(row).chosen);
       }
-      const Batch batch = make_batch(set.data->documents, rows_of(set, pieces[k]), every_token);
+      const Batch batch = make_batch(set.data->documents, set.rows_of(pieces[k]), {every_token, 0});
       const WeighTargets weigh = [&](std::span<const float> log_probabilities) {
         const std::vector<Answer> answers = answers_of(batch, log_probabilities);
         std::vector<double> slopes(answers.size(), 0.0);
         std::vector<uint8_t> is_chosen(answers.size(), 0);
         size_t at = 0;
         for (const int64_t row : pieces[k]) {
-          const Preference& preference = preference_of(set, row);
+          const Preference& preference = set.preference(row);
           AnswerPair pair;
           const auto take = [&](int64_t document) {
             Answer answer = answers[at];
@@ -281,7 +273,7 @@ bool StepRunner::preferences(const RowSet& set, const ReferenceScores& reference
       if (train) {
         decoder_.train_weighted(batch, weigh, seeds(step, share.micro_batch, share.first_piece + k));
       } else {
-        static_cast<void>(weigh(decoder_.log_probabilities(batch)));
+        static_cast<void>(weigh(decoder_.outcomes(batch)));
       }
     }
   }
@@ -298,12 +290,18 @@ bool StepRunner::preferences(const RowSet& set, const ReferenceScores& reference
   return true;
 }
 
+bool StepRunner::objective(const RowSet& set, const ReferenceScores& reference, const Pieces& micro_batches,
+                           int64_t step, bool train, StepResult& result) {
+  if (set.data->preferences.empty()) return supervised(set, micro_batches, step, train, result);
+  if (settings_.objective.type == ObjectiveType::kReward) return rewards(set, micro_batches, step, train, result);
+  return preferences(set, reference, micro_batches, step, train, result);
+}
+
 bool StepRunner::add_gradient(const RowSet& set, const ReferenceScores& reference,
                               const std::vector<std::vector<int64_t>>& micro_batches, int64_t step,
                               StepResult& result) {
   result = {};
-  const bool done = set.data->preferences.empty() ? supervised(set, micro_batches, step, true, result)
-                                                  : preferences(set, reference, micro_batches, step, true, result);
+  const bool done = objective(set, reference, micro_batches, step, true, result);
   if (done) ranks_.add_up_gradients(decoder_);
   return done;
 }
@@ -315,8 +313,7 @@ bool StepRunner::evaluate(const RowSet& set, const ReferenceScores& reference, S
     if (row % settings_.batch_size == 0) batches.emplace_back();
     batches.back().push_back(row);
   }
-  if (set.data->preferences.empty()) return supervised(set, batches, 0, false, result);
-  return preferences(set, reference, batches, 0, false, result);
+  return objective(set, reference, batches, 0, false, result);
 }
 
 bool StepRunner::score_reference(const Dataset& data, ReferenceScores& scores) {
@@ -331,8 +328,7 @@ bool StepRunner::score_reference(const Dataset& data, ReferenceScores& scores) {
     }
     const std::vector<Row> rows{{document}};
     const Batch batch = make_batch(data.documents, rows);
-    scores[static_cast<size_t>(document)] =
-        answers_of(batch, decoder_.log_probabilities(batch)).front().log_probability;
+    scores[static_cast<size_t>(document)] = answers_of(batch, decoder_.outcomes(batch)).front().log_probability;
   }
   ranks_.add_up(scores);
   return true;

@@ -8,24 +8,14 @@
 #include <string>
 #include <vector>
 
-#include "agents/engine/train/data/dataset.h"
 #include "agents/engine/train/decoder/decoder.h"
 #include "agents/engine/train/objective.h"
 #include "agents/engine/train/parallel/ranks.h"
+#include "agents/engine/train/row_set.h"
 #include "agents/engine/train/settings.h"
 #include "agents/engine/train/work_share.h"
 
 namespace slipway::train {
-
-// A data set as rows of documents; of preferences a row holds a pair: chosen, then rejected, where they are there.
-struct RowSet {
-  const Dataset* data = nullptr;
-  std::vector<Row> rows;
-
-  int64_t count() const { return static_cast<int64_t>(rows.size()); }
-};
-
-RowSet make_row_set(const Dataset& data, bool packing, int64_t max_length);
 
 // Σ log p under the reference of every document that preferences use, by document; empty without a reference.
 using ReferenceScores = std::vector<double>;
@@ -63,12 +53,24 @@ class StepRunner {
   std::vector<WorkShare> work(const Pieces& micro_batches) const;
   // Where ranks move together: batches without content, as many as this one has fewer than another.
   void keep_up(const RowSet& set, const Pieces& micro_batches, bool train);
-  int64_t pieces_of_rank(const RowSet& set, const Pieces& micro_batches, int64_t rank) const;
+  std::vector<WorkShare> work(const Pieces& micro_batches, int64_t rank) const;
+  // A rank's batches of one kind.
+  using CountBatches = std::function<int64_t(const WorkShare&)>;
+  void keep_up(const Pieces& micro_batches, bool train, const CountBatches& count);
   StepSeeds seeds(int64_t step, size_t micro_batch, size_t piece) const;
   bool supervised(const RowSet& set, const Pieces& micro_batches, int64_t step, bool train, StepResult& result);
   bool preferences(const RowSet& set, const ReferenceScores& reference, const Pieces& micro_batches, int64_t step,
                    bool train, StepResult& result);
+  bool rewards(const RowSet& set, const Pieces& micro_batches, int64_t step, bool train, StepResult& result);
+  // Whichever the run's objective asks for.
+  bool objective(const RowSet& set, const ReferenceScores& reference, const Pieces& micro_batches, int64_t step,
+                 bool train, StepResult& result);
+  // KTO's mismatched answers to the documents of some rows that have a target.
+  std::vector<Row> mismatched(const RowSet& set, const std::vector<int64_t>& rows) const;
   bool divergence(const RowSet& set, const ReferenceScores& reference, const std::vector<int64_t>& rows, double& kl);
+  // Of each share of this rank; empty where the objective is another.
+  bool baselines(const RowSet& set, const ReferenceScores& reference, const Pieces& micro_batches,
+                 std::vector<double>& kls);
 
   Decoder& decoder_;
   Ranks& ranks_;

@@ -11,13 +11,17 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <optional>
 #include <utility>
 
 #include "agents/engine/train/checkpoints/checkpoint.h"
 #include "agents/engine/train/checkpoints/run_state.h"
+#include "agents/engine/train/checkpoints/saver.h"
 #include "agents/engine/train/environment.h"
+#include "agents/engine/train/matrix_rate.h"
 #include "agents/engine/train/optimizers/optimizer.h"
+#include "agents/engine/train/optimizers/whole_parameters.h"
 #include "agents/engine/train/parallel/rank_environment.h"
 #include "agents/engine/train/parallel/ranks.h"
 #include "agents/engine/train/prepare.h"
@@ -26,6 +30,8 @@
 #include "agents/engine/train/samples.h"
 #include "agents/engine/train/settings.h"
 #include "agents/engine/train/step.h"
+#include "agents/engine/train/step_report.h"
+#include "agents/engine/train/work_count.h"
 #include "backend/base/error.h"
 
 namespace slipway::train {
@@ -51,18 +57,17 @@ class Trainer {
   void fail(const base::Error& error);
 
  private:
+  Warn warn();
   void load();
   void make_ready();
-  void report_data();
   bool score_references();
+  bool has_rows();
   bool train_step();
   void check_finite(const StepResult& result, double gradient_norm) const;
   void report_step(const StepResult& result, double learning_rate, double gradient_norm);
   bool evaluate();
   void keep_best(double loss);
-  void save(bool wait);
-  void collect_save(bool wait);
-  std::string save_error_context() const;
+  void save();
   int stop();
   void finish();
   void restore_checkpoint();
@@ -79,8 +84,7 @@ class Trainer {
   Job job_;
   std::optional<RankEnvironment> environment_;
   Ranks ranks_;
-  std::optional<CheckpointStore> checkpoints_;  // of the first rank
-  std::optional<CheckpointWriter> writer_;
+  Saver saver_;
   std::optional<LoadedCheckpoint> checkpoint_;  // the one to go on from, until it is read
   RunIdentity identity_;
   Machine machine_;
@@ -90,37 +94,35 @@ class Trainer {
   std::optional<Samples> samples_;
   ReferenceScores reference_, validation_reference_;
   RunState state_;
-
-  int64_t saved_step_ = 0;                        // saved, or being saved
-  int64_t steps_here_ = 0, interval_tokens_ = 0;  // by this process
-  double seconds_here_ = 0, interval_seconds_ = 0;
+  std::unique_ptr<EarlyRows> early_;  // while not all of the training data is tokenised
+  Pace pace_;
+  std::optional<WorkCount> work_count_;
+  double matrix_rate_ = 0;  // of all ranks
 };
 
 Trainer::Trainer(spec::EngineContext& context)
     : context_(context),
       reporter_(context),
-      job_{settings_from_spec(context.spec), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, 0},
+      job_{settings_from_spec(context.spec), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, 0},
       environment_(rank_environment()),
-      ranks_(environment_, job_.settings.strategy) {
-  if (!ranks_.is_first()) return;
-  checkpoints_.emplace(
-      context.workdir / "checkpoints", job_.settings.save_total_limit, [this](const std::string& message) {
-        reporter_.warn("DAMAGED_CHECKPOINT", message, "training goes on from the one before; check the disk");
-      });
-  writer_.emplace(*checkpoints_);
+      ranks_(environment_, job_.settings.strategy),
+      saver_(context.workdir / "checkpoints", job_.settings.save_total_limit, reporter_, ranks_.is_first()) {}
+
+Warn Trainer::warn() {
+  return [this](const std::string& code, const std::string& message, const std::string& advice) {
+    reporter_.warn(code, message, advice);
+  };
 }
 
 void Trainer::load() {
-  const Warn warn = [this](const std::string& code, const std::string& message, const std::string& advice) {
-    reporter_.warn(code, message, advice);
-  };
+  const Warn warn = this->warn();
   reporter_.phase("load", "begin");
   if (environment_ && !environment_->notice.empty()) {
     warn(kRankLost, environment_->notice,
          "training goes on from the last checkpoint with " + std::to_string(ranks_.size()) +
              " ranks; look at stderr.log and at the machine's memory");
   }
-  if (checkpoints_) checkpoint_ = checkpoints_->load_latest(job_.settings.parameter_file());
+  checkpoint_ = saver_.load_latest(job_.settings.parameter_file());
   if (checkpoint_ && checkpoint_->state.value("spec_fingerprint", "") != job_.settings.fingerprint) {
     throw base::Error(
         base::kInvalidSpec,
@@ -133,22 +135,12 @@ void Trainer::load() {
   job_.cache = context_.resolve(job_.settings.cache);
   // The others find its tokens ready.
   if (!ranks_.is_first()) ranks_.from_first({});
-  load_data(context_, warn, job_);
+  if (ranks_.size() == 1 && !checkpoint_) early_ = load_first_data(context_, warn, job_);
+  if (!early_) load_data(context_, warn, job_);
   if (ranks_.is_first()) ranks_.from_first({});
   if (context_.stop.load()) return;
-  report_data();
+  if (!early_) reporter_.data(data_values(job_));
   reporter_.phase("tokenize", "end");
-}
-
-void Trainer::report_data() {
-  const DatasetStatistics& s = job_.train.statistics;
-  reporter_.data({{"train_rows", s.rows},
-                  {"dropped_rows", s.dropped_rows},
-                  {"truncated_rows", s.truncated_rows},
-                  {"train_tokens", s.tokens},
-                  {"train_trained_tokens", s.trained_tokens},
-                  {"steps_per_epoch", job_.plan->steps_per_epoch()},
-                  {"total_steps", job_.total_steps}});
 }
 
 void Trainer::make_ready() {
@@ -166,7 +158,7 @@ void Trainer::make_ready() {
                       "give all ranks the same files");
   }
   decoder_ = make_decoder(context_, job_, machine_, ranks_.residence());
-  optimizer_ = make_optimizer(optimizer_options(settings), ranks_.own(*decoder_));
+  optimizer_ = make_optimizer(optimizer_options(settings), *decoder_, ranks_);
   runner_.emplace(*decoder_, ranks_, settings, machine_.device.is_cpu(), [this] {
     if (!stopping()) reporter_.heartbeat(state_.step);
     return !stopping();
@@ -174,10 +166,17 @@ void Trainer::make_ready() {
   samples_.emplace(context_.workdir / "samples.jsonl", *job_.tokenizer, settings.sample_prompts,
                    settings.sample_max_new_tokens, ranks_.is_first());
   samples_->set_last_step(std::stoll(ranks_.from_first(std::to_string(samples_->last_step()))));
-  identity_ = {settings.parameter_file(),     machine_.compute_type == at::kBFloat16 ? "bf16" : "f32",
-               job_.tokenizer->fingerprint(), data,
-               settings.fingerprint,          settings.seed,
-               job_.plan->steps_per_epoch(),  job_.total_steps};
+  work_count_.emplace(job_.architecture, settings.method, settings.objective.type != ObjectiveType::kReward);
+  const std::vector<double> rates = ranks_.of_each(matrix_rate(machine_.device, machine_.compute_type));
+  matrix_rate_ = std::accumulate(rates.begin(), rates.end(), 0.0);
+  identity_ = {settings.parameter_file(),
+               machine_.compute_type == at::kBFloat16 ? "bf16" : "f32",
+               job_.tokenizer->fingerprint(),
+               data,
+               settings.fingerprint,
+               settings.seed,
+               early_ ? job_.total_steps + 1 : job_.plan->steps_per_epoch(),
+               job_.total_steps};
 }
 
 // The scores of the model as it is before the first step. False when a stop came first.
@@ -201,9 +200,19 @@ void Trainer::check_finite(const StepResult& result, double gradient_norm) const
   throw base::Error("NAN_LOSS",
                     "step " + std::to_string(state_.step + 1) + ": the " +
                         (std::isfinite(result.loss) ? "gradient" : "loss") + " is no longer a finite number" +
-                        save_error_context(),
+                        saver_.last_good(),
                     "lower training.learning_rate, add warmup_steps, keep max_grad_norm at 1.0, or use precision f32; "
                     "then start in a new workdir");
+}
+
+// The rows of the next step, where not all are tokenised yet. False when a stop came first.
+bool Trainer::has_rows() {
+  if (!early_) return true;
+  if (!take_rows(context_, warn(), state_.step, job_, early_)) return false;
+  if (early_) return true;
+  reporter_.data(data_values(job_));
+  identity_.steps_per_epoch = job_.plan->steps_per_epoch();
+  return true;
 }
 
 // One optimizer step. False when a stop came first: then nothing has changed.
@@ -233,11 +242,11 @@ bool Trainer::train_step() {
   state_.trained_tokens += result.trained_tokens;
   ++state_.interval_steps;
   state_.interval_loss += result.loss;
-  const double seconds = seconds_since(begin);
-  ++steps_here_;
-  seconds_here_ += seconds;
-  interval_tokens_ += result.tokens;
-  interval_seconds_ += seconds;
+  double work = 0;
+  for (const auto& rows : job_.plan->micro_batches(state_.step - 1)) {
+    work += work_count_->rows(job_.train.documents, job_.rows.rows, rows);
+  }
+  pace_.add(result.tokens, work, seconds_since(begin));
   report_step(result, learning_rate, gradient_norm);
   return true;
 }
@@ -246,26 +255,18 @@ void Trainer::report_step(const StepResult& result, double learning_rate, double
   const int64_t step = state_.step;
   const bool logged = step % job_.settings.logging_steps == 0 || step == job_.total_steps;
   if (logged || reporter_.progress_is_due()) {
-    const double per_step = seconds_here_ / static_cast<double>(std::max<int64_t>(1, steps_here_));
-    reporter_.progress(step, job_.total_steps, per_step * static_cast<double>(job_.total_steps - step));
+    reporter_.progress(step, job_.total_steps, pace_.seconds_for(job_.total_steps - step));
   }
   if (!logged) return;
   const std::vector<double> memory = ranks_.of_each(static_cast<double>(peak_memory()));
-  const double rate = interval_seconds_ > 0 ? static_cast<double>(interval_tokens_) / interval_seconds_ : 0;
-  nlohmann::ordered_json values = {
-      {"loss", state_.interval_loss / static_cast<double>(state_.interval_steps)},
-      {"learning_rate", learning_rate},
-      {"grad_norm", gradient_norm},
-      {"epoch", static_cast<double>(step) / static_cast<double>(job_.plan->steps_per_epoch())},
-      {"tokens_per_second", rate},
-      {"tokens", state_.tokens},
-      {"trained_tokens", state_.trained_tokens},
-      {"peak_memory_bytes", static_cast<int64_t>(*std::max_element(memory.begin(), memory.end()))}};
+  nlohmann::ordered_json values = step_values(job_, state_, result, pace_, learning_rate, gradient_norm,
+                                              static_cast<int64_t>(*std::max_element(memory.begin(), memory.end())));
+  if (matrix_rate_ > 0) values["mfu"] = pace_.work_per_second() / matrix_rate_;
   if (ranks_.size() > 1) values["ranks"] = ranks_.size();
-  for (const auto& [name, value] : result.further) values[name] = value;
   reporter_.step(step, values);
-  state_.interval_steps = interval_tokens_ = 0;
-  state_.interval_loss = interval_seconds_ = 0;
+  state_.interval_steps = 0;
+  state_.interval_loss = 0;
+  pace_.begin_interval();
 }
 
 // Loss on the validation set, and samples. False when a stop came first.
@@ -308,40 +309,14 @@ void Trainer::keep_best(double loss) {
                  "raise early_stopping_patience to train on");
 }
 
-std::string Trainer::save_error_context() const {
-  const std::vector<int64_t> kept = checkpoints_ ? checkpoints_->committed_steps() : std::vector<int64_t>();
-  return kept.empty() ? "; no checkpoint has been saved yet"
-                      : "; the last good checkpoint is checkpoints/step-" + std::to_string(kept.back());
-}
-
-// Tells of the checkpoint under way, when it is whole.
-void Trainer::collect_save(bool wait) {
-  if (!writer_) return;
-  try {
-    if (const auto written = writer_->collect(wait)) reporter_.checkpoint(written->step, written->sha256);
-  } catch (const base::Error& error) {
-    throw base::Error(error.code(), error.what() + save_error_context(),
-                      error.advice().empty()
-                          ? "make room or choose another workdir, then start again: training goes on "
-                            "from the last good checkpoint"
-                          : error.advice());
-  }
-}
-
 // The next steps are computed while it is written.
-void Trainer::save(bool wait) {
-  if (saved_step_ != state_.step) {
-    collect_save(true);
-    Snapshot snapshot = take_snapshot(state_, identity_, ranks_, *decoder_, *optimizer_);
-    if (writer_) writer_->start(std::move(snapshot));
-    saved_step_ = state_.step;
-  }
-  collect_save(wait);
+void Trainer::save() {
+  saver_.save(state_.step, [this] { return take_snapshot(state_, identity_, ranks_, *decoder_, *optimizer_); });
 }
 
 int Trainer::stop() {
-  if (state_.step > 0) save(true);
-  collect_save(true);
+  if (state_.step > 0) save();
+  saver_.collect(true);
   return spec::kExitStopped;
 }
 
@@ -357,6 +332,7 @@ void Trainer::finish() {
   } else if (const at::Tensor whole = ranks_.whole(*decoder_, own); whole.defined()) {
     DecoderOptions options;
     options.trainable = false;
+    options.scores = job_.settings.objective.type == ObjectiveType::kReward;
     Decoder here(job_.architecture, *job_.weights, job_.settings.method, options);
     here.parameters().values.copy_(whole);
     here.refresh();
@@ -368,8 +344,7 @@ void Trainer::finish() {
 void Trainer::restore_checkpoint() {
   restore(checkpoint_ ? &*checkpoint_ : nullptr, identity_, ranks_, *decoder_, *optimizer_, state_);
   decoder_->refresh();
-  saved_step_ = state_.step;
-  if (checkpoint_) reporter_.checkpoint(state_.step, checkpoint_->sha256);  // a crash may have come before its event
+  saver_.resumed(state_.step, checkpoint_ ? checkpoint_->sha256 : std::string());
   checkpoint_.reset();
 }
 
@@ -391,13 +366,14 @@ int Trainer::run() {
     const bool evaluates =
         due(settings.eval_steps) && state_.evaluated_step != state_.step && job_.validation_rows.count() > 0;
     const bool interrupted = evaluates && !evaluate();
-    if (due(settings.save_steps) || (settings.save_steps > 0 && finished())) save(false);
+    if (due(settings.save_steps) || (settings.save_steps > 0 && finished())) save();
     if (interrupted) return stop();
     if (finished()) break;
-    collect_save(false);
-    if (all_stop() || !train_step()) return stop();
+    saver_.collect(false);
+    if (all_stop() || !has_rows() || !train_step()) return stop();
   }
-  collect_save(true);
+  saver_.collect(true);
+  early_.reset();
   reporter_.phase("train", "end");
   if (all_stop()) return stop();
   finish();

@@ -73,6 +73,53 @@ def test_sources_have_weights(tmp_path, model):
     assert lengths["mixed"] == 2.5 * lengths["a"] + 0.5 * lengths["b"]
 
 
+@pytest.fixture(scope="module")
+def many_rows(tmp_path_factory):
+    """More than fit into the blocks that training begins on; every hundredth row has nothing to learn."""
+    rows = [{"prompt": f"harbour {i % 97} " * (20 if i % 100 == 7 else 1), "completion": f"keel {i % 89}"} for i in range(20000)]
+    return write(tmp_path_factory.mktemp("many") / "rows.jsonl", rows)
+
+
+def many_rows_spec(model, path, **training):
+    spec = spec_for(model, path, METHOD, {"per_device_train_batch_size": 64, "max_length": 48, "shuffle": True, **training})
+    spec["data"]["train"][0]["format"] = "prompt_completion"
+    return spec
+
+
+@pytest.mark.parametrize("training", [{"max_steps": 12}, {"max_steps": 8, "packing": True}, {"max_steps": 6, "shuffle": False}],
+                         ids=["rows", "packed", "in order"])
+def test_steps_are_the_same_before_and_after_all_is_tokenised(tmp_path, model, many_rows, training):
+    spec = many_rows_spec(model, many_rows, save_steps=4, **training)
+    spec["data"]["cache"] = str(tmp_path / "cache")
+    results = []
+    for name in ("early", "cached"):
+        found = run_train(tmp_path / name, spec)
+        results.append([{k: v for k, v in m.items() if k in ("loss", "grad_norm", "tokens")} for m in metrics(found, "loss").values()])
+        if name == "early":  # a set that is whole, for the second run
+            run_train(tmp_path / "whole", many_rows_spec(model, many_rows, num_train_epochs=0.001, **{
+                k: v for k, v in training.items() if k != "max_steps"}) | {"data": spec["data"]})
+    assert results[0] == results[1] and len(results[0]) == training["max_steps"]
+    adapters = [(tmp_path / n / "out/adapter/adapter_model.safetensors").read_bytes() for n in ("early", "cached")]
+    assert adapters[0] == adapters[1]
+
+
+def test_a_run_goes_from_the_first_blocks_into_later_epochs(tmp_path, model, many_rows):
+    spec = many_rows_spec(model, many_rows, per_device_train_batch_size=2000, max_steps=12, max_length=16)
+    found = run_train(tmp_path / "work", spec)
+    counts, steps = metrics(found, "train_rows")[0], metrics(found, "loss")
+    assert counts["train_rows"] == 20000 and counts["dropped_rows"] == 200 and counts["steps_per_epoch"] == 10
+    assert steps[10]["trained_tokens"] == counts["train_trained_tokens"] and steps[12]["epoch"] == 1.2
+    assert any(e["type"] == "warning" and e["code"] == "ROWS_DROPPED" for e in found)
+
+
+def test_a_broken_line_far_behind_the_first_blocks_ends_the_run(tmp_path, model, many_rows):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(many_rows.read_text() + '{"prompt": 3}\n')
+    found = run_train(tmp_path / "work", many_rows_spec(model, path, max_steps=100000), expect=1)
+    error = next(e for e in found if e["type"] == "error")
+    assert error["code"] == "INVALID_DATA" and "line 20001" in error["message"] and error["advice"]
+
+
 def test_max_steps_wins_over_epochs_and_the_learning_rate_is_the_step_s_own(tmp_path, model):
     path = tmp_path / "train.jsonl"
     write_texts(path, 20)
@@ -101,6 +148,12 @@ def test_a_plan_tells_steps_memory_and_time_and_writes_nothing(tmp_path, model):
     plan = json.loads(done.stdout)
     assert plan["total_steps"] == 30 and plan["steps_per_epoch"] == 10 and plan["train_rows"] == 40
     assert plan["duration_s"] > 0 and plan["seconds_per_step"] > 0 and plan["peak_memory_bytes"] > 1e6 and plan["fits"]
+    spec["parallel"] = {"ranks": 2, "strategy": "fsdp"}
+    spec["training"]["gradient_accumulation_steps"] = 2
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    told = subprocess.run([BIN / "slipway-train", "--spec", tmp_path / "spec.json", "--workdir", work, "--plan"],
+                          capture_output=True, text=True, check=True).stdout
+    assert json.loads(told)["ranks"] == 2 and json.loads(told)["total_steps"] == 9
     assert not work.exists()
     (tmp_path / "spec.json").write_text("{}")
     assert subprocess.run([BIN / "slipway-train", "--spec", tmp_path / "spec.json", "--workdir", work, "--plan"],

@@ -51,7 +51,7 @@ def wait_for_lines(process, path, count):
 
 
 def without_times(values):
-    return {k: v for k, v in values.items() if k not in ("tokens_per_second", "peak_memory_bytes")}
+    return {k: v for k, v in values.items() if k not in ("tokens_per_second", "mfu", "peak_memory_bytes")}
 
 
 def check_same_run(undisturbed, workdir):

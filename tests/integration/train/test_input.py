@@ -37,6 +37,14 @@ def test_a_misspelt_field_and_a_wrong_type_are_named_together(tmp_path, spec):
     assert "training.learning_rat" in message and "learning_rate" in message and "training.warmup_steps" in message
 
 
+def test_fields_of_every_method_and_objective_are_checked(tmp_path, spec):
+    spec["method"] = {"type": "prompt_tuning", "num_virtual_token": 4, "prompt_tuning_init": 3}
+    spec["objective"] = {"type": "reward", "center_rewards_coefficient": "a little"}
+    message = failure(tmp_path, spec, 2, "INVALID_SPEC")
+    assert "method.num_virtual_token " in message and "num_virtual_tokens" in message
+    assert "method.prompt_tuning_init" in message and "objective.center_rewards_coefficient" in message
+
+
 def test_an_unknown_target_module_is_refused(tmp_path, spec):
     spec["method"]["target_modules"] = ["q_proj", "v_porj"]
     assert "v_proj" in failure(tmp_path, spec, 2, "INVALID_SPEC")
@@ -66,13 +74,14 @@ def test_a_missing_data_file_is_named(tmp_path, spec):
     assert "train.jsonl" in failure(tmp_path, spec, 1, "NOT_FOUND")
 
 
-def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path, model):
+@pytest.mark.parametrize("method", [{"type": "lora", "r": 2, "lora_alpha": 4}, {"type": "prompt_tuning"}], ids=["lora", "prompt"])
+def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path, model, method):
     broken = make_model(tmp_path / "model")
     tensors = load_file(broken / "model.safetensors")
     tensors["model.layers.1.mlp.up_proj.weight"][0, 0] = torch.nan
     save_file(tensors, broken / "model.safetensors", {"format": "pt"})
     write_texts(tmp_path / "train.jsonl", 4)
-    spec = spec_for(broken, tmp_path / "train.jsonl", {"type": "lora", "r": 2, "lora_alpha": 4}, {})
+    spec = spec_for(broken, tmp_path / "train.jsonl", method, {}, output={"adapter": "out/adapter"})
     assert "step 1" in failure(tmp_path, spec, 1, "NAN_LOSS")
 
 

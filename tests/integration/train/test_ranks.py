@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -57,7 +58,7 @@ def test_two_and_four_ranks_follow_the_curve_of_one(tmp_path, model, data, metho
         found = run_train(tmp_path / f"{ranks}-{strategy}", job(model, data, method, ranks, strategy, eval_steps=4))
         assert_same_curve(found, one)
         assert max(abs(a / b - 1) for a, b in zip(curve(found, "eval_loss"), curve(one, "eval_loss"))) < 1e-5
-        assert metrics(found, "loss")[STEPS]["ranks"] == ranks
+        assert metrics(found, "loss")[STEPS]["ranks"] == ranks and metrics(found, "loss")[STEPS]["mfu"] > 0
         assert metrics(found, "loss")[STEPS]["trained_tokens"] == metrics(one, "loss")[STEPS]["trained_tokens"]
         start, folder = load_tensors(model / "model.safetensors"), f"{ranks}-{strategy}"
         ours, theirs = (load_tensors(tmp_path / f / "out/merged/model.safetensors") for f in (folder, "1"))
@@ -69,15 +70,35 @@ def test_preferences_on_several_ranks(tmp_path, model):
     words = "harbour keel anchor mast rope tide wind sail".split()
     path.write_text("".join(json.dumps({"prompt": f"{a} {b}", "chosen": " keel sail", "rejected": " rope " + a}) + "\n"
                             for a in words for b in words[:4]))
-    for objective, strategy in (({"type": "dpo"}, "fsdp"), ({"type": "kto"}, "ddp")):
+    for objective, strategy in (({"type": "dpo"}, "fsdp"), ({"type": "kto"}, "ddp"), ({"type": "kto"}, "fsdp")):
         found = {}
         for ranks in (1, 2):
             spec = job(model, path, LORA, ranks, strategy if ranks > 1 else "ddp", packing=False)
             spec["objective"] = objective
             for source in spec["data"]["train"] + spec["data"]["validation"]:
                 source["format"] = "preference"
-            found[ranks] = run_train(tmp_path / f"{objective['type']}-{ranks}", spec)
+            found[ranks] = run_train(tmp_path / f"{objective['type']}-{strategy}-{ranks}", spec)
         assert_same_curve(found[2], found[1])
+
+
+@pytest.mark.parametrize("name, method, training, tolerance", [
+    ("adafactor", {"type": "full"}, {"optim": "adafactor"}, 1e-5), ("8 bits", {"type": "full"}, {"optim": "adamw_8bit"}, 1e-5),
+    ("muon", {"type": "full"}, {"optim": "muon"}, 1e-4),  # iterates in bf16
+    ("dora", {**LORA, "use_dora": True}, {}, 1e-5), ("nf4", {**LORA, "quantization": "nf4"}, {}, 1e-5),
+    ("int8", {**LORA, "quantization": "int8"}, {}, 1e-5)])
+def test_what_looks_at_whole_matrices_is_the_same_when_they_are_shared_out(tmp_path, model, data, name, method, training, tolerance):
+    """Begun shared out between two, gone on with alone: the state is one rank's own."""
+    one = run_train(tmp_path / "1", job(model, data, method, **training))
+    parts = job(model, data, method, 2, "fsdp", save_steps=4, **training)
+    found = run_train(tmp_path / "2", parts)
+    assert_same_curve(found, one, tolerance)
+    work = tmp_path / "2"
+    lines = (work / "events.jsonl").read_text().splitlines(keepends=True)  # as if killed behind the first checkpoint
+    (work / "events.jsonl").write_text("".join(lines[:next(i for i, l in enumerate(lines) if '"type":"checkpoint"' in l) + 1]))
+    shutil.rmtree(work / "checkpoints/step-8")
+    ranks = start_by_hand(work, parts, 1)
+    assert ranks[0].wait(timeout=120) == 0, ranks[0].stderr.read()
+    assert_same_curve(events(work), one, tolerance)
 
 
 def free_port():
@@ -144,12 +165,15 @@ def test_a_lost_rank_is_named_and_the_others_go_on(tmp_path, model, data, lost, 
     began = time.monotonic()
     os.kill(of_rank[lost], how)
     assert launcher.wait(timeout=120) == 0, launcher.stderr.read()
+    said = launcher.stderr.read()
     found = events(work)
     warning = next(e for e in found if e["type"] == "warning" and e["code"] == "RANK_LOST")
     assert f"rank {lost} of 4" in warning["message"] and warning["advice"]
     assert_same_curve(found, one)
+    # The lost one comes back at a checkpoint.
+    assert "4 ranks again" in said and metrics(found, "ranks")[slow["max_steps"]]["ranks"] == 4
     assert [e["step"] for e in found if e["type"] == "metric" and "loss" in e["values"]] == list(range(1, 41))
-    assert metrics(found, "loss")[40]["ranks"] == 3 and time.monotonic() - began < 100
+    assert time.monotonic() - began < 100
     assert not any(pathlib.Path(f"/proc/{child}").exists() for child in children)
 
 
@@ -181,9 +205,6 @@ def test_too_few_ranks_end_the_job(tmp_path, model, data):
 
 
 def test_what_one_rank_cannot_do_the_job_tells(tmp_path, model, data):
-    spec = job(model, data, LORA, 2, "fsdp", optim="muon")
-    found = run_train(tmp_path / "optim", spec, expect=2)
-    assert "fsdp" in next(e for e in found if e["type"] == "error")["message"]
     data2 = tmp_path / "broken.jsonl"
     data2.write_text('{"text": "keel"}\n{"text": 3}\n')
     found = run_train(tmp_path / "data", job(model, data2, LORA, 2), expect=1)

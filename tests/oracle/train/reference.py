@@ -44,18 +44,21 @@ def spec_for(model, train, method, training, validation=None, output=None):
 
 
 def train_reference(model, documents, masks, steps, learning_rates, weight_decay=0.0, max_grad_norm=1.0, decayed=None,
-                    betas=(0.9, 0.999), eps=1e-8, optimizer=None):
+                    betas=(0.9, 0.999), eps=1e-8, optimizer=None, tasks=None):
     """`documents[s]` holds step s's micro-batches, each a list of token lists; masks likewise. Returns losses and norms.
-    optimizer: instead of AdamW; its groups may have a factor `scale` of the learning rate."""
+    optimizer: instead of AdamW; its groups may have a factor `scale` of the learning rate. tasks: of multitask prompts, as documents.
+    Where the model puts virtual tokens in front, they predict the first token."""
     trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     groups = [{"params": [p for n, p in trained if decayed is None or decayed(n)], "weight_decay": weight_decay},
               {"params": [p for n, p in trained if decayed is not None and not decayed(n)], "weight_decay": 0.0}]
     optimizer = optimizer or torch.optim.AdamW([g for g in groups if g["params"]], lr=1.0, betas=betas, eps=eps)
+    virtual = getattr(getattr(model, "active_peft_config", None), "num_virtual_tokens", 0)
+    first = 0 if virtual else 1
     losses, norms = [], []
     for step in range(steps):
-        total = sum(sum(mask[1:]) for micro in masks[step] for mask in micro)
+        total = sum(sum(mask[first:]) for micro in masks[step] for mask in micro)
         loss_sum = 0.0
-        for micro, micro_masks in zip(documents[step], masks[step]):
+        for number, (micro, micro_masks) in enumerate(zip(documents[step], masks[step])):
             width = max(map(len, micro))
             ids = torch.zeros(len(micro), width, dtype=torch.long)
             attention = torch.zeros_like(ids)
@@ -64,9 +67,10 @@ def train_reference(model, documents, masks, steps, learning_rates, weight_decay
                 ids[row, :len(tokens)] = torch.tensor(tokens)
                 attention[row, :len(tokens)] = 1
                 labels[row, :len(tokens)] = torch.where(torch.tensor(mask) != 0, torch.tensor(tokens), -100)
-            logits = model(input_ids=ids, attention_mask=attention).logits
-            loss = torch.nn.functional.cross_entropy(logits[:, :-1].reshape(-1, logits.shape[-1]).float(),
-                                                     labels[:, 1:].reshape(-1), ignore_index=-100, reduction="sum") / total
+            further = {"task_ids": torch.tensor(tasks[step][number])} if tasks else {}
+            logits = model(input_ids=ids, attention_mask=attention, **further).logits[:, max(virtual - 1, 0):-1]
+            loss = torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]).float(), labels[:, first:].reshape(-1),
+                                                     ignore_index=-100, reduction="sum") / total
             loss.backward()
             loss_sum += loss.item()
         norm = torch.nn.utils.clip_grad_norm_([p for _, p in trained], max_grad_norm if max_grad_norm > 0 else float("inf"))

@@ -45,6 +45,20 @@ TEST(Objective, DpoOfEqualAnswersIsTheLogarithmOfTwo) {
   EXPECT_NEAR(preference_loss(o, {Answer{-3, -3, 2}, Answer{-4, -4, 2}}, 0).loss, std::log(2.0), 1e-12);
 }
 
+TEST(Objective, SlopesOfRewardsAreThoseOfTheLoss) {
+  ObjectiveSettings o;
+  o.type = ObjectiveType::kReward;
+  for (const double coefficient : {0.0, 0.3}) {
+    o.center_rewards_coefficient = coefficient;
+    constexpr double kStep = 1e-6, kChosen = 0.4, kRejected = -0.7;
+    const auto loss = [&](double chosen, double rejected) { return reward_loss(o, chosen, rejected).loss; };
+    const PairLoss at = reward_loss(o, kChosen, kRejected);
+    EXPECT_NEAR(at.chosen_slope, (loss(kChosen + kStep, kRejected) - at.loss) / kStep, 1e-5);
+    EXPECT_NEAR(at.rejected_slope, (loss(kChosen, kRejected + kStep) - at.loss) / kStep, 1e-5);
+  }
+  EXPECT_NEAR(reward_loss({}, 1, 1).loss, std::log(2.0), 1e-12);
+}
+
 TEST(Objective, KtoTakesSingleAnswersAndItsBaselineIsNeverNegative) {
   ObjectiveSettings o;
   o.type = ObjectiveType::kKto;

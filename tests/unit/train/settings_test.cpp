@@ -40,6 +40,17 @@ TEST(Settings, ScalingIsThatOfPeft) {
   EXPECT_EQ(settings(spec).method.scaling(), 4.0);
 }
 
+TEST(Settings, PromptTuningHasNoLowRankAdapter) {
+  json spec = minimal();
+  spec["method"] = {{"type", "multitask_prompt_tuning"}, {"num_virtual_tokens", 7}, {"num_tasks", 3}, {"num_ranks", 2}};
+  const TrainSettings s = settings(spec);
+  EXPECT_EQ(s.method.virtual_tokens(), 7);
+  EXPECT_EQ(s.method.prompt.num_tasks, 3);
+  EXPECT_EQ(s.adapter_output, "out/adapter");
+  EXPECT_EQ(s.parameter_file(), "adapter_model.safetensors");
+  EXPECT_EQ(settings(minimal()).method.virtual_tokens(), 0);
+}
+
 TEST(Settings, FullFineTuningNeedsNoAdapter) {
   json spec = minimal();
   spec["method"] = {{"type", "full"}};
@@ -71,13 +82,17 @@ TEST(Settings, TheFingerprintSeesWhatChangesTheNumbersOnly) {
 }
 
 TEST(Settings, WhatCannotBeDoneIsRefused) {
-  for (const char* optimizer : {"adamw_8bit", "adafactor", "muon"}) {
-    json shared_out = minimal();
-    shared_out["parallel"] = {{"ranks", 2}, {"strategy", "fsdp"}};
-    EXPECT_NO_THROW(settings(shared_out));
-    shared_out["training"]["optim"] = optimizer;
-    EXPECT_THROW(settings(shared_out), base::Error);
-  }
+  json merged_prompt = minimal();
+  merged_prompt["method"] = {{"type", "prompt_tuning"}};
+  EXPECT_NO_THROW(settings(merged_prompt));
+  merged_prompt["output"] = {{"merged", "m"}};
+  EXPECT_THROW(settings(merged_prompt), base::Error);
+  json writing_reward = minimal();
+  writing_reward["objective"] = {{"type", "reward"}};
+  writing_reward["data"]["train"][0]["format"] = "preference";
+  EXPECT_NO_THROW(settings(writing_reward));
+  writing_reward["training"]["sample_prompts"] = {"x"};
+  EXPECT_THROW(settings(writing_reward), base::Error);
   json no_output = minimal();
   no_output["output"] = {{"adapter", ""}, {"merged", ""}};
   EXPECT_THROW(settings(no_output), base::Error);

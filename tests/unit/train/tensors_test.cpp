@@ -48,17 +48,24 @@ INSTANTIATE_TEST_SUITE_P(Ways, Both, testing::Bool(),
 Compute bf16() { return make_compute(at::kCPU, at::kBFloat16, cpu_kernels_bf16() == nullptr); }
 
 TEST_P(Both, ProductsOfAllShapes) {
-  for (const auto& [n, k, m] : {std::tuple{1, 2, 1}, {12, 64, 32}, {29, 96, 45}, {60, 34, 130}}) {
+  for (const auto& [n, k, m] :
+       {std::tuple{1, 2, 1}, {12, 64, 32}, {29, 96, 45}, {60, 34, 130}, {211, 50, 16}, {100, 8, 2200}}) {
     const at::Tensor x = random({n, k}), w = random({m, k}), b = random({m}), left = random({n, 4}),
                      right = random({m, 4});
     const at::Tensor y = at::empty({n, m}, at::kFloat);
-    forward_product(x, w, b, {left, right}, y);
+    const ProductWeight weight(w), delta(right);
+    forward_products(compute_, x, {{&weight, b, {left, &delta}, y}});
     expect_close(y, at::linear(x, w, b) + left.mm(right.t()));
     const at::Tensor sum = at::ones({n, m});
-    add_forward_product(x, w, {}, {}, sum);
-    expect_close(sum, at::linear(x, w) + 1);
-    const at::Tensor dy = random({n, m}), rows = random({4, k});
-    expect_close(input_gradient(dy, w, left, rows), dy.mm(w) + left.mm(rows));
+    add_forward_product(compute_, x, {&weight, b, {left, &delta}, sum});
+    expect_close(sum, at::linear(x, w, b) + left.mm(right.t()) + 1);
+    const at::Tensor dy = random({n, m}), rows = random({4, k}), dx = at::empty({n, k}), dleft = at::empty({n, 4});
+    const ProductWeight delta_rows(rows);
+    input_gradients(compute_, {{dy, &weight, {left, &delta_rows}, dx}, {dy, &delta, {}, dleft}});
+    expect_close(dx, dy.mm(w) + left.mm(rows));
+    expect_close(dleft, dy.mm(right));
+    output_gradient(compute_, dy, weight, dx);
+    expect_close(dx, dy.mm(w));
     const at::Tensor target = at::ones({m, k});
     add_outer(compute_, target, dy, x, 0.5);
     expect_close(target, dy.t().mm(x) * 0.5 + 1);
@@ -67,21 +74,45 @@ TEST_P(Both, ProductsOfAllShapes) {
 
 TEST(Products, InBf16SumInF32AlsoForOddSizes) {
   const Compute compute = bf16();
-  for (const auto& [n, k, m] : {std::tuple{13, 64, 33}, {29, 96, 45}, {61, 34, 130}}) {
+  for (const auto& [n, k, m] : {std::tuple{13, 64, 33}, {29, 96, 45}, {61, 34, 130}, {211, 50, 16}, {100, 8, 2200}}) {
     const at::Tensor x = random({n, k}).to(at::kBFloat16), w = random({m, k}).to(at::kBFloat16);
     const at::Tensor dy = random({n, m}).to(at::kBFloat16);
     const at::Tensor y = at::empty({n, m}, at::kBFloat16);
-    forward_product(x, w, {}, {}, y);
+    const ProductWeight weight(w);
+    forward_products(compute, x, {{&weight, {}, {}, y}});
     expect_close(y.to(at::kFloat), at::linear(x.to(at::kFloat), w.to(at::kFloat)), 5e-3);
-    expect_close(input_gradient(dy, w, {}, {}).to(at::kFloat), dy.to(at::kFloat).mm(w.to(at::kFloat)), 5e-3);
+    const at::Tensor dx = at::empty({n, k}, at::kBFloat16), dwide = at::empty({n, k}, at::kBFloat16);
+    input_gradients(compute, {{dy, &weight, {}, dx}});
+    expect_close(dx.to(at::kFloat), dy.to(at::kFloat).mm(w.to(at::kFloat)), 5e-3);
+    output_gradient(compute, dy, weight, dwide);
+    expect_close(dwide.to(at::kFloat), dy.to(at::kFloat).mm(w.to(at::kFloat)), 5e-3);
     const at::Tensor scores = at::empty({n, m}), sum = at::ones({n, m});
-    output_scores(compute, x, OutputWeight(w), scores);
+    output_scores(compute, x, weight, scores);
     expect_close(scores, at::linear(x.to(at::kFloat), w.to(at::kFloat)), 1e-5);
-    add_forward_product(x, w, {}, {}, sum);
+    add_forward_product(compute, x, {&weight, {}, {}, sum});
     expect_close(sum, at::linear(x.to(at::kFloat), w.to(at::kFloat)) + 1, 5e-3);
     const at::Tensor target = at::zeros({m, k});
     add_outer(compute, target, dy, x, 1.0);
     expect_close(target, dy.to(at::kFloat).t().mm(x.to(at::kFloat)), 5e-3);
+  }
+}
+
+// An adapter of rank 1, a vocabulary of 50,257: what lies behind the last element must not count.
+TEST(Products, OfAnOddLengthInBf16ReadNoFurther) {
+  const Compute compute = bf16();
+  const auto inside = [](const at::Tensor& values) {
+    at::Tensor wide = at::full({values.size(0), values.size(1) + 1}, std::nan(""), at::kBFloat16);
+    wide.narrow(1, 0, values.size(1)).copy_(values);
+    return wide.narrow(1, 0, values.size(1));
+  };
+  for (const auto& [n, k, m] : {std::tuple{30, 51, 17}, {100, 1, 45}}) {
+    const at::Tensor x = inside(random({n, k})), w = random({m, k}).to(at::kBFloat16), dy = inside(random({n, m}));
+    const at::Tensor y = at::empty({n, m}, at::kBFloat16), dx = at::empty({n, k}, at::kBFloat16);
+    const ProductWeight weight(w);
+    forward_products(compute, x, {{&weight, {}, {}, y}});
+    expect_close(y.to(at::kFloat), at::linear(x.to(at::kFloat), w.to(at::kFloat)), 5e-3);
+    input_gradients(compute, {{dy, &weight, {}, dx}});
+    expect_close(dx.to(at::kFloat), dy.to(at::kFloat).mm(w.to(at::kFloat)), 5e-3);
   }
 }
 
@@ -201,7 +232,7 @@ TEST_P(Both, OutputLossIsThatOfTheWholeLogitsAtOnce) {
     const at::Tensor hidden = random({450, 8}), weight = random({50000, 8});  // several blocks of rows
     const at::Tensor targets = at::randint(50000, {450}, at::kLong), weights = at::rand({450});
     at::Tensor dhidden, dweight = at::zeros_like(weight);
-    const OutputWeight packed(weight);
+    const ProductWeight packed(weight);
     const at::Tensor ours = output_loss(compute_, hidden, packed, targets, weights, softcap, dhidden, dweight);
     EXPECT_TRUE(at::equal(target_log_probabilities(compute_, hidden, packed, targets, softcap), ours));
 

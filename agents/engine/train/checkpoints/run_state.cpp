@@ -54,12 +54,11 @@ Snapshot take_snapshot(const RunState& state, const RunIdentity& identity, Ranks
     return whole.defined() ? copy_of(whole) : whole;
   };
   const at::Tensor values = copied(ranks.own(decoder).values);
-  const auto keep = [&](const std::string& name, const at::Tensor& own) {
-    const at::Tensor copy = copied(own);
+  const auto keep = [&](const std::string& name, const at::Tensor& copy) {
     if (copy.defined()) snapshot.optimizer.push_back({name, copy.sizes().vec(), copy});
   };
-  for (const StateTensor& tensor : optimizer.state()) keep(tensor.name, tensor.tensor);
-  if (state.best_values.defined()) keep(kBestValues, state.best_values);
+  for (const StateTensor& whole : optimizer.whole_state(ranks, decoder)) keep(whole.name, copy_of(whole.tensor));
+  if (state.best_values.defined()) keep(kBestValues, copied(state.best_values));
   if (!ranks.is_first()) return snapshot;
   for (const Parameter& p : decoder.parameters().list()) {
     snapshot.parameters.push_back({p.name, p.shape, values.narrow(0, p.offset, p.size)});
@@ -106,20 +105,14 @@ void restore(const LoadedCheckpoint* checkpoint, const RunIdentity& identity, Ra
     }
   }
   ranks.give(decoder, values, own_values);
-  const auto fill = [&](const std::string& name, const at::Tensor& own) {
-    at::Tensor whole;
-    if (checkpoint != nullptr) {
-      const bool shared_out = ranks.moves_together() && own.numel() == own_values.numel();
-      whole =
-          read(*checkpoint->optimizer, name, shared_out ? parameters.element_count() : own.numel(), own.scalar_type());
-    }
-    ranks.give(decoder, whole, own);
+  const ReadState from_checkpoint = [&](const std::string& name, int64_t elements, at::ScalarType type) {
+    return checkpoint != nullptr ? read(*checkpoint->optimizer, name, elements, type) : at::Tensor();
   };
-  for (const StateTensor& tensor : optimizer.state()) fill(tensor.name, tensor.tensor);
+  optimizer.take_whole_state(from_checkpoint, ranks, decoder);
   const bool has_best = checkpoint != nullptr && checkpoint->optimizer->contains(kBestValues);
   if (ranks.any(has_best)) {
     state.best_values = at::empty_like(own_values);
-    fill(kBestValues, state.best_values);
+    ranks.give(decoder, from_checkpoint(kBestValues, parameters.element_count(), at::kFloat), state.best_values);
   }
   state.step = saved_state.at("step").get<int64_t>();
   state.tokens = saved_state.at("tokens").get<int64_t>();

@@ -193,19 +193,16 @@ inline float row_dot(const typename T::Storage* a, const typename T::Storage* b,
 
 // target [keys, d] f32 += leftᵀ · right, left [rows, keys] with `stride`.
 template <typename T>
-inline void add_transposed(const typename T::Storage* left, int64_t stride, typename T::Storage* interleaved,
+inline void add_transposed(const typename T::Storage* left, int64_t stride, typename T::Storage* tiles,
                            const typename T::Storage* right, int64_t right_stride, int64_t rows, int64_t keys,
                            int64_t d, float* target) {
+  const int64_t count = (keys + kTileRows - 1) / kTileRows;
+  pack_left<T>(left, stride, rows, keys, tiles, 0, count);
   Product product;
-  product.left = left;
-  product.left_row_stride = 1;
-  product.left_k_stride = stride;
-  if constexpr (T::kPair == 2) {
-    interleave<T>(left, stride, rows, keys, interleaved, keys);
-    product.left = interleaved;
-    product.left_row_stride = 2;
-    product.left_k_stride = keys;
-  }
+  product.left = tiles;
+  product.left_row_stride = T::kPair;
+  product.left_k_stride = kTileRows;
+  product.left_tile_stride = round_up(rows, T::kPair) * kTileRows;
   product.right = right;
   product.right_side = RightSide::kRows;
   product.right_stride = right_stride;
@@ -235,7 +232,7 @@ void attention_backward(const AttentionShape& shape, const AttentionHeads& heads
   const int64_t length = shape.length, d = shape.head_dim, stride = round_up(length, kPanelColumns) + 32;
   const int64_t panels = (length + kPanelColumns - 1) / kPanelColumns;
   Scratch<Storage> keys_packed(panels * panel_elements<T>(d)), values_packed(panels * panel_elements<T>(d));
-  Scratch<Storage> probabilities(kQueries * stride), dscores(kQueries * stride), interleaved(kQueries * stride);
+  Scratch<Storage> probabilities(kQueries * stride), dscores(kQueries * stride), tiles(kQueries * stride);
   Scratch<float> scores(kQueries * stride), dprobabilities(kQueries * stride), dkey(length * d), dvalue(length * d);
   std::memset(dkey.get(), 0, static_cast<size_t>(length * d) * sizeof(float));
   std::memset(dvalue.get(), 0, static_cast<size_t>(length * d) * sizeof(float));
@@ -267,9 +264,9 @@ void attention_backward(const AttentionShape& shape, const AttentionHeads& heads
       multiply_by_rows<T>(dscores.get(), stride, static_cast<const Storage*>(heads.key) + keys.begin * shape.row_stride,
                           shape.row_stride, rows, count, d,
                           static_cast<Storage*>(heads.dquery) + head * d + begin * shape.row_stride, shape.row_stride);
-      add_transposed<T>(dscores.get(), stride, interleaved.get(), query + begin * shape.row_stride, shape.row_stride,
-                        rows, count, d, dkey.get() + keys.begin * d);
-      add_transposed<T>(probabilities.get(), stride, interleaved.get(), doutput + begin * shape.output_row_stride,
+      add_transposed<T>(dscores.get(), stride, tiles.get(), query + begin * shape.row_stride, shape.row_stride, rows,
+                        count, d, dkey.get() + keys.begin * d);
+      add_transposed<T>(probabilities.get(), stride, tiles.get(), doutput + begin * shape.output_row_stride,
                         shape.output_row_stride, rows, count, d, dvalue.get() + keys.begin * d);
     }
   }

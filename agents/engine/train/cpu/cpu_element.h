@@ -19,8 +19,14 @@ struct F32 {
   static void store(Storage* p, __m512 v) { _mm512_storeu_ps(p, v); }
   static void store(Storage* p, __m512 v, __mmask16 mask) { _mm512_mask_storeu_ps(p, mask, v); }
 
+  // One row of the left side's tile (see pack_left) from one step of k; bf16: from two, the second zero when null.
+  static void store_step(Storage* to, const Storage* row, const Storage*, __mmask16 read, __mmask16 written) {
+    _mm512_mask_storeu_ps(to, written, _mm512_maskz_loadu_ps(read, row));
+  }
+
   using Factor = __m512;
   static Factor broadcast(const Storage* p) { return _mm512_set1_ps(*p); }
+  static Factor broadcast_last(const Storage* p) { return broadcast(p); }
   static __m512 multiply_add(__m512 sum, Factor left, Factor right) { return _mm512_fmadd_ps(left, right, sum); }
 };
 
@@ -41,12 +47,21 @@ struct Bf16 {
   static void store(Storage* p, __m512 v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow(v)); }
   static void store(Storage* p, __m512 v, __mmask16 mask) { _mm256_mask_storeu_epi16(p, mask, narrow(v)); }
 
+  static void store_step(Storage* to, const Storage* even, const Storage* odd, __mmask16 read, __mmask16 written) {
+    const __m256i first = _mm256_maskz_loadu_epi16(read, even);
+    const __m256i second = odd != nullptr ? _mm256_maskz_loadu_epi16(read, odd) : _mm256_setzero_si256();
+    _mm512_mask_storeu_epi32(
+        to, written,
+        _mm512_or_si512(_mm512_cvtepu16_epi32(first), _mm512_slli_epi32(_mm512_cvtepu16_epi32(second), 16)));
+  }
+
   using Factor = __m512i;  // sixteen pairs
   static Factor broadcast(const Storage* p) {
     int32_t pair;
     std::memcpy(&pair, p, sizeof pair);
     return _mm512_set1_epi32(pair);
   }
+  static Factor broadcast_last(const Storage* p) { return _mm512_set1_epi32(*p); }  // paired with zero
   static __m512 multiply_add(__m512 sum, Factor left, Factor right) {
     __m512bh a, b;
     std::memcpy(&a, &left, sizeof a);

@@ -13,4 +13,6 @@ const CpuKernels* cpu_kernels_bf16() {
   return kFits ? &detail::kAvx512Bf16 : nullptr;
 }
 
+bool own_products_are_faster() { return __builtin_cpu_is("intel") == 0; }
+
 }  // namespace slipway::train

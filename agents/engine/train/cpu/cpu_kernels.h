@@ -11,14 +11,18 @@ namespace slipway::train {
 // two rows interleaved), zero beyond the matrix's edges.
 inline constexpr int64_t kPanelColumns = 32;
 
+// Rows of the left side that are computed at once.
+inline constexpr int64_t kTileRows = 12;
+
 // How the right side lies in memory.
 enum class RightSide { kPanels, kRows };
 
-// left (m x k) times right (k x n). Strides count elements; bf16 needs left_k_stride 1, or pairs of k interleaved
-// ([k / 2][m][2], left_row_stride 2 and left_k_stride the elements from one pair's row to the next, halved).
+// left (m x k) times right (k x n). Strides count elements. The left side lies in rows (left_k_stride 1), or in tiles
+// of kTileRows as pack_left leaves them.
 struct Product {
   const void* left = nullptr;
   int64_t left_row_stride = 0, left_k_stride = 1;
+  int64_t left_tile_stride = 0;  // from one tile to the next; 0: plain rows
   const void* right = nullptr;
   RightSide right_side = RightSide::kPanels;
   int64_t right_stride = 0;  // kRows: elements from one row to the next
@@ -64,14 +68,14 @@ struct CpuKernels {
   // source: `columns` rows of k elements (a linear layer's weight, so that the product is x·Wᵀ) -> panels.
   void (*pack_transposed)(const void* source, int64_t source_stride, int64_t k, int64_t columns, void* panels,
                           int64_t panel_begin, int64_t panel_end);
-  // source: k rows of `columns` elements -> panels.
-  void (*pack_rows)(const void* source, int64_t source_stride, int64_t k, int64_t columns, void* panels,
-                    int64_t panel_begin, int64_t panel_end);
-  // Rows [row_begin, row_end) of the sum of `count` products, all n columns.
+  // source: k rows of m elements (the left side transposed) -> tiles of kTileRows times k rounded up to whole pairs:
+  // left_row_stride is 1 (bf16: 2), left_k_stride kTileRows.
+  void (*pack_left)(const void* source, int64_t source_stride, int64_t k, int64_t m, void* tiles, int64_t tile_begin,
+                    int64_t tile_end);
+  // Rows [row_begin, row_end), from a tile's first on, of the sum of `count` products, all n columns. Their right sides
+  // must lie alike.
   void (*multiply)(const Product* products, int count, const ProductOutput& output, int64_t row_begin, int64_t row_end,
                    int64_t n);
-  // Rows k of m elements -> pairs of rows interleaved, as `left` wants them (bf16 alone).
-  void (*interleave)(const void* source, int64_t source_stride, int64_t k, int64_t m, void* target, int64_t target_m);
 
   void (*attention_forward)(const AttentionShape& shape, const AttentionHeads& heads);
   void (*attention_backward)(const AttentionShape& shape, const AttentionHeads& heads);
@@ -99,6 +103,9 @@ struct CpuKernels {
 // nullptr when this CPU has not what they need: AVX-512 (F, BW, DQ, VL), and for bf16 AVX512_BF16.
 const CpuKernels* cpu_kernels_f32();
 const CpuKernels* cpu_kernels_bf16();
+
+// Whether matrix products by these kernels beat libtorch's: not on Intel's CPUs, whose own libraries libtorch uses.
+bool own_products_are_faster();
 
 namespace detail {
 extern const CpuKernels kAvx512F32;

@@ -10,8 +10,6 @@
 namespace slipway::train {
 namespace {
 
-constexpr int kTileRows = 12;
-
 // Two vectors of the right side: 32 columns of the next kPair rows.
 template <typename T>
 struct PanelRight {
@@ -29,88 +27,115 @@ struct PanelRight {
   }
 };
 
-// The same from plain rows. bf16: interleaving within 128-bit lanes leaves columns 8l+0..3 in the first vector and
-// 8l+4..7 in the second, which in_order() undoes at the end. `columns` below 32 reads no further.
+// The same from plain rows, which are read no further than `columns`. bf16 in two vectors: interleaving within 128-bit
+// lanes leaves columns 8l+0..3 in the first and 8l+4..7 in the second, which in_order() undoes at the end.
 template <typename T>
 struct RowsRight;
 
 template <>
 struct RowsRight<F32> {
+  RowsRight(const float* start, int64_t row_stride, int64_t columns)
+      : at(start),
+        stride(row_stride),
+        first_mask(tail_mask(columns)),
+        second_mask(columns > 16 ? tail_mask(columns - 16) : static_cast<__mmask16>(0)) {}
+  template <int kVectors>
+  void next(bool) {
+    first = _mm512_maskz_loadu_ps(first_mask, at);
+    if constexpr (kVectors == 2) second = _mm512_maskz_loadu_ps(second_mask, at + 16);
+    at += stride;
+  }
+
   const float* at;
   int64_t stride;
   __mmask16 first_mask, second_mask;
-  __m512 first, second;
-  void next(bool) {
-    first = _mm512_maskz_loadu_ps(first_mask, at);
-    second = _mm512_maskz_loadu_ps(second_mask, at + 16);
-    at += stride;
-  }
+  __m512 first{}, second{};
 };
 
 #ifdef __AVX512BF16__
 template <>
 struct RowsRight<Bf16> {
+  RowsRight(const uint16_t* start, int64_t row_stride, int64_t columns)
+      : at(start), stride(row_stride), mask(columns >= 32 ? 0xffffffffU : (1U << columns) - 1U) {}
+  template <int kVectors>
+  void next(bool has_second_row) {
+    const __mmask32 odd_mask = has_second_row ? mask : 0;
+    if constexpr (kVectors == 2) {
+      const __m512i even = _mm512_maskz_loadu_epi16(mask, at), odd = _mm512_maskz_loadu_epi16(odd_mask, at + stride);
+      first = _mm512_unpacklo_epi16(even, odd);
+      second = _mm512_unpackhi_epi16(even, odd);
+    } else {
+      const __m256i even = _mm256_maskz_loadu_epi16(static_cast<__mmask16>(mask), at);
+      const __m256i odd = _mm256_maskz_loadu_epi16(static_cast<__mmask16>(odd_mask), at + stride);
+      first = _mm512_or_si512(_mm512_cvtepu16_epi32(even), _mm512_slli_epi32(_mm512_cvtepu16_epi32(odd), 16));
+    }
+    at += 2 * stride;
+  }
+
   const uint16_t* at;
   int64_t stride;
   __mmask32 mask;
-  __m512i first, second;
-  void next(bool has_second_row) {
-    const __m512i even = _mm512_maskz_loadu_epi16(mask, at);
-    const __m512i odd = has_second_row ? _mm512_maskz_loadu_epi16(mask, at + stride) : _mm512_setzero_si512();
-    first = _mm512_unpacklo_epi16(even, odd);
-    second = _mm512_unpackhi_epi16(even, odd);
-    at += 2 * stride;
-  }
+  __m512i first{}, second{};
 };
 #endif
 
-template <int kRows>
+// Sums of kRows rows and one or two vectors of columns. A low rank's products have no more than one.
+template <int kRows, int kVectors>
 struct Tile {
-  __m512 sums[kRows][2];
+  __m512 sums[kRows][kVectors];
 };
 
-template <typename T, int kRows>
-inline void add_panels(Tile<kRows>& tile, const Product& p, int64_t row, int64_t panel) {
-  using Storage = typename T::Storage;
-  const Storage* left = static_cast<const Storage*>(p.left) + row * p.left_row_stride;
-  const int64_t row_stride = p.left_row_stride, k_stride = p.left_k_stride * T::kPair;
-  PanelRight<T> right{static_cast<const Storage*>(p.right) + panel * p.panel_stride, {}, {}};
-  for (int64_t k = 0; k < p.k; k += T::kPair) {
-    right.next();
+// Where the left side's `row` begins.
+template <typename T>
+inline const typename T::Storage* left_at(const Product& p, int64_t row) {
+  const auto* const left = static_cast<const typename T::Storage*>(p.left);
+  if (p.left_tile_stride == 0) return left + row * p.left_row_stride;
+  return left + row / kTileRows * p.left_tile_stride + row % kTileRows * p.left_row_stride;
+}
+
+// kPairs: the left side has a whole pair of k; else the last one alone, which has no neighbour.
+template <typename T, bool kPairs, int kRows, int kVectors, typename Right>
+inline void add_step(Tile<kRows, kVectors>& tile, const typename T::Storage* left, int64_t row_stride,
+                     const Right& right) {
 #pragma GCC unroll 12
-    for (int i = 0; i < kRows; ++i) {
-      const typename T::Factor factor = T::broadcast(left + i * row_stride);
-      tile.sums[i][0] = T::multiply_add(tile.sums[i][0], factor, right.first);
-      tile.sums[i][1] = T::multiply_add(tile.sums[i][1], factor, right.second);
-    }
-    left += k_stride;
+  for (int i = 0; i < kRows; ++i) {
+    const typename T::Factor factor =
+        kPairs ? T::broadcast(left + i * row_stride) : T::broadcast_last(left + i * row_stride);
+    tile.sums[i][0] = T::multiply_add(tile.sums[i][0], factor, right.first);
+    if constexpr (kVectors == 2) tile.sums[i][1] = T::multiply_add(tile.sums[i][1], factor, right.second);
   }
 }
 
-template <typename T, int kRows>
-inline void add_rows(Tile<kRows>& tile, const Product& p, int64_t row, int64_t column, int64_t columns) {
+template <typename T, int kRows, int kVectors>
+inline void add_panels(Tile<kRows, kVectors>& tile, const Product& p, int64_t row, int64_t panel) {
   using Storage = typename T::Storage;
-  const Storage* left = static_cast<const Storage*>(p.left) + row * p.left_row_stride;
+  const Storage* left = left_at<T>(p, row);
   const int64_t row_stride = p.left_row_stride, k_stride = p.left_k_stride * T::kPair;
-  RowsRight<T> right{};
-  right.at = static_cast<const Storage*>(p.right) + column;
-  right.stride = p.right_stride;
-  if constexpr (T::kPair == 1) {
-    right.first_mask = tail_mask(columns);
-    right.second_mask = columns > 16 ? tail_mask(columns - 16) : 0;
-  } else {
-    right.mask = columns >= 32 ? 0xffffffffU : (1U << columns) - 1U;
-  }
-  for (int64_t k = 0; k < p.k; k += T::kPair) {
-    right.next(k + 1 < p.k);
-#pragma GCC unroll 12
-    for (int i = 0; i < kRows; ++i) {
-      const typename T::Factor factor = T::broadcast(left + i * row_stride);
-      tile.sums[i][0] = T::multiply_add(tile.sums[i][0], factor, right.first);
-      tile.sums[i][1] = T::multiply_add(tile.sums[i][1], factor, right.second);
-    }
+  PanelRight<T> right{static_cast<const Storage*>(p.right) + panel * p.panel_stride, {}, {}};
+  for (int64_t k = T::kPair; k <= p.k; k += T::kPair) {
+    right.next();
+    add_step<T, true>(tile, left, row_stride, right);
     left += k_stride;
   }
+  if (p.k % T::kPair == 0) return;
+  right.next();
+  add_step<T, false>(tile, left, row_stride, right);
+}
+
+template <typename T, int kRows, int kVectors>
+inline void add_rows(Tile<kRows, kVectors>& tile, const Product& p, int64_t row, int64_t column, int64_t columns) {
+  using Storage = typename T::Storage;
+  const Storage* left = left_at<T>(p, row);
+  const int64_t row_stride = p.left_row_stride, k_stride = p.left_k_stride * T::kPair;
+  RowsRight<T> right(static_cast<const Storage*>(p.right) + column, p.right_stride, columns);
+  for (int64_t k = T::kPair; k <= p.k; k += T::kPair) {
+    right.template next<kVectors>(true);
+    add_step<T, true>(tile, left, row_stride, right);
+    left += k_stride;
+  }
+  if (p.k % T::kPair == 0) return;
+  right.template next<kVectors>(false);
+  add_step<T, false>(tile, left, row_stride, right);
 }
 
 // Columns in their order again, after RowsRight<Bf16>.
@@ -122,17 +147,16 @@ inline void in_order(__m512& first, __m512& second) {
   first = a;
 }
 
-template <typename T, int kRows>
-inline void store_tile(const Tile<kRows>& tile, const ProductOutput& output, int64_t row, int64_t column,
+template <typename T, int kRows, int kVectors>
+inline void store_tile(const Tile<kRows, kVectors>& tile, const ProductOutput& output, int64_t row, int64_t column,
                        int64_t columns, bool interleaved) {
   const __mmask16 masks[2] = {tail_mask(columns), columns > 16 ? tail_mask(columns - 16) : static_cast<__mmask16>(0)};
   const __m512 scale = _mm512_set1_ps(output.scale);
 #pragma GCC unroll 12
   for (int i = 0; i < kRows; ++i) {
-    __m512 sums[2] = {tile.sums[i][0], tile.sums[i][1]};
-    if (interleaved) in_order(sums[0], sums[1]);
-    for (int half = 0; half < 2; ++half) {
-      if (masks[half] == 0) continue;
+    __m512 sums[2] = {tile.sums[i][0], tile.sums[i][kVectors - 1]};
+    if (kVectors == 2 && interleaved) in_order(sums[0], sums[1]);
+    for (int half = 0; half < kVectors; ++half) {
       const int64_t at = (row + i) * output.stride + column + 16 * half;
       __m512 value = _mm512_mul_ps(sums[half], scale);
       if (output.bias != nullptr) {
@@ -149,51 +173,64 @@ inline void store_tile(const Tile<kRows>& tile, const ProductOutput& output, int
   }
 }
 
-template <typename T, int kRows>
+template <typename T, int kRows, int kVectors>
 inline void multiply_tile(const Product* products, int count, const ProductOutput& output, int64_t row, int64_t column,
                           int64_t columns) {
-  Tile<kRows> tile;
+  Tile<kRows, kVectors> tile;
 #pragma GCC unroll 12
-  for (int i = 0; i < kRows; ++i) tile.sums[i][0] = tile.sums[i][1] = _mm512_setzero_ps();
+  for (int i = 0; i < kRows; ++i) {
+    for (int half = 0; half < kVectors; ++half) tile.sums[i][half] = _mm512_setzero_ps();
+  }
   bool interleaved = false;
   for (int i = 0; i < count; ++i) {
     if (products[i].right_side == RightSide::kPanels) {
-      add_panels<T, kRows>(tile, products[i], row, column / kPanelColumns);
+      add_panels<T>(tile, products[i], row, column / kPanelColumns);
     } else {
-      add_rows<T, kRows>(tile, products[i], row, column, columns);
+      add_rows<T>(tile, products[i], row, column, columns);
       interleaved = T::kPair == 2;
     }
   }
-  store_tile<T, kRows>(tile, output, row, column, columns, interleaved);
+  store_tile<T>(tile, output, row, column, columns, interleaved);
 }
 
-template <typename T>
-inline void multiply_short_tile(const Product* products, int count, const ProductOutput& output, int64_t row,
-                                int64_t rows, int64_t column, int64_t columns) {
-  int64_t at = row;
-  const int64_t end = row + rows;
-  for (; at + 8 <= end; at += 8) multiply_tile<T, 8>(products, count, output, at, column, columns);
-  for (; at + 4 <= end; at += 4) multiply_tile<T, 4>(products, count, output, at, column, columns);
-  for (; at + 2 <= end; at += 2) multiply_tile<T, 2>(products, count, output, at, column, columns);
-  for (; at < end; ++at) multiply_tile<T, 1>(products, count, output, at, column, columns);
+template <typename T, int kVectors>
+inline void multiply_rows(const Product* products, int count, const ProductOutput& output, int64_t row, int64_t end,
+                          int64_t column, int64_t columns) {
+  const auto tiles = [&]<int kRows>() {
+    for (; row + kRows <= end; row += kRows) {
+      multiply_tile<T, kRows, kVectors>(products, count, output, row, column, columns);
+    }
+  };
+  tiles.template operator()<kTileRows>();
+  tiles.template operator()<8>();
+  tiles.template operator()<4>();
+  tiles.template operator()<2>();
+  tiles.template operator()<1>();
 }
-
-// The left rows that stay in the second-level cache while all columns pass by, and the steps of k at once where sums
-// can be put aside (f32): more would leave the cache between two tiles.
-constexpr int64_t kRowsAtOnce = 24 * kTileRows;
-constexpr int64_t kStepsAtOnce = 2048;
 
 template <typename T>
 void multiply_block(const Product* products, int count, const ProductOutput& output, int64_t row_begin, int64_t row_end,
                     int64_t n) {
   for (int64_t column = 0; column < n; column += kPanelColumns) {
     const int64_t columns = std::min(kPanelColumns, n - column);
-    int64_t row = row_begin;
-    for (; row + kTileRows <= row_end; row += kTileRows) {
-      multiply_tile<T, kTileRows>(products, count, output, row, column, columns);
+    if (columns > 16) {
+      multiply_rows<T, 2>(products, count, output, row_begin, row_end, column, columns);
+    } else {
+      multiply_rows<T, 1>(products, count, output, row_begin, row_end, column, columns);
     }
-    if (row < row_end) multiply_short_tile<T>(products, count, output, row, row_end - row, column, columns);
   }
+}
+
+// Bytes of the left side that stay in the second-level cache while all columns pass by, and the steps of k at once
+// where sums can be put aside (f32): more would leave the cache between two tiles.
+constexpr int64_t kLeftBytesAtOnce = int64_t{320} << 10;
+constexpr int64_t kStepsAtOnce = 2048;
+
+// Whole tiles of `steps` of k.
+template <typename T>
+inline int64_t rows_at_once(int64_t steps) {
+  const int64_t tile_bytes = kTileRows * static_cast<int64_t>(sizeof(typename T::Storage)) * steps;
+  return std::clamp<int64_t>(kLeftBytesAtOnce / tile_bytes, 4, 24) * kTileRows;
 }
 
 // `product` from step `begin` on.
@@ -210,9 +247,11 @@ inline Product steps_from(Product product, int64_t begin, int64_t count) {
 template <typename T>
 void multiply(const Product* products, int count, const ProductOutput& output, int64_t row_begin, int64_t row_end,
               int64_t n) {
-  for (int64_t rows = row_begin; rows < row_end; rows += kRowsAtOnce) {
-    const int64_t end = std::min(rows + kRowsAtOnce, row_end);
-    if (!output.is_f32 || count > 1 || products->k <= kStepsAtOnce) {
+  const bool whole = !output.is_f32 || count > 1 || products->k <= kStepsAtOnce;
+  const int64_t block = rows_at_once<T>(whole ? products->k : kStepsAtOnce);
+  for (int64_t rows = row_begin; rows < row_end; rows += block) {
+    const int64_t end = std::min(rows + block, row_end);
+    if (whole) {
       multiply_block<T>(products, count, output, rows, end, n);
       continue;
     }
@@ -274,25 +313,23 @@ void pack_rows(const void* source, int64_t stride, int64_t k, int64_t columns, v
   }
 }
 
-// [k][m] -> [k / 2][target_m][2]; an odd last row is paired with zeros.
+// Steps of k whose lines of the source stay in the cache while all tiles take their columns of them.
+constexpr int64_t kStepsPacked = 32;
+
 template <typename T>
-void interleave(const void* source, int64_t stride, int64_t k, int64_t m, void* target, int64_t target_m) {
+void pack_left(const void* source, int64_t stride, int64_t k, int64_t m, void* tiles, int64_t tile_begin,
+               int64_t tile_end) {
   using Storage = typename T::Storage;
-  const auto* const rows = static_cast<const Storage*>(source);
-  auto* const to = static_cast<Storage*>(target);
-  for (int64_t i = 0; i < k; i += 2) {
-    const Storage* const even = rows + i * stride;
-    const Storage* const odd = even + stride;
-    Storage* const out = to + i * target_m;
-    if (i + 1 < k) {
-      for (int64_t c = 0; c < m; ++c) {
-        out[2 * c] = even[c];
-        out[2 * c + 1] = odd[c];
-      }
-    } else {
-      for (int64_t c = 0; c < m; ++c) {
-        out[2 * c] = even[c];
-        out[2 * c + 1] = Storage{0};
+  const int64_t padded = (k + T::kPair - 1) / T::kPair * T::kPair;
+  for (int64_t begin = 0; begin < k; begin += kStepsPacked) {
+    const int64_t end = std::min(begin + kStepsPacked, k);
+    for (int64_t tile = tile_begin; tile < tile_end; ++tile) {
+      const Storage* const from = static_cast<const Storage*>(source) + tile * kTileRows;
+      Storage* const to = static_cast<Storage*>(tiles) + tile * padded * kTileRows;
+      const __mmask16 read = tail_mask(std::min<int64_t>(kTileRows, m - tile * kTileRows));
+      for (int64_t i = begin; i < end; i += T::kPair) {
+        const Storage* const odd = i + 1 < k ? from + (i + 1) * stride : nullptr;
+        T::store_step(to + i * kTileRows, from + i * stride, odd, read, tail_mask(kTileRows));
       }
     }
   }

@@ -2,11 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <optional>
-#include <thread>
 #include <utility>
 
 #include "agents/engine/text/tokenizer.h"
+#include "agents/engine/train/data/encode_rows.h"
 #include "agents/engine/train/data/random.h"
 #include "backend/base/error.h"
 #include "backend/base/sha256.h"
@@ -17,32 +16,6 @@ namespace {
 
 constexpr size_t kLinesAtOnce = 4096;
 constexpr size_t kBytesAtOnce = size_t{64} << 20U;
-
-// A line, and what became of it.
-struct Line {
-  int64_t number = 0;
-  std::string text;
-  std::vector<text::TrainingRow> rows;  // one; of a preference chosen and rejected, either may be empty
-  std::optional<base::Error> error;
-};
-
-// Names a file's tokens by everything that decides them.
-std::string key_of(const DataFile& file, const text::Tokenizer& tokenizer, const TokenizeOptions& options) {
-  constexpr char kVersion[] = "slipway tokens 1";
-  if (!std::filesystem::is_regular_file(file.path)) {
-    int64_t number = 0;
-    text::for_each_line(file.path, number, [](const std::string&) { return false; });  // tells what is wrong with it
-  }
-  base::Sha256 hash;
-  const auto add = [&](const std::string& text) { hash.update(text.data(), text.size() + 1); };
-  add(kVersion);
-  add(tokenizer.fingerprint());
-  add(base::sha256_file(file.path));
-  add(std::to_string(static_cast<int>(file.format)) + " " + std::to_string(options.max_length) + " " +
-      std::to_string(static_cast<int>(options.rows.assistant_only)) + " " +
-      std::to_string(static_cast<int>(options.rows.completion_only)));
-  return hash.hex();
-}
 
 // Makes one file's tokens. One thread.
 class Loader {
@@ -58,7 +31,7 @@ class Loader {
     std::vector<Line> lines;
     size_t bytes = 0;
     const auto flush = [&] {
-      encode(encoder, preferences, lines);
+      encode_lines(encoder, preferences, options_.threads, stop_, lines);
       for (const Line& line : lines) {
         if (line.error) text::throw_at_line(file.path, line.number, line.error->what(), line.error->advice());
         add(line.rows, preferences);
@@ -80,41 +53,6 @@ class Loader {
   }
 
  private:
-  void encode(const text::RowEncoder& encoder, bool preferences, std::vector<Line>& lines) const {
-    std::atomic<size_t> next = 0;
-    const auto work = [&] {
-      for (size_t i = next++; i < lines.size() && !stop_.load(); i = next++) {
-        Line& line = lines[i];
-        try {
-          if (preferences) {
-            text::PreferenceRow row = encoder.encode_preference(line.text);
-            line.rows.push_back(row.chosen ? std::move(*row.chosen) : text::TrainingRow());
-            line.rows.push_back(row.rejected ? std::move(*row.rejected) : text::TrainingRow());
-          } else {
-            line.rows.push_back(encoder.encode(line.text));
-          }
-        } catch (const base::Error& error) {
-          line.error = error;
-        }
-      }
-    };
-    std::vector<std::thread> helpers;
-    const size_t threads = std::min(static_cast<size_t>(std::max(1, options_.threads)), lines.size() / 16 + 1);
-    for (size_t i = 1; i < threads; ++i) helpers.emplace_back(work);
-    work();
-    for (std::thread& helper : helpers) helper.join();
-  }
-
-  // Cuts to max_length. Returns how many tokens are trained; the first has nothing before it that could predict it.
-  int64_t cut(text::TrainingRow& row, bool& truncated) const {
-    if (static_cast<int64_t>(row.ids.size()) > options_.max_length) {
-      row.ids.resize(static_cast<size_t>(options_.max_length));
-      row.trained.resize(static_cast<size_t>(options_.max_length));
-      truncated = true;
-    }
-    return row.trained.empty() ? 0 : std::count(row.trained.begin() + 1, row.trained.end(), uint8_t{1});
-  }
-
   // Adds one row, or counts why not.
   void add(std::vector<text::TrainingRow> rows, bool preferences) {
     DatasetStatistics& statistics = statistics_;
@@ -124,7 +62,7 @@ class Loader {
     int64_t tokens = 0, targets = 0;
     for (text::TrainingRow& row : rows) {
       if (row.ids.empty() && preferences) continue;
-      const int64_t trained = cut(row, truncated);
+      const int64_t trained = cut_row(options_, row, truncated);
       if (trained == 0) {
         ++statistics.dropped_rows;
         return;
@@ -139,7 +77,7 @@ class Loader {
     for (size_t i = 0; i < rows.size(); ++i) {
       if (rows[i].ids.empty()) continue;
       (i == 0 ? preference.chosen : preference.rejected) = writer_.count();
-      writer_.add(rows[i].ids, rows[i].trained);
+      writer_.add(rows[i].ids, rows[i].trained, rows[i].task_id, statistics.rows - 1);
       statistics.highest_token =
           std::max(statistics.highest_token, *std::max_element(rows[i].ids.begin(), rows[i].ids.end()));
     }
@@ -167,6 +105,14 @@ void add_to_epoch(Dataset& dataset, int64_t first, int64_t last, double weight, 
   for (const int64_t i : drawn) dataset.epoch.push_back(first + i);
 }
 
+void add_rows(Dataset& dataset, const CachedTokens& cached, int64_t first_document) {
+  const auto first = static_cast<int64_t>(dataset.document_of_row.size());
+  dataset.document_of_row.resize(static_cast<size_t>(first + cached.statistics.rows), -1);
+  for (size_t i = 0; i < cached.rows.size(); ++i) {
+    dataset.document_of_row[static_cast<size_t>(first + cached.rows[i])] = first_document + static_cast<int64_t>(i);
+  }
+}
+
 void add_file(Dataset& dataset, const CachedTokens& cached, double weight, uint64_t seed) {
   const int64_t first_document = dataset.documents.count();
   dataset.documents.add(cached.documents);
@@ -183,19 +129,39 @@ void add_file(Dataset& dataset, const CachedTokens& cached, double weight, uint6
 
 }  // namespace
 
+std::string token_key(const DataFile& file, const text::Tokenizer& tokenizer, const TokenizeOptions& options) {
+  constexpr char kVersion[] = "slipway tokens 3";
+  if (!std::filesystem::is_regular_file(file.path)) {
+    int64_t number = 0;
+    text::for_each_line(file.path, number, [](const std::string&) { return false; });  // tells what is wrong with it
+  }
+  base::Sha256 hash;
+  const auto add = [&](const std::string& text) { hash.update(text.data(), text.size() + 1); };
+  add(kVersion);
+  add(tokenizer.fingerprint());
+  add(base::sha256_file(file.path));
+  add(std::to_string(static_cast<int>(file.format)) + " " + std::to_string(options.max_length) + " " +
+      std::to_string(static_cast<int>(options.rows.assistant_only)) + " " +
+      std::to_string(static_cast<int>(options.rows.completion_only)) + " " + std::to_string(options.rows.tasks) + " " +
+      std::to_string(static_cast<int>(options.predicts_first)) + " " +
+      std::to_string(static_cast<int>(options.drops_long)));
+  return hash.hex();
+}
+
 std::string Dataset::fingerprint() const {
   base::Sha256 hash;
   for (const std::string& key : keys) hash.update(key.data(), key.size());
-  hash.update(preferences.data(), preferences.size() * sizeof(Preference));
-  hash.update(epoch.data(), epoch.size() * sizeof(int64_t));
   return hash.hex();
 }
 
 Dataset load_dataset(const std::vector<DataFile>& files, const text::Tokenizer& tokenizer,
                      const TokenizeOptions& options, const std::atomic<bool>& stop) {
   Dataset dataset;
+  const bool plain = std::all_of(files.begin(), files.end(), [](const DataFile& file) {
+    return file.format != text::RowFormat::kPreference && file.weight == 1;
+  });
   for (const DataFile& file : files) {
-    const std::string key = key_of(file, tokenizer, options);
+    const std::string key = token_key(file, tokenizer, options);
     auto cached = open_token_cache(options.cache, key);
     if (!cached) {
       TokenCacheWriter writer(options.cache, key);
@@ -204,7 +170,9 @@ Dataset load_dataset(const std::vector<DataFile>& files, const text::Tokenizer& 
     }
     if (!cached)
       throw base::Error(base::kIo, "the tokens in " + (options.cache / key).string() + " cannot be read back");
+    const int64_t first_document = dataset.documents.count();
     add_file(dataset, *cached, file.weight, options.seed);
+    if (plain) add_rows(dataset, *cached, first_document);
     dataset.keys.push_back(key);
   }
   return dataset;

@@ -25,18 +25,23 @@ struct Dataset {
   std::vector<int64_t> mismatched;
   // What one epoch consists of, by the sources' weights: indices of documents, or of preferences where there are any.
   std::vector<int64_t> epoch;
+  // Where every source is held once and there are no preferences: of each row of the files its document, or -1 where it
+  // was dropped; see row_blocks.h. Empty otherwise.
+  std::vector<int64_t> document_of_row;
   DatasetStatistics statistics;
 
   std::vector<std::string> keys;  // of the files' tokens
 
-  // SHA-256 over what decides tokens, marks and the epoch: a resumed run refuses other data.
+  // SHA-256 over what decides tokens and marks: a resumed run refuses other data.
   std::string fingerprint() const;
 };
 
 struct TokenizeOptions {
   int64_t max_length = 512;
   text::RowOptions rows;
-  uint64_t seed = 42;  // draws the rows of a source whose weight is not whole
+  bool predicts_first = false;  // a document's first token is trained too: virtual tokens stand before it
+  bool drops_long = false;      // rows that are longer than max_length, instead of cutting them
+  uint64_t seed = 42;           // draws the rows of a source whose weight is not whole
   int threads = 1;
   std::filesystem::path cache;  // a folder, made when it is not there
 };
@@ -47,6 +52,10 @@ struct DataFile {
   text::RowFormat format = text::RowFormat::kMessages;
   double weight = 1;
 };
+
+// Names a file's tokens in the cache by everything that decides them. Throws base::Error for a file that cannot be
+// read.
+std::string token_key(const DataFile& file, const text::Tokenizer& tokenizer, const TokenizeOptions& options);
 
 // The tokens of all `files` in order: from the cache, or made and put there. Throws base::Error INVALID_DATA naming
 // file and line. Returns what it has so far when `stop` becomes true.

@@ -1,5 +1,7 @@
 #include "agents/engine/train/data/random.h"
 
+#include <cmath>
+#include <numbers>
 #include <numeric>
 #include <utility>
 
@@ -32,6 +34,11 @@ uint64_t Random::below(uint64_t bound) {
 }
 
 float Random::uniform() { return static_cast<float>(next() >> 40U) * 0x1.0p-24F; }
+
+float Random::normal() {
+  const double radius = std::sqrt(-2.0 * std::log(1.0 - static_cast<double>(uniform())));
+  return static_cast<float>(radius * std::cos(2.0 * std::numbers::pi * static_cast<double>(uniform())));
+}
 
 std::vector<int64_t> shuffled_order(int64_t count, uint64_t seed) {
   std::vector<int64_t> order(static_cast<size_t>(count));

@@ -20,6 +20,8 @@ class Random {
   uint64_t below(uint64_t bound);
   // Uniform in [0, 1) on a grid of 2^-24, exact in f32.
   float uniform();
+  // Normal with mean 0 and deviation 1, by Box and Muller.
+  float normal();
 
  private:
   uint64_t state_;

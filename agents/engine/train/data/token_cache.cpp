@@ -19,6 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr char kTokens[] = "tokens.i32", kTrained[] = "trained.u8", kOffsets[] = "offsets.i64";
+constexpr char kTasks[] = "tasks.i32", kRows[] = "rows.i64";
 constexpr char kPreferences[] = "preferences.i64", kIndex[] = "index.json";
 constexpr size_t kMaxIndexBytes = 4096;
 
@@ -27,8 +28,10 @@ struct Mapped {
       : tokens(folder / kTokens),
         trained(folder / kTrained),
         offsets(folder / kOffsets),
+        tasks(folder / kTasks),
+        rows(folder / kRows),
         preferences(folder / kPreferences) {}
-  model::MappedFile tokens, trained, offsets, preferences;
+  model::MappedFile tokens, trained, offsets, tasks, rows, preferences;
 };
 
 template <typename T>
@@ -56,7 +59,8 @@ std::unique_ptr<const CachedTokens> open_token_cache(const fs::path& folder, con
   const auto mapped = std::make_shared<const Mapped>(place);
   auto cached = std::make_unique<CachedTokens>();
   cached->documents = {span_of<int32_t>(mapped->tokens), span_of<uint8_t>(mapped->trained),
-                       span_of<int64_t>(mapped->offsets), mapped};
+                       span_of<int64_t>(mapped->offsets), span_of<int32_t>(mapped->tasks), mapped};
+  cached->rows = span_of<int64_t>(mapped->rows);
   cached->preferences = span_of<Preference>(mapped->preferences);
   const auto number = [&](const char* name) { return index.value(name, int64_t{-1}); };
   cached->statistics = {number("rows"),   number("dropped_rows"),   number("truncated_rows"),
@@ -64,8 +68,10 @@ std::unique_ptr<const CachedTokens> open_token_cache(const fs::path& folder, con
   const DocumentRun& run = cached->documents;
   const bool whole = !run.offsets.empty() && static_cast<int64_t>(run.tokens.size()) == number("tokens") &&
                      run.trained.size() == run.tokens.size() &&
-                     static_cast<int64_t>(run.offsets.size()) == number("documents") + 1 && run.offsets.front() == 0 &&
-                     run.offsets.back() == number("tokens") && std::is_sorted(run.offsets.begin(), run.offsets.end()) &&
+                     static_cast<int64_t>(run.offsets.size()) == number("documents") + 1 &&
+                     run.tasks.size() + 1 == run.offsets.size() && cached->rows.size() == run.tasks.size() &&
+                     run.offsets.front() == 0 && run.offsets.back() == number("tokens") &&
+                     std::is_sorted(run.offsets.begin(), run.offsets.end()) &&
                      static_cast<int64_t>(cached->preferences.size()) == number("preferences");
   if (!whole) return nullptr;
   return cached;
@@ -82,6 +88,8 @@ TokenCacheWriter::TokenCacheWriter(fs::path folder, std::string key)
   tokens_ = open(kTokens);
   trained_ = open(kTrained);
   offsets_ = open(kOffsets);
+  tasks_ = open(kTasks);
+  rows_ = open(kRows);
   preferences_ = open(kPreferences);
   append(offsets_, std::as_bytes(std::span(&end_, 1)));
 }
@@ -103,12 +111,15 @@ void TokenCacheWriter::append(const File& file, std::span<const std::byte> bytes
   }
 }
 
-void TokenCacheWriter::add(std::span<const int32_t> tokens, std::span<const uint8_t> trained) {
+void TokenCacheWriter::add(std::span<const int32_t> tokens, std::span<const uint8_t> trained, int32_t task,
+                           int64_t row) {
   append(tokens_, std::as_bytes(tokens));
   append(trained_, std::as_bytes(trained));
   end_ += static_cast<int64_t>(tokens.size());
   ++count_;
   append(offsets_, std::as_bytes(std::span(&end_, 1)));
+  append(tasks_, std::as_bytes(std::span(&task, 1)));
+  append(rows_, std::as_bytes(std::span(&row, 1)));
 }
 
 void TokenCacheWriter::add(const Preference& preference) {
@@ -117,7 +128,7 @@ void TokenCacheWriter::add(const Preference& preference) {
 
 void TokenCacheWriter::finish(const DatasetStatistics& statistics) {
   int64_t preferences = std::ftell(preferences_.get()) / static_cast<int64_t>(sizeof(Preference));
-  for (File* file : {&tokens_, &trained_, &offsets_, &preferences_}) {
+  for (File* file : {&tokens_, &trained_, &offsets_, &tasks_, &rows_, &preferences_}) {
     if (std::fflush(file->get()) != 0)
       throw base::system_error("cannot write the tokens to " + writing_.string(), errno);
     file->reset();
@@ -131,7 +142,7 @@ void TokenCacheWriter::finish(const DatasetStatistics& statistics) {
                                         {"trained_tokens", statistics.trained_tokens},
                                         {"highest_token", statistics.highest_token}};
   base::write_file_atomically(writing_ / kIndex, index.dump(1) + "\n");
-  for (const char* name : {kTokens, kTrained, kOffsets, kPreferences}) base::sync_path(writing_ / name);
+  for (const char* name : {kTokens, kTrained, kOffsets, kTasks, kRows, kPreferences}) base::sync_path(writing_ / name);
   std::error_code failure;
   fs::rename(writing_, folder_ / key_, failure);
   if (!failure) return;

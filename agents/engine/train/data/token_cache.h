@@ -31,6 +31,7 @@ struct Preference {
 
 struct CachedTokens {
   DocumentRun documents;
+  std::span<const int64_t> rows;            // of each document: its row of the file, from 0; dropped ones count
   std::span<const Preference> preferences;  // documents counted from the run's first; empty for other rows
   DatasetStatistics statistics;
 };
@@ -48,7 +49,7 @@ class TokenCacheWriter {
   TokenCacheWriter& operator=(const TokenCacheWriter&) = delete;
 
   int64_t count() const { return count_; }  // of documents
-  void add(std::span<const int32_t> tokens, std::span<const uint8_t> trained);
+  void add(std::span<const int32_t> tokens, std::span<const uint8_t> trained, int32_t task, int64_t row);
   void add(const Preference& preference);
   // Another process that was faster with the same key wins.
   void finish(const DatasetStatistics& statistics);
@@ -63,7 +64,7 @@ class TokenCacheWriter {
 
   std::filesystem::path folder_, writing_;
   std::string key_;
-  File tokens_, trained_, offsets_, preferences_;
+  File tokens_, trained_, offsets_, tasks_, rows_, preferences_;
   int64_t count_ = 0, end_ = 0;
 };
 

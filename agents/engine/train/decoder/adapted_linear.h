@@ -57,8 +57,8 @@ class AdaptedLinear {
   at::Tensor backward(const at::Tensor& x, const at::Tensor& hidden, const at::Tensor& dy, uint64_t dropout_seed,
                       bool need_input_gradient, Parameters& parameters) const;
 
-  // The frozen weight, undefined when it is trained; and another place where it is now.
-  at::Tensor frozen_rows() const { return trained_ ? at::Tensor() : rows_; }
+  // The frozen weight, quantised as bytes, undefined when it is trained; and another place where it is now.
+  at::Tensor frozen_rows() const;
   void set_frozen_rows(at::Tensor rows);
   // Leaves all weights until set_frozen_rows() and refresh().
   void release();
@@ -78,22 +78,33 @@ class AdaptedLinear {
   at::Tensor mask_of(const at::Tensor& x, uint64_t dropout_seed, size_t index) const;
   at::Tensor a_of(size_t index) const;  // rows of the adapted part `index`: [rank, in]
   at::Tensor compress(const at::Tensor& x, uint64_t dropout_seed) const;
-  // u = x·Wᵀ + hidden·(s·B)ᵀ of one part, without bias.
-  void unscaled(const at::Tensor& x, const at::Tensor& hidden, const at::Tensor& rows, size_t part, at::Tensor y) const;
+  at::Tensor hidden_of(const at::Tensor& hidden, size_t index) const {
+    return hidden.narrow(1, static_cast<int64_t>(index) * lora_.rank, lora_.rank);
+  }
+  // x·Wᵀ + hidden·(s·B)ᵀ of one part, which is what DoRA scales; the others have their bias.
+  ForwardPart forward_part(const ProductWeight& weight, const at::Tensor& hidden, size_t part, at::Tensor y) const;
   at::Tensor bias_of(size_t part) const;
   // The whole weight in the compute type, and one part's rows of it.
   at::Tensor rows() const;
   at::Tensor part_of(const at::Tensor& rows, size_t part) const {
     return rows.narrow(0, offsets_[part], parts_[part].out_features);
   }
-  void backward_dora(const at::Tensor& x, const at::Tensor& hidden, const at::Tensor& dy, const at::Tensor& rows,
-                     at::Tensor& scaled, Parameters& parameters) const;
+  // Each part's weight: those kept, or `scratch` filled with what the quantized ones hold.
+  const std::vector<ProductWeight>& weights(std::vector<ProductWeight>& scratch) const;
+  void assign(at::Tensor rows);
+  at::Tensor backward_dora(const at::Tensor& x, const at::Tensor& hidden, const at::Tensor& dy,
+                           Parameters& parameters) const;
+  // The gradient of hidden [n, adapted · rank], and those of B.
+  at::Tensor backward_b(const at::Tensor& hidden, const at::Tensor& dy, Parameters& parameters) const;
+  at::Tensor input_gradient(const at::Tensor& dy, const Delta& delta) const;
 
   Compute compute_;
   std::vector<LinearPart> parts_;
   int64_t out_features_ = 0;
   int64_t in_features_ = 0;
-  at::Tensor rows_, bias_;                  // rows_ undefined when it is quantized
+  at::Tensor bias_;
+  ProductWeight whole_;                     // all parts' rows; undefined when they are quantized
+  std::vector<ProductWeight> weights_;      // of each part, views of them
   std::vector<QuantizedWeight> quantized_;  // of each part
   LoraOptions lora_;
   std::optional<Trained> trained_;
@@ -101,8 +112,8 @@ class AdaptedLinear {
   std::vector<size_t> adapted_;                // indices of adapted parts
   std::vector<std::optional<size_t>> places_;  // of each part its place among the adapted ones
   std::vector<int64_t> offsets_;               // first output of each part
-  at::Tensor a_;                               // all adapted parts' A stacked: [adapted · rank, in]
-  std::vector<at::Tensor> b_;                  // scaled, of each adapted part: [out, rank]
+  ProductWeight a_;                            // all adapted parts' A stacked: [adapted · rank, in]
+  std::vector<ProductWeight> b_;               // scaled, of each adapted part: [out, rank]
   std::vector<at::Tensor> row_scales_, row_norms_;
 };
 

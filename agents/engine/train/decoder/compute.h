@@ -12,6 +12,7 @@ struct Compute {
   at::Device device = at::kCPU;
   at::ScalarType type = at::kFloat;     // of weights, activations and products; masters and norms are f32
   const CpuKernels* kernels = nullptr;  // nullptr: libtorch's operations, which run on any device
+  bool own_products = false;            // whether the kernels' matrix products beat libtorch's
 };
 
 // portable: libtorch's operations even where there are kernels.

@@ -50,14 +50,15 @@ BatchContext Decoder::context_of(const Batch& batch, uint64_t dropout_seed) cons
 at::Tensor Decoder::embed(const Batch& batch, uint64_t noise_seed) const {
   at::Tensor x = at::embedding(embedding_.rows(), indices(batch.tokens)).to(at::kFloat);
   if (architecture_.embedding_scale != 1.0) x.mul_(architecture_.embedding_scale);
+  if (virtual_tokens_ && batch.virtual_tokens > 0) virtual_tokens_->put(parameters_, batch, x);
   if (positions_.defined()) x.add_(at::embedding(positions_, indices(batch.positions)));
   if (noise_seed == 0 || options_.neftune_alpha <= 0) return x;
-  at::Tensor noise = at::empty(x.sizes(), at::kFloat);
+  at::Tensor noise = at::zeros(x.sizes(), at::kFloat);
   Random random(noise_seed);
   float* const data = noise.data_ptr<float>();
   const int64_t width = x.size(1);
   for (size_t i = 0; i + 1 < batch.document_starts.size(); ++i) {
-    const int64_t begin = batch.document_starts[i], end = batch.document_starts[i + 1];
+    const int64_t begin = batch.document_starts[i] + batch.virtual_tokens, end = batch.document_starts[i + 1];
     const auto size = static_cast<double>((end - begin) * width);
     const auto bound = static_cast<float>(options_.neftune_alpha / std::sqrt(size));
     for (int64_t k = begin * width; k < end * width; ++k) data[k] = (2.0F * random.uniform() - 1.0F) * bound;
@@ -88,6 +89,36 @@ void Decoder::train_weighted(const Batch& batch, const WeighTargets& weigh, Step
   train_batch(batch, &weigh, 0, seeds, nullptr);
 }
 
+at::Tensor Decoder::normed_targets(const Batch& batch, const at::Tensor& x, at::Tensor& selected,
+                                   NormMemory& memory) const {
+  selected = x.index_select(0, indices(batch.target_rows));
+  return final_norm_.forward(compute_, selected, memory);
+}
+
+at::Tensor Decoder::head_backward(const Batch& batch, const at::Tensor& hidden, const WeighTargets* weigh, double scale,
+                                  double* loss) {
+  const auto count = hidden.size(0);
+  at::Tensor weights = at::full({count}, scale, at::kFloat);
+  const auto ask = [&](const at::Tensor& outcomes) {
+    const std::vector<float> given = (*weigh)({outcomes.data_ptr<float>(), static_cast<size_t>(count)});
+    std::memcpy(weights.data_ptr<float>(), given.data(), given.size() * sizeof(float));
+  };
+  if (score_head_) {
+    ask(score_head_->forward(parameters_, hidden));
+    return score_head_->backward(hidden, weights, parameters_);
+  }
+  const at::Tensor targets = indices(batch.targets);
+  const double softcap = architecture_.logit_softcap;
+  if (weigh != nullptr) ask(target_log_probabilities(compute_, hidden, output(), targets, softcap));
+  at::Tensor output_gradient, dhidden;
+  const std::optional<size_t>& parameter = tied_ ? embedding_parameter_ : output_parameter_;
+  if (parameter) output_gradient = parameters_.gradient(*parameter);
+  const at::Tensor log_probabilities =
+      output_loss(compute_, hidden, output(), targets, weights.to(options_.device), softcap, dhidden, output_gradient);
+  if (loss != nullptr) *loss = -log_probabilities.sum(at::kDouble).item<double>();
+  return dhidden;
+}
+
 void Decoder::train_batch(const Batch& batch, const WeighTargets* weigh, double scale, StepSeeds seeds, double* loss) {
   c10::AutoGradMode no_gradient(false);
   const BatchContext context = context_of(batch, seeds.dropout);
@@ -98,27 +129,14 @@ void Decoder::train_batch(const Batch& batch, const WeighTargets* weigh, double 
   const at::Tensor x =
       run_layers(batch, context, seeds.noise, recompute ? nullptr : &memories, recompute ? &inputs : nullptr);
 
-  // Norm and output projection only where a token is trained.
-  const at::Tensor rows = indices(batch.target_rows), targets = indices(batch.targets);
-  const at::Tensor selected = x.index_select(0, rows);
+  // Norm and head only where there is something to learn.
   NormMemory memory;
-  const at::Tensor hidden = final_norm_.forward(compute_, selected, memory);
-  const auto count = static_cast<int64_t>(batch.targets.size());
-  at::Tensor weights = at::full({count}, scale, at::kFloat);
-  if (weigh != nullptr) {
-    const at::Tensor first = target_log_probabilities(compute_, hidden, output(), targets, architecture_.logit_softcap);
-    const std::vector<float> given = (*weigh)({first.data_ptr<float>(), static_cast<size_t>(count)});
-    std::memcpy(weights.data_ptr<float>(), given.data(), given.size() * sizeof(float));
-  }
-  at::Tensor output_gradient, dhidden;
-  const std::optional<size_t>& parameter = tied_ ? embedding_parameter_ : output_parameter_;
-  if (parameter) output_gradient = parameters_.gradient(*parameter);
-  const at::Tensor log_probabilities = output_loss(compute_, hidden, output(), targets, weights.to(options_.device),
-                                                   architecture_.logit_softcap, dhidden, output_gradient);
-  if (loss != nullptr) *loss = -log_probabilities.sum(at::kDouble).item<double>();
+  at::Tensor selected;
+  const at::Tensor hidden = normed_targets(batch, x, selected, memory);
+  const at::Tensor dhidden = head_backward(batch, hidden, weigh, scale, loss);
   at::Tensor dselected = at::zeros_like(selected);
   final_norm_.backward(compute_, dhidden, selected, memory, dselected, parameters_);
-  at::Tensor dx = at::zeros_like(x).index_copy_(0, rows, dselected);
+  at::Tensor dx = at::zeros_like(x).index_copy_(0, indices(batch.target_rows), dselected);
 
   for (size_t i = layers_.size(); i-- > static_cast<size_t>(lowest_trained_);) {
     enter(i + 1, Pass::kBackward);
@@ -126,27 +144,30 @@ void Decoder::train_batch(const Batch& batch, const WeighTargets* weigh, double 
       at::Tensor again = std::exchange(inputs[i], at::Tensor());
       layers_[i].forward(again, context, &memories[i]);
     }
-    layers_[i].backward(dx, context, memories[i], full_ || static_cast<int64_t>(i) > lowest_trained_, parameters_);
+    const bool needs_input_gradient = full_ || virtual_tokens_ || static_cast<int64_t>(i) > lowest_trained_;
+    layers_[i].backward(dx, context, memories[i], needs_input_gradient, parameters_);
     leave(i + 1, Pass::kBackward);
   }
+  if (virtual_tokens_) virtual_tokens_->backward(batch, dx, parameters_);
   if (embedding_parameter_) {
     if (position_parameter_) parameters_.gradient(*position_parameter_).index_add_(0, indices(batch.positions), dx);
     parameters_.gradient(*embedding_parameter_)
         .index_add_(0, indices(batch.tokens),
                     architecture_.embedding_scale == 1.0 ? dx : dx * architecture_.embedding_scale);
   }
-  output_gradient.reset();
   leave(0, Pass::kBackward);
 }
 
-std::vector<float> Decoder::log_probabilities(const Batch& batch) {
+std::vector<float> Decoder::outcomes(const Batch& batch) {
   c10::AutoGradMode no_gradient(false);
   enter(0, Pass::kForward);
   const at::Tensor x = run_layers(batch, context_of(batch, 0), 0, nullptr, nullptr);
   NormMemory memory;
-  const at::Tensor hidden = final_norm_.forward(compute_, x.index_select(0, indices(batch.target_rows)), memory);
-  const at::Tensor result =
-      target_log_probabilities(compute_, hidden, output(), indices(batch.targets), architecture_.logit_softcap);
+  at::Tensor selected;
+  const at::Tensor hidden = normed_targets(batch, x, selected, memory);
+  const at::Tensor result = score_head_ ? score_head_->forward(parameters_, hidden)
+                                        : target_log_probabilities(compute_, hidden, output(), indices(batch.targets),
+                                                                   architecture_.logit_softcap);
   leave(0, Pass::kForward);
   return {result.data_ptr<float>(), result.data_ptr<float>() + result.numel()};
 }
@@ -155,8 +176,11 @@ std::vector<float> Decoder::logits(const std::vector<int64_t>& tokens, int64_t r
   c10::AutoGradMode no_gradient(false);
   enter(0, Pass::kForward);
   Batch batch;
-  batch.tokens = tokens;
-  const auto length = static_cast<int64_t>(tokens.size());
+  batch.virtual_tokens = virtual_token_count();
+  batch.tasks = {0};
+  batch.tokens.assign(static_cast<size_t>(batch.virtual_tokens), 0);
+  batch.tokens.insert(batch.tokens.end(), tokens.begin(), tokens.end());
+  const auto length = static_cast<int64_t>(batch.tokens.size());
   for (int64_t i = 0; i < length; ++i) batch.positions.push_back(i);
   batch.document_starts = {0, length};
   const at::Tensor x = run_layers(batch, context_of(batch, 0), 0, nullptr, nullptr);

@@ -17,6 +17,8 @@
 #include "agents/engine/train/decoder/decoder_layer.h"
 #include "agents/engine/train/decoder/parameters.h"
 #include "agents/engine/train/decoder/residence.h"
+#include "agents/engine/train/decoder/score_head.h"
+#include "agents/engine/train/decoder/virtual_tokens.h"
 #include "agents/engine/train/settings.h"
 
 namespace slipway::model {
@@ -29,6 +31,7 @@ struct DecoderOptions {
   at::Device device = at::kCPU;
   at::ScalarType compute_type = at::kFloat;  // of weights, activations and products; masters and norms are f32
   bool gradient_checkpointing = false;
+  bool scores = false;             // a score head in the place of the output projection
   bool trainable = true;           // false: only what needs no gradient, with half of the parameters' memory
   bool portable = false;           // libtorch's operations even where there are kernels of our own
   Residence* residence = nullptr;  // where the weights are shared out among ranks; outlives the decoder
@@ -40,8 +43,9 @@ struct StepSeeds {
   uint64_t dropout = 0, noise = 0;
 };
 
-// Weights of the batch's targets, from their log-probabilities: the gradient is that of Σ -weight · log p.
-using WeighTargets = std::function<std::vector<float>(std::span<const float> log_probabilities)>;
+// Weights of the batch's targets, from their log-probabilities: the gradient is that of Σ -weight · log p. With a score
+// head: slopes of the target rows, from their scores; the gradient is that of Σ slope · score.
+using WeighTargets = std::function<std::vector<float>(std::span<const float> outcomes)>;
 
 // One thread.
 class Decoder {
@@ -64,6 +68,18 @@ class Decoder {
   // DoRA's magnitudes become the norms of W + s·B·A.
   void initialize_magnitudes();
 
+  // Virtual tokens as `prompt` says, from the seed and the parameters' names alone: normal numbers, or the embeddings
+  // of `text` over and over or of drawn tokens; factors of tasks are normal with deviation 0.02. As PEFT.
+  void initialize_prompt(const PromptSettings& prompt, const std::vector<int64_t>& text, const model::Weights& weights,
+                         uint64_t seed);
+
+  // The score head's weight: normal with deviation 0.02, from the seed alone, as transformers; or as given.
+  void initialize_score(uint64_t seed);
+  void set_score(const std::vector<float>& weight);
+  std::optional<size_t> score_parameter() const {
+    return score_head_ ? std::optional(score_head_->parameter()) : std::nullopt;
+  }
+
   // Takes over the masters of another decoder of the same model and method.
   void copy_parameters(const Decoder& other);
 
@@ -78,10 +94,13 @@ class Decoder {
   // The same with weights that depend on the outcome.
   void train_weighted(const Batch& batch, const WeighTargets& weigh, StepSeeds seeds);
 
-  // log p of each target; forward only.
-  std::vector<float> log_probabilities(const Batch& batch);
+  // log p of each target, or with a score head the score of each target row; forward only.
+  std::vector<float> outcomes(const Batch& batch);
 
-  // Logits [tokens, vocab] of one document, f32; of its last `rows` tokens.
+  // How many tokens of its own stand before each document.
+  int64_t virtual_token_count() const { return virtual_tokens_ ? virtual_tokens_->count() : 0; }
+
+  // Logits [tokens, vocab] of one document, f32; of its last `rows` tokens. Of several tasks it belongs to the first.
   std::vector<float> logits(const std::vector<int64_t>& tokens, int64_t rows);
 
   // With a residence: takes part in a batch of the other ranks, with nothing of its own.
@@ -106,16 +125,24 @@ class Decoder {
   void leave(size_t unit, Pass pass);
   at::Tensor indices(const std::vector<int64_t>& values) const;
   at::Tensor read(const model::Weights& weights, const std::string& name) const;
-  const OutputWeight& output() const { return tied_ ? embedding_ : output_weight_; }
+  // The hidden states of the batch's target rows, normalized; x [tokens, hidden], selected and memory for backward.
+  at::Tensor normed_targets(const Batch& batch, const at::Tensor& x, at::Tensor& selected, NormMemory& memory) const;
+  // The gradient of the loss by `hidden`; adds the head's own. `loss` becomes Σ -log p where it is asked for.
+  at::Tensor head_backward(const Batch& batch, const at::Tensor& hidden, const WeighTargets* weigh, double scale,
+                           double* loss);
+  bool has_output() const { return !tied_ && !score_head_; }
+  const ProductWeight& output() const { return tied_ ? embedding_ : output_weight_; }
 
   model::Architecture architecture_;
   DecoderOptions options_;
   Compute compute_;
   bool full_ = false, tied_ = false;
+  std::optional<VirtualTokens> virtual_tokens_;
+  std::optional<ScoreHead> score_head_;
   int64_t lowest_trained_ = 0;  // layers below it need no gradient
   Parameters parameters_;
   std::vector<DecoderLayer> layers_;
-  OutputWeight embedding_, output_weight_;
+  ProductWeight embedding_, output_weight_;
   at::Tensor positions_;  // learned ones, in the compute type
   Norm final_norm_;
   std::optional<size_t> embedding_parameter_, position_parameter_, output_parameter_;

@@ -39,7 +39,14 @@ Decoder::Decoder(const model::Architecture& architecture, const model::Weights& 
   if (trains_embeddings) {
     embedding_parameter_ = add(kEmbeddings);
     if (architecture_.positions == model::PositionKind::kLearned) position_parameter_ = add(kPositions);
-    if (!tied_) output_parameter_ = add(kOutput);
+    if (!tied_ && !options.scores) output_parameter_ = add(kOutput);
+  }
+  if (options.scores) {
+    score_head_.emplace(full_ ? "score.weight" : "base_model.model.score.weight", architecture.hidden_size,
+                        parameters_);
+  }
+  if (method.type == MethodType::kPrompt) {
+    virtual_tokens_.emplace(method.prompt, architecture.hidden_size, parameters_);
   }
   read_embeddings(weights);
   final_norm_ = make_norm(weights, "model.norm", architecture_.hidden_size, full_);
@@ -51,7 +58,7 @@ Decoder::Decoder(const model::Architecture& architecture, const model::Weights& 
   layers_ = make_layers(weights, method);
   if (full_) {
     lowest_trained_ = trains_embeddings ? 0 : std::min(method.freeze_layers, architecture_.num_hidden_layers);
-  } else {
+  } else if (!virtual_tokens_) {
     const auto is_trained = [](const DecoderLayer& layer) {
       const auto linears = layer.linears();
       return std::any_of(linears.begin(), linears.end(), [](const AdaptedLinear* l) { return l->is_trained(); });
@@ -68,7 +75,9 @@ Decoder::Decoder(const model::Architecture& architecture, const model::Weights& 
 }
 
 void Decoder::take_masters(const model::Weights& weights) {
-  for (size_t i = 0; i < parameters_.list().size(); ++i) set_master(i, read(weights, parameters_.list()[i].name));
+  for (size_t i = 0; i < parameters_.list().size(); ++i) {
+    if (score_parameter() != i) set_master(i, read(weights, parameters_.list()[i].name));
+  }
 }
 
 void Decoder::set_master(size_t index, const at::Tensor& value) {
@@ -81,8 +90,8 @@ void Decoder::set_master(size_t index, const at::Tensor& value) {
 
 void Decoder::read_embeddings(const model::Weights& weights) {
   const auto typed = [&](const char* name) { return read(weights, name).to(options_.device, compute_.type); };
-  embedding_ = OutputWeight(typed(kEmbeddings));
-  if (!tied_) output_weight_ = OutputWeight(typed(kOutput));
+  embedding_ = ProductWeight(typed(kEmbeddings));
+  if (has_output()) output_weight_ = ProductWeight(typed(kOutput));
   if (architecture_.positions == model::PositionKind::kLearned) positions_ = typed(kPositions);
 }
 
@@ -109,7 +118,8 @@ std::vector<DecoderLayer> Decoder::make_layers(const model::Weights& weights, co
     const std::string prefix = "model.layers." + std::to_string(i) + ".";
     const bool trained = full_ && i >= method.freeze_layers;
     const std::vector<int64_t>& chosen = method.layers_to_transform;
-    const bool adapted = !full_ && (chosen.empty() || std::find(chosen.begin(), chosen.end(), i) != chosen.end());
+    const bool adapted = method.type == MethodType::kLora &&
+                         (chosen.empty() || std::find(chosen.begin(), chosen.end(), i) != chosen.end());
     const auto norm = [&](const char* name, int64_t width) {
       return make_norm(weights, prefix + name, width, trained);
     };
@@ -216,7 +226,7 @@ void Decoder::refresh_outside_layers() {
 std::vector<at::Tensor> Decoder::frozen_outside_layers() const {
   std::vector<at::Tensor> weights;
   if (!embedding_parameter_) weights.push_back(embedding_.rows());
-  if (!tied_ && !output_parameter_) weights.push_back(output_weight_.rows());
+  if (has_output() && !output_parameter_) weights.push_back(output_weight_.rows());
   return weights;
 }
 
@@ -229,7 +239,7 @@ void Decoder::enter(size_t unit, Pass pass) {
     return;
   }
   if (!embedding_parameter_) embedding_.assign(frozen.front());
-  if (!tied_ && !output_parameter_) output_weight_.assign(frozen.back());
+  if (has_output() && !output_parameter_) output_weight_.assign(frozen.back());
   refresh_outside_layers();
 }
 

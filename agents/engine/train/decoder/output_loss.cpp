@@ -13,10 +13,10 @@ namespace {
 // Rows whose logits exist at once: the weight is read once for them. About 40 MiB of f32 on a CPU, more on a GPU.
 int64_t rows_at_once(const at::Tensor& hidden, int64_t vocabulary) {
   const int64_t budget = hidden.is_cpu() ? int64_t{10} << 20 : int64_t{1} << 27;
-  return std::clamp<int64_t>(budget / vocabulary / 12 * 12, 24, 4096);
+  return std::clamp<int64_t>(budget / vocabulary / 24 * 24, 24, 4096);
 }
 
-at::Tensor compute_blocks(const Compute& compute, const at::Tensor& hidden, const OutputWeight& weight,
+at::Tensor compute_blocks(const Compute& compute, const at::Tensor& hidden, const ProductWeight& weight,
                           const at::Tensor& targets, const at::Tensor& weights, double softcap, at::Tensor* gradient,
                           at::Tensor weight_gradient) {
   const int64_t rows = hidden.size(0), vocabulary = weight.rows().size(0), block = rows_at_once(hidden, vocabulary);
@@ -60,8 +60,7 @@ at::Tensor compute_blocks(const Compute& compute, const at::Tensor& hidden, cons
       }
     }
     if (gradient == nullptr) continue;
-    at::Tensor rows_gradient = gradient->narrow(0, begin, size);
-    at::mm_out(rows_gradient, typed, weight.rows());
+    output_gradient(compute, typed, weight, gradient->narrow(0, begin, size));
     if (weight_gradient.defined()) add_outer(compute, weight_gradient, typed, part, 1.0);
   }
   return result.to(at::kCPU);
@@ -69,12 +68,12 @@ at::Tensor compute_blocks(const Compute& compute, const at::Tensor& hidden, cons
 
 }  // namespace
 
-at::Tensor target_log_probabilities(const Compute& compute, const at::Tensor& hidden, const OutputWeight& weight,
+at::Tensor target_log_probabilities(const Compute& compute, const at::Tensor& hidden, const ProductWeight& weight,
                                     const at::Tensor& targets, double softcap) {
   return compute_blocks(compute, hidden, weight, targets, {}, softcap, nullptr, {});
 }
 
-at::Tensor output_loss(const Compute& compute, const at::Tensor& hidden, const OutputWeight& weight,
+at::Tensor output_loss(const Compute& compute, const at::Tensor& hidden, const ProductWeight& weight,
                        const at::Tensor& targets, const at::Tensor& weights, double softcap, at::Tensor& gradient,
                        at::Tensor weight_gradient) {
   return compute_blocks(compute, hidden, weight, targets, weights, softcap, &gradient, std::move(weight_gradient));

@@ -4,67 +4,142 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 namespace slipway::train {
 
 namespace {
 
-// Rows of the left side that one thread takes at least: whole tiles.
-constexpr int64_t kRowsPerShare = 48;
+// Tiles of rows, and columns, that one thread takes at least.
+constexpr int64_t kTilesPerShare = 4;
 constexpr int64_t kColumnsPerShare = 2 * kPanelColumns;
 
-const std::byte* bytes_of(const at::Tensor& tensor) { return static_cast<const std::byte*>(tensor.data_ptr()); }
-
 int64_t panel_count(int64_t columns) { return (columns + kPanelColumns - 1) / kPanelColumns; }
+int64_t tile_count(int64_t rows) { return (rows + kTileRows - 1) / kTileRows; }
 
-// Elements of one panel of k steps.
-int64_t panel_elements(at::ScalarType type, int64_t k) {
-  const int64_t pair = type == at::kBFloat16 ? 2 : 1;
-  return (k + pair - 1) / pair * pair * kPanelColumns;
-}
+int64_t pair_of(at::ScalarType type) { return type == at::kBFloat16 ? 2 : 1; }
+int64_t padded(at::ScalarType type, int64_t k) { return (k + pair_of(type) - 1) / pair_of(type) * pair_of(type); }
 
-ProductOutput f32_output(const at::Tensor& y, bool add) {
+// The sum of one or two products into one output.
+struct Job {
+  std::array<Product, 2> products;
+  int count = 0;
+  ProductOutput output;
+  int64_t columns = 0;
+
+  void add(const Product& product) { products[static_cast<size_t>(count++)] = product; }
+};
+
+ProductOutput output_of(const at::Tensor& y, bool add) {
   ProductOutput output;
   output.data = y.data_ptr();
   output.stride = y.stride(0);
-  output.is_f32 = true;
+  output.is_f32 = y.scalar_type() == at::kFloat;
   output.add = add;
   return output;
 }
 
-void multiply(const Compute& compute, const Product* products, int count, const ProductOutput& output, int64_t rows,
-              int64_t columns) {
-  at::parallel_for(0, (rows + 11) / 12, kRowsPerShare / 12, [&](int64_t begin, int64_t end) {
-    compute.kernels->multiply(products, count, output, begin * 12, std::min(end * 12, rows), columns);
-  });
+Product by_panels(const Compute& compute, const at::Tensor& left, const ProductWeight& right) {
+  Product product;
+  product.left = left.data_ptr();
+  product.left_row_stride = left.stride(0);
+  product.right = right.panels(compute).data_ptr();
+  product.k = left.size(1);
+  product.panel_stride = padded(compute.type, product.k) * kPanelColumns;
+  return product;
+}
+
+Product by_rows(const at::Tensor& left, const at::Tensor& right) {
+  Product product;
+  product.left = left.data_ptr();
+  product.left_row_stride = left.stride(0);
+  product.right = right.data_ptr();
+  product.right_side = RightSide::kRows;
+  product.right_stride = right.stride(0);
+  product.k = left.size(1);
+  return product;
+}
+
+// The job's columns [begin, end); begin is a panel's first.
+Job columns_of(const Compute& compute, Job job, int64_t begin, int64_t end) {
+  const int64_t element = compute.type == at::kBFloat16 ? 2 : 4;
+  for (Product& product : job.products) {
+    const int64_t skipped =
+        product.right_side == RightSide::kPanels ? begin / kPanelColumns * product.panel_stride : begin;
+    if (product.right != nullptr) product.right = static_cast<const std::byte*>(product.right) + skipped * element;
+  }
+  job.output.data = static_cast<std::byte*>(job.output.data) + begin * (job.output.is_f32 ? 4 : element);
+  if (job.output.bias != nullptr) job.output.bias += begin;
+  job.columns = end - begin;
+  return job;
+}
+
+// All jobs, which have the same rows, on all threads: rows are shared out, or columns where rows are few. Sums do not
+// depend on who computes them.
+void run(const Compute& compute, const std::vector<Job>& jobs, int64_t rows) {
+  if (const int64_t tiles = tile_count(rows); tiles >= 2 * kTilesPerShare) {
+    at::parallel_for(0, tiles, kTilesPerShare, [&](int64_t begin, int64_t end) {
+      for (const Job& job : jobs) {
+        compute.kernels->multiply(job.products.data(), job.count, job.output, begin * kTileRows,
+                                  std::min(end * kTileRows, rows), job.columns);
+      }
+    });
+    return;
+  }
+  for (const Job& job : jobs) {
+    const int64_t shares = (job.columns + kColumnsPerShare - 1) / kColumnsPerShare;
+    at::parallel_for(0, shares, 1, [&](int64_t begin, int64_t end) {
+      const Job part =
+          columns_of(compute, job, begin * kColumnsPerShare, std::min(end * kColumnsPerShare, job.columns));
+      compute.kernels->multiply(part.products.data(), part.count, part.output, 0, rows, part.columns);
+    });
+  }
+}
+
+Job forward_job(const Compute& compute, const at::Tensor& x, const ForwardPart& part, bool add) {
+  Job job;
+  job.add(by_panels(compute, x, *part.weight));
+  if (part.delta.left.defined()) job.add(by_panels(compute, part.delta.left, *part.delta.right));
+  job.output = output_of(part.y, add);
+  if (part.bias.defined()) job.output.bias = part.bias.data_ptr<float>();
+  job.columns = part.weight->rows().size(0);
+  return job;
+}
+
+void forward_by_libtorch(const at::Tensor& x, const ForwardPart& part) {
+  at::Tensor y = part.y;
+  at::mm_out(y, x, part.weight->rows().t());
+  if (part.bias.defined()) y.add_(part.bias);
+  if (part.delta.left.defined()) y.addmm_(part.delta.left, part.delta.right->rows().t());
 }
 
 }  // namespace
 
 Compute make_compute(at::Device device, at::ScalarType type, bool portable) {
-  Compute compute{device, type, nullptr};
+  Compute compute{device, type, nullptr, false};
   if (portable || !device.is_cpu()) return compute;
   if (type == at::kBFloat16) compute.kernels = cpu_kernels_bf16();
   if (type == at::kFloat) compute.kernels = cpu_kernels_f32();
+  compute.own_products = compute.kernels != nullptr && own_products_are_faster();
   return compute;
 }
 
-void OutputWeight::assign(at::Tensor rows) {
+void ProductWeight::assign(at::Tensor rows) {
   rows_ = std::move(rows);
   packed_ = false;
 }
 
-void OutputWeight::release() {
+void ProductWeight::release() {
   rows_.reset();
   panels_.reset();
   packed_ = false;
 }
 
-const at::Tensor& OutputWeight::panels(const Compute& compute) const {
+const at::Tensor& ProductWeight::panels(const Compute& compute) const {
   if (packed_) return panels_;
   const int64_t columns = rows_.size(0), k = rows_.size(1), panels = panel_count(columns);
-  const int64_t elements = panels * panel_elements(compute.type, k);
+  const int64_t elements = panels * padded(compute.type, k) * kPanelColumns;
   if (!panels_.defined() || panels_.numel() != elements) panels_ = at::empty({elements}, rows_.options());
   at::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
     compute.kernels->pack_transposed(rows_.data_ptr(), rows_.stride(0), k, columns, panels_.data_ptr(), begin, end);
@@ -73,92 +148,107 @@ const at::Tensor& OutputWeight::panels(const Compute& compute) const {
   return panels_;
 }
 
-void forward_product(const at::Tensor& x, const at::Tensor& rows, const at::Tensor& bias, const Delta& delta,
-                     at::Tensor y) {
-  at::mm_out(y, x, rows.t());
-  if (bias.defined()) y.add_(bias);
-  if (delta.left.defined()) y.addmm_(delta.left, delta.right_rows.t());
-}
-
-void add_forward_product(const at::Tensor& x, const at::Tensor& rows, const at::Tensor& bias, const Delta& delta,
-                         const at::Tensor& y) {
-  if (x.scalar_type() == at::kFloat) {
-    y.addmm_(x, rows.t());
-    if (bias.defined()) y.add_(bias);
-    if (delta.left.defined()) y.addmm_(delta.left, delta.right_rows.t());
+void forward_products(const Compute& compute, const at::Tensor& x, const std::vector<ForwardPart>& parts) {
+  if (!compute.own_products) {
+    for (const ForwardPart& part : parts) forward_by_libtorch(x, part);
     return;
   }
-  const at::Tensor result = at::empty({x.size(0), rows.size(0)}, x.options());
-  forward_product(x, rows, bias, delta, result);
+  std::vector<Job> jobs;
+  for (const ForwardPart& part : parts) jobs.push_back(forward_job(compute, x, part, false));
+  run(compute, jobs, x.size(0));
+}
+
+void add_forward_product(const Compute& compute, const at::Tensor& x, const ForwardPart& part) {
+  if (compute.own_products) {
+    run(compute, {forward_job(compute, x, part, true)}, x.size(0));
+    return;
+  }
+  at::Tensor y = part.y;
+  if (x.scalar_type() == at::kFloat) {
+    y.addmm_(x, part.weight->rows().t());
+    if (part.bias.defined()) y.add_(part.bias);
+    if (part.delta.left.defined()) y.addmm_(part.delta.left, part.delta.right->rows().t());
+    return;
+  }
+  const at::Tensor result = at::empty(y.sizes(), x.options());
+  forward_by_libtorch(x, {part.weight, part.bias, part.delta, result});
   y.add_(result);
 }
 
-at::Tensor input_gradient(const at::Tensor& dy, const at::Tensor& rows, const at::Tensor& delta_left,
-                          const at::Tensor& delta_rows) {
-  at::Tensor dx = dy.mm(rows);
-  if (delta_left.defined()) dx.addmm_(delta_left, delta_rows);
-  return dx;
+void input_gradients(const Compute& compute, const std::vector<GradientPart>& parts) {
+  if (!compute.own_products) {
+    for (const GradientPart& part : parts) {
+      at::Tensor dx = part.dx;
+      at::mm_out(dx, part.dy, part.weight->rows());
+      if (part.delta.left.defined()) dx.addmm_(part.delta.left, part.delta.right->rows());
+    }
+    return;
+  }
+  std::vector<Job> jobs;
+  for (const GradientPart& part : parts) {
+    Job job;
+    job.add(by_rows(part.dy, part.weight->rows()));
+    if (part.delta.left.defined()) job.add(by_rows(part.delta.left, part.delta.right->rows()));
+    job.output = output_of(part.dx, false);
+    job.columns = part.dx.size(1);
+    jobs.push_back(job);
+  }
+  run(compute, jobs, parts.front().dy.size(0));
 }
 
-void output_scores(const Compute& compute, const at::Tensor& x, const OutputWeight& weight, at::Tensor scores) {
-  if (x.scalar_type() == at::kFloat) {
+void output_scores(const Compute& compute, const at::Tensor& x, const ProductWeight& weight, at::Tensor scores) {
+  // libtorch has no product of bf16 whose sums stay f32.
+  if (compute.own_products || (compute.kernels != nullptr && compute.type == at::kBFloat16)) {
+    run(compute, {forward_job(compute, x, {&weight, {}, {}, scores}, false)}, x.size(0));
+  } else if (x.scalar_type() == at::kFloat) {
     at::mm_out(scores, x, weight.rows().t());
-    return;
-  }
-  if (compute.kernels == nullptr) {
+  } else {
     scores.copy_(at::linear(x, weight.rows()));
+  }
+}
+
+void output_gradient(const Compute& compute, const at::Tensor& dscores, const ProductWeight& weight, at::Tensor dx) {
+  if (!compute.own_products) {
+    at::mm_out(dx, dscores, weight.rows());
     return;
   }
-  Product product;
-  product.left = x.data_ptr();
-  product.left_row_stride = x.stride(0);
-  product.right = weight.panels(compute).data_ptr();
-  product.k = x.size(1);
-  product.panel_stride = panel_elements(compute.type, product.k);
-  multiply(compute, &product, 1, f32_output(scores, false), x.size(0), weight.rows().size(0));
+  // So long a sum is put aside now and then, in f32.
+  const at::Tensor sums = at::empty(dx.sizes(), dx.options().dtype(at::kFloat));
+  Job job;
+  job.add(by_rows(dscores, weight.rows()));
+  job.output = output_of(sums, false);
+  job.columns = dx.size(1);
+  run(compute, {job}, dx.size(0));
+  dx.copy_(sums);
 }
 
 void add_outer(const Compute& compute, at::Tensor target, const at::Tensor& left, const at::Tensor& right,
                double scale) {
-  const int64_t m = left.size(1), n = right.size(1), k = left.size(0);
-  if (compute.type == at::kFloat) {
-    target.addmm_(left.t(), right, 1.0, scale);
+  if (compute.kernels == nullptr || (compute.type == at::kFloat && !compute.own_products)) {
+    if (compute.type == at::kFloat) {
+      target.addmm_(left.t(), right, 1.0, scale);
+    } else {
+      target.add_(left.t().mm(right), scale);
+    }
     return;
   }
-  if (compute.kernels == nullptr) {
-    target.add_(left.t().mm(right), scale);
-    return;
-  }
-  Product product;
-  const at::Tensor interleaved = at::empty({(k + 1) / 2 * 2 * m}, left.options());
-  const int64_t element = left.element_size();
-  at::parallel_for(0, (k + 1) / 2, 16, [&](int64_t begin, int64_t end) {
-    compute.kernels->interleave(bytes_of(left) + begin * 2 * left.stride(0) * element, left.stride(0),
-                                std::min(end * 2, k) - begin * 2, m,
-                                static_cast<std::byte*>(interleaved.data_ptr()) + begin * 2 * m * element, m);
+  const int64_t m = left.size(1), k = left.size(0), tiles = tile_count(m), steps = padded(compute.type, k);
+  const at::Tensor packed = at::empty({tiles * kTileRows * steps}, left.options());
+  at::parallel_for(0, tiles, kTilesPerShare, [&](int64_t begin, int64_t end) {
+    compute.kernels->pack_left(left.data_ptr(), left.stride(0), k, m, packed.data_ptr(), begin, end);
   });
-  product.left = interleaved.data_ptr();
-  product.left_row_stride = 2;
-  product.left_k_stride = m;
-  product.right = right.data_ptr();
-  product.right_side = RightSide::kRows;
-  product.right_stride = right.stride(0);
+  Product product = by_rows(left, right);
+  product.left = packed.data_ptr();
+  product.left_row_stride = pair_of(compute.type);
+  product.left_k_stride = kTileRows;
+  product.left_tile_stride = steps * kTileRows;
   product.k = k;
-  ProductOutput output = f32_output(target, true);
-  output.scale = static_cast<float>(scale);
-  if (m >= 2 * kRowsPerShare) {
-    multiply(compute, &product, 1, output, m, n);
-    return;
-  }
-  // Few rows (a low rank): the columns are shared out.
-  at::parallel_for(0, (n + kColumnsPerShare - 1) / kColumnsPerShare, 1, [&](int64_t begin, int64_t end) {
-    Product part = product;
-    ProductOutput part_output = output;
-    const int64_t first = begin * kColumnsPerShare, last = std::min(end * kColumnsPerShare, n);
-    part.right = bytes_of(right) + first * right.element_size();
-    part_output.data = target.data_ptr<float>() + first;
-    compute.kernels->multiply(&part, 1, part_output, 0, m, last - first);
-  });
+  Job job;
+  job.add(product);
+  job.output = output_of(target, true);
+  job.output.scale = static_cast<float>(scale);
+  job.columns = right.size(1);
+  run(compute, {job}, m);
 }
 
 }  // namespace slipway::train

@@ -1,27 +1,29 @@
-// The decoder's matrix products: libtorch's, which reach about nine tenths of a CPU's rate, but for those of bf16
-// factors whose result must be f32, which it has not: these are our own kernels'. Used by adapted_linear.cpp and
-// output_loss.cpp.
+// The decoder's matrix products. Our own kernels' where they beat libtorch's: weights are packed once, several products
+// of one input are one call, and what is added (a bias, a low-rank delta, the residual stream) is added before the sums
+// leave their registers. Used by adapted_linear.cpp and output_loss.cpp.
 #pragma once
 
 #include <ATen/core/Tensor.h>
+
+#include <vector>
 
 #include "agents/engine/train/decoder/compute.h"
 
 namespace slipway::train {
 
-// The output projection's weight [vocabulary, hidden]: as rows, and as our kernels want it. One thread.
-class OutputWeight {
+// A weight [out, in] of products x·Wᵀ and dy·W: as rows, and as our kernels want it. One thread.
+class ProductWeight {
  public:
-  OutputWeight() = default;
-  // rows in compute.type, contiguous; kept, not copied.
-  explicit OutputWeight(at::Tensor rows) { assign(std::move(rows)); }
+  ProductWeight() = default;
+  // rows in compute.type, each contiguous; kept, not copied.
+  explicit ProductWeight(at::Tensor rows) { assign(std::move(rows)); }
   // Takes another content.
   void assign(at::Tensor rows);
   // Leaves rows and copy.
   void release();
 
   const at::Tensor& rows() const { return rows_; }
-  // The packed copy, made when it is first asked for. Only with kernels.
+  // The packed copy for x·Wᵀ, made when it is first asked for. Only with kernels.
   const at::Tensor& panels(const Compute& compute) const;
 
  private:
@@ -32,23 +34,37 @@ class OutputWeight {
 
 // A second pair of factors whose product is added: low-rank deltas. Nothing when left is undefined.
 struct Delta {
-  at::Tensor left, right_rows;  // [n, k] and [out, k]
+  at::Tensor left;                       // [n, k]
+  const ProductWeight* right = nullptr;  // [out, k] in forward products, [k, in] in gradients
 };
 
-// y [n, out] = x·rowsᵀ + bias (+ left·right_rowsᵀ). All of y's type but the bias, which is f32 or undefined. Views with
-// a row stride are fine.
-void forward_product(const at::Tensor& x, const at::Tensor& rows, const at::Tensor& bias, const Delta& delta,
-                     at::Tensor y);
-// The same, added to `y` of f32.
-void add_forward_product(const at::Tensor& x, const at::Tensor& rows, const at::Tensor& bias, const Delta& delta,
-                         const at::Tensor& y);
+// y [n, out] = x·weightᵀ + bias (+ left·rightᵀ). y in the compute type, bias f32 or undefined. Views with a row stride
+// are fine.
+struct ForwardPart {
+  const ProductWeight* weight;
+  at::Tensor bias;
+  Delta delta;
+  at::Tensor y;
+};
+// All parts of one input x [n, in].
+void forward_products(const Compute& compute, const at::Tensor& x, const std::vector<ForwardPart>& parts);
+// The same, added to y of f32.
+void add_forward_product(const Compute& compute, const at::Tensor& x, const ForwardPart& part);
 
-// dx [n, in] = dy·rows (+ left·right, whose rows are [k, in]).
-at::Tensor input_gradient(const at::Tensor& dy, const at::Tensor& rows, const at::Tensor& delta_left,
-                          const at::Tensor& delta_rows);
+// dx [n, in] = dy·weight (+ left·right), all in the compute type.
+struct GradientPart {
+  at::Tensor dy;
+  const ProductWeight* weight;
+  Delta delta;
+  at::Tensor dx;
+};
+void input_gradients(const Compute& compute, const std::vector<GradientPart>& parts);
 
 // scores [n, vocabulary] f32 = x·weightᵀ.
-void output_scores(const Compute& compute, const at::Tensor& x, const OutputWeight& weight, at::Tensor scores);
+void output_scores(const Compute& compute, const at::Tensor& x, const ProductWeight& weight, at::Tensor scores);
+
+// dx [n, hidden] = dscores [n, vocabulary]·weight, both in the compute type: sums over a vocabulary.
+void output_gradient(const Compute& compute, const at::Tensor& dscores, const ProductWeight& weight, at::Tensor dx);
 
 // target (f32 [m, n]) += scale · leftᵀ·right, left [k, m] and right [k, n] in the compute type.
 void add_outer(const Compute& compute, at::Tensor target, const at::Tensor& left, const at::Tensor& right,

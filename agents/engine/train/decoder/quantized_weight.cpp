@@ -54,6 +54,39 @@ QuantizedWeight::QuantizedWeight(const at::Tensor& rows, Quantization quantizati
   } else {
     quantize_int8(values.data_ptr<float>());
   }
+  for (const at::Tensor* tensor : tensors()) {
+    pieces_.push_back(tensor->defined() ? Piece{tensor->numel(), tensor->scalar_type()} : Piece());
+  }
+}
+
+int64_t QuantizedWeight::packed_bytes() const {
+  int64_t bytes = 0;
+  for (const Piece& piece : pieces_) bytes += piece.padded_bytes();
+  return bytes;
+}
+
+at::Tensor QuantizedWeight::packed() const {
+  const at::Tensor bytes = at::zeros({packed_bytes()}, at::kByte);
+  int64_t offset = 0;
+  const std::array all{&codes_, &scales_, &scale_codes_, &scale_scales_};
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (all[i]->defined()) bytes.narrow(0, offset, pieces_[i].bytes()).copy_(all[i]->view(at::kByte));
+    offset += pieces_[i].padded_bytes();
+  }
+  return bytes;
+}
+
+void QuantizedWeight::unpack(const at::Tensor& bytes) {
+  int64_t offset = 0;
+  const std::vector<at::Tensor*> all = tensors();
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (pieces_[i].elements > 0) *all[i] = bytes.narrow(0, offset, pieces_[i].bytes()).view(pieces_[i].type);
+    offset += pieces_[i].padded_bytes();
+  }
+}
+
+void QuantizedWeight::drop() {
+  for (at::Tensor* tensor : tensors()) tensor->reset();
 }
 
 void QuantizedWeight::quantize_nf4(const float* values, bool double_quantization) {

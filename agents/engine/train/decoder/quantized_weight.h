@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <vector>
 
 #include "agents/engine/train/settings.h"
 
@@ -19,11 +20,24 @@ class QuantizedWeight {
   // with their largest magnitude, in 127ths.
   QuantizedWeight(const at::Tensor& rows, Quantization quantization, bool double_quantization);
 
+  // All of it as bytes, a multiple of 8, and back; in between it may be dropped.
+  at::Tensor packed() const;
+  int64_t packed_bytes() const;
+  void unpack(const at::Tensor& bytes);
+  void drop();
+
   int64_t out_features() const { return out_; }
   // The values into `rows` [out, in] f32 or bf16, contiguous, on the CPU.
   void read(at::Tensor rows) const;
 
  private:
+  struct Piece {
+    int64_t elements = 0;
+    at::ScalarType type = at::kByte;
+    int64_t bytes() const { return elements * (type == at::kByte ? 1 : 4); }
+    int64_t padded_bytes() const { return (bytes() + 7) / 8 * 8; }
+  };
+  std::vector<at::Tensor*> tensors() { return {&codes_, &scales_, &scale_codes_, &scale_scales_}; }
   void quantize_nf4(const float* values, bool double_quantization);
   void quantize_int8(const float* values);
   at::Tensor block_scales() const;
@@ -36,6 +50,7 @@ class QuantizedWeight {
   at::Tensor scales_;  // f32, of blocks or rows; undefined with double quantization
   at::Tensor scale_codes_, scale_scales_;
   float scale_mean_ = 0;
+  std::vector<Piece> pieces_;  // beside tensors()
 };
 
 }  // namespace slipway::train

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "agents/engine/train/decoder/decoder.h"
 #include "agents/engine/train/optimizers/dynamic_8bit.h"
+#include "agents/engine/train/parallel/ranks.h"
 
 namespace slipway::train {
 
@@ -305,6 +307,22 @@ class Muon : public Optimizer {
 };
 
 }  // namespace
+
+std::vector<StateTensor> Optimizer::whole_state(Ranks& ranks, const Decoder& decoder) {
+  std::vector<StateTensor> whole;
+  for (const StateTensor& own : state()) {
+    const at::Tensor tensor = ranks.whole(decoder, own.tensor);
+    if (tensor.defined()) whole.push_back({own.name, tensor});
+  }
+  return whole;
+}
+
+void Optimizer::take_whole_state(const ReadState& read, Ranks& ranks, const Decoder& decoder) {
+  for (const StateTensor& own : state()) {
+    const int64_t elements = ranks.moves_together() ? decoder.parameters().element_count() : own.tensor.numel();
+    ranks.give(decoder, read(own.name, elements, own.tensor.scalar_type()), own.tensor);
+  }
+}
 
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const Parameters& parameters) {
   switch (options.type) {

@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,6 +25,12 @@ struct StateTensor {
   at::Tensor tensor;
 };
 
+class Decoder;
+class Ranks;
+
+// A state tensor of a checkpoint, flat; on the first rank, elsewhere undefined.
+using ReadState = std::function<at::Tensor(const std::string& name, int64_t elements, at::ScalarType type)>;
+
 // One thread.
 class Optimizer {
  public:
@@ -31,8 +39,13 @@ class Optimizer {
   // Changes the masters by the gradients; `step` counts from 1. A parameter's own lr_scale and decayed apply.
   virtual void step(Parameters& parameters, double learning_rate, int64_t step) = 0;
 
-  // What a resumed run needs, as tensors of this object that may be filled in place.
+  // What a resumed run needs, as tensors of this object that may be filled in place; of this rank.
   virtual std::vector<StateTensor> state() = 0;
+
+  // The same of all ranks, which does not depend on their number: on the first rank, elsewhere nothing. And back. All
+  // ranks call them.
+  virtual std::vector<StateTensor> whole_state(Ranks& ranks, const Decoder& decoder);
+  virtual void take_whole_state(const ReadState& read, Ranks& ranks, const Decoder& decoder);
 };
 
 // AdamW: torch.optim.AdamW. 8 bits: the same with both moments in blocks of 256 of bitsandbytes' dynamic 8-bit numbers

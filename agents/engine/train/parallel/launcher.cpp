@@ -12,10 +12,14 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "agents/engine/spec/engine_main.h"
@@ -80,8 +84,9 @@ class Gang {
   Gang(const Gang&) = delete;
   Gang& operator=(const Gang&) = delete;
 
-  // Until rank 0 has ended of its own (its status), or one is lost.
-  std::optional<Loss> run(int& status);
+  // Until rank 0 has ended of its own (its status), or one is lost. All are told to stop when that was asked of this
+  // process, or `asks_to_stop` says so.
+  std::optional<Loss> run(const std::function<bool()>& asks_to_stop, int& status);
 
  private:
   void start(int64_t rank, char** argv, const std::string& notice);
@@ -181,11 +186,11 @@ std::optional<Loss> Gang::loss() {
   return std::nullopt;
 }
 
-std::optional<Loss> Gang::run(int& status) {
+std::optional<Loss> Gang::run(const std::function<bool()>& asks_to_stop, int& status) {
   constexpr std::chrono::seconds kLastWords{20};
   for (;;) {
     collect();
-    if (stop_requested.load() && !told_to_stop_) {
+    if (!told_to_stop_ && (stop_requested.load() || asks_to_stop())) {
       told_to_stop_ = true;
       signal_all(SIGTERM);
     }
@@ -203,6 +208,57 @@ std::optional<Loss> Gang::run(int& status) {
   }
 }
 
+// How many ranks there are to be, as they are lost and come back. One thread.
+class Strength {
+ public:
+  Strength(int64_t fewest, int64_t most, std::filesystem::path checkpoints)
+      : fewest_(std::max<int64_t>(1, fewest)), most_(most), size_(most), checkpoints_(std::move(checkpoints)) {}
+
+  int64_t size() const { return size_; }
+  bool suffices() const { return size_ >= fewest_; }
+
+  void lose_one() {
+    --size_;
+    newest_ = newest_checkpoint();
+    checkpoints_since_ = 0;
+    if (has_grown_) patience_ *= 2;
+  }
+
+  // Those that were lost come back at a checkpoint, so that no step is computed twice for it: at the first, and after
+  // each further loss at twice as many as the time before, so that what this machine cannot hold is not tried for ever.
+  bool can_grow() {
+    if (size_ == most_) return false;
+    if (const int64_t newest = newest_checkpoint(); newest != newest_) {
+      newest_ = newest;
+      ++checkpoints_since_;
+    }
+    return checkpoints_since_ >= patience_;
+  }
+  void grow() {
+    size_ = most_;
+    has_grown_ = true;
+  }
+
+ private:
+  // Its step; -1 without one.
+  int64_t newest_checkpoint() const {
+    constexpr std::string_view kPrefix = "step-";
+    int64_t newest = -1;
+    std::error_code failure;
+    for (const auto& entry : std::filesystem::directory_iterator(checkpoints_, failure)) {
+      const std::string name = entry.path().filename();
+      if (!name.starts_with(kPrefix) || !std::filesystem::exists(entry.path() / "COMMIT", failure)) continue;
+      newest = std::max<int64_t>(newest, std::atoll(name.c_str() + kPrefix.size()));
+    }
+    return newest;
+  }
+
+  int64_t fewest_, most_, size_;
+  std::filesystem::path checkpoints_;
+  int64_t newest_ = -1, checkpoints_since_ = 0, patience_ = 1;
+  bool has_grown_ = false;
+};
+
 }  // namespace
 
 bool asks_for_ranks(int argc, char** argv) {
@@ -212,29 +268,38 @@ bool asks_for_ranks(int argc, char** argv) {
 int run_launcher(int argc, char** argv) {
   catch_stop_signals();
   const nlohmann::json parallel = parallel_of(argc, argv);
-  const auto most = parallel.value("ranks", int64_t{1}), fewest = parallel.value("min_ranks", int64_t{1});
+  Strength strength(parallel.value("min_ranks", int64_t{1}), parallel.value("ranks", int64_t{1}),
+                    std::filesystem::path(argument(argc, argv, "--workdir")) / "checkpoints");
   std::string notice;
-  for (int64_t size = most;;) {
+  while (strength.suffices()) {
     std::optional<Loss> lost;
     int status = spec::kExitFailed;
+    bool grows = false;
+    const auto asks_to_stop = [&] { return grows = strength.can_grow(); };
     try {
-      lost = Gang(size, argv, notice).run(status);
+      lost = Gang(strength.size(), argv, notice).run(asks_to_stop, status);
     } catch (const base::Error& error) {
       std::fprintf(stderr, "slipway-train: %s: %s\n", error.code().c_str(), error.what());
       return spec::kExitFailed;
     }
-    if (!lost) return status;
-    notice = "rank " + std::to_string(lost->rank) + " of " + std::to_string(size) + " " + lost->what;
+    if (!lost) {
+      if (!grows || status != spec::kExitStopped || stop_requested.load()) return status;
+      strength.grow();
+      notice.clear();
+      std::fprintf(stderr, "slipway-train: %lld ranks again\n", static_cast<long long>(strength.size()));
+      continue;
+    }
+    notice = "rank " + std::to_string(lost->rank) + " of " + std::to_string(strength.size()) + " " + lost->what;
     std::fprintf(stderr, "slipway-train: %s\n", notice.c_str());
     if (stop_requested.load()) return spec::kExitStopped;
-    --size;
-    if (size >= std::max<int64_t>(1, fewest)) continue;
-    return spec::run_engine(argc, argv, "train", [&](spec::EngineContext&) -> int {
-      throw base::Error(
-          kRankLost, notice + ", and parallel.min_ranks wants " + std::to_string(fewest),
-          "start again: training goes on from the last checkpoint; look at stderr.log and at the machine's memory");
-    });
+    strength.lose_one();
   }
+  return spec::run_engine(argc, argv, "train", [&](spec::EngineContext&) -> int {
+    throw base::Error(kRankLost,
+                      notice + ", and parallel.min_ranks wants " + std::to_string(parallel.value("min_ranks", 1)),
+                      "start again: training goes on from the last checkpoint; look at stderr.log and at the machine's "
+                      "memory");
+  });
 }
 
 int run_follower(int argc, char** argv) {

@@ -26,6 +26,10 @@ void Ranks::add_up(std::span<double> values) {
   if (group_) group_->all_reduce(values);
 }
 
+void Ranks::add_up(const at::Tensor& values) {
+  if (group_) group_->all_reduce(values);
+}
+
 std::vector<double> Ranks::of_each(double value) {
   std::vector<double> values(static_cast<size_t>(size()), 0.0);
   values[static_cast<size_t>(rank())] = value;

@@ -39,6 +39,11 @@ class Ranks {
   double gradient_norm(Decoder& decoder);
 
   void add_up(std::span<double> values);
+  void add_up(const at::Tensor& values);
+  // Where parameters are shared out: one unit of what lies as own().values does, on every rank; and the sum of all
+  // ranks' `whole` into every rank's part of `own`.
+  at::Tensor gather_unit(const at::Tensor& own, size_t unit) { return sharding_->gather(own, unit); }
+  void add_up_unit(const at::Tensor& whole, size_t unit, const at::Tensor& own) { sharding_->add_up(whole, unit, own); }
   bool any(bool here) { return group_ ? group_->any(here) : here; }
   // Of each rank the value; the same on all.
   std::vector<double> of_each(double value);

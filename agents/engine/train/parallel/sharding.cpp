@@ -163,12 +163,26 @@ at::Tensor Sharding::whole(const Parameters& parameters, const at::Tensor& own) 
   for (size_t i = 0; i < units_.size(); ++i) {
     const Unit& u = units_[i];
     if (u.part == 0) continue;
-    const at::Tensor all = at::empty({u.part * group_.size()}, own.options());
-    all.narrow(0, group_.rank() * u.part, u.part).copy_(own.narrow(0, u.own_begin, u.part));
-    group_.begin_all_gather(all).get();
-    if (group_.is_first()) result.narrow(0, parameters.unit(i).begin, u.size).copy_(all.narrow(0, 0, u.size));
+    const at::Tensor all = gather(own, i);
+    if (group_.is_first()) result.narrow(0, parameters.unit(i).begin, u.size).copy_(all);
   }
   return result;
+}
+
+at::Tensor Sharding::gather(const at::Tensor& own, size_t unit) {
+  const Unit& u = units_[unit];
+  const at::Tensor all = at::empty({u.part * group_.size()}, own.options());
+  all.narrow(0, group_.rank() * u.part, u.part).copy_(own.narrow(0, u.own_begin, u.part));
+  group_.begin_all_gather(all).get();
+  return all.narrow(0, 0, u.size);
+}
+
+void Sharding::add_up(const at::Tensor& whole, size_t unit, const at::Tensor& own) {
+  const Unit& u = units_[unit];
+  const at::Tensor all = at::zeros({u.part * group_.size()}, own.options());
+  all.narrow(0, 0, u.size).copy_(whole);
+  group_.begin_reduce_scatter(all).get();
+  own.narrow(0, u.own_begin, u.part).copy_(all.narrow(0, group_.rank() * u.part, u.part));
 }
 
 void Sharding::scatter(const Parameters& parameters, const at::Tensor& whole, const at::Tensor& own) {

@@ -27,6 +27,10 @@ class Sharding : public Residence {
   // without a name, so that every part begins at its own offset.
   Parameters& own() { return own_; }
 
+  // One unit of it, on every rank; and every rank's part as the sum of all ranks' `whole`.
+  at::Tensor gather(const at::Tensor& own, size_t unit);
+  void add_up(const at::Tensor& whole, size_t unit, const at::Tensor& own);
+
   // Flat over all parameters, from what lies as own().values does: on rank 0, elsewhere undefined. All ranks call it.
   at::Tensor whole(const Parameters& parameters, const at::Tensor& own);
   // The other way: `whole` of rank 0 into every rank's part.

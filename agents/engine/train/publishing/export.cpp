@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
-#include <set>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -75,6 +75,21 @@ std::string generation_config(const model::Architecture& architecture) {
   return config.dump(2) + "\n";
 }
 
+// A causal model's config as that of a sequence classifier with one label.
+void make_classifier(nlohmann::ordered_json& config, int32_t padding_token) {
+  if (const auto names = config.find("architectures"); names != config.end() && names->is_array() && !names->empty()) {
+    std::string name = names->front().get<std::string>();
+    for (const char* ending : {"ForCausalLM", "LMHeadModel"}) {
+      if (name.ends_with(ending)) name.resize(name.size() - std::string_view(ending).size());
+    }
+    if (name == "Gemma3") name += "Text";
+    *names = {name + "ForSequenceClassification"};
+  }
+  config["id2label"] = {{"0", "LABEL_0"}};
+  config["label2id"] = {{"LABEL_0", 0}};
+  config["pad_token_id"] = padding_token < 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(padding_token);
+}
+
 model::GgufWriter gguf_of(const model::Architecture& architecture, const text::Tokenizer& tokenizer,
                           const model::ReadTensor& read, model::DType matrices) {
   model::GgufWriter writer;
@@ -100,7 +115,49 @@ model::Adapter adapter_of(const Decoder& decoder, const MethodSettings& method, 
                                copy_out(parameters.value(at.a)), copy_out(parameters.value(at.b)),
                                at.magnitude ? copy_out(parameters.value(*at.magnitude)) : std::vector<float>()});
   });
+  if (const auto score = decoder.score_parameter()) adapter.score = copy_out(parameters.value(*score));
   return adapter;
+}
+
+namespace {
+
+// Calls use(index of the parameter, its values in the adapter) for each tensor of virtual tokens.
+template <typename Adapter, typename Use>
+void for_each_prompt_tensor(const Decoder& decoder, Adapter& adapter, Use use) {
+  const std::vector<Parameter>& list = decoder.parameters().list();
+  for (size_t i = 0; i < list.size(); ++i) {
+    if (list[i].name == model::kPromptEmbeddings) use(i, adapter.embeddings);
+    if (list[i].name == model::kPromptTaskColumns) use(i, adapter.task_columns);
+    if (list[i].name == model::kPromptTaskRows) use(i, adapter.task_rows);
+  }
+}
+
+}  // namespace
+
+model::PromptAdapter prompt_adapter_of(const Decoder& decoder, const PromptSettings& prompt,
+                                       const std::string& base_model) {
+  const model::Architecture& architecture = decoder.architecture();
+  model::PromptAdapter adapter;
+  adapter.virtual_tokens = prompt.num_virtual_tokens;
+  adapter.width = architecture.hidden_size;
+  adapter.tasks = prompt.num_tasks;
+  adapter.ranks = prompt.num_ranks;
+  adapter.attention_heads = architecture.num_attention_heads;
+  adapter.layers = architecture.num_hidden_layers;
+  adapter.base_model_name_or_path = base_model;
+  for_each_prompt_tensor(decoder, adapter, [&](size_t index, std::vector<float>& values) {
+    values = copy_out(decoder.parameters().value(index));
+  });
+  return adapter;
+}
+
+void load_prompt_into(Decoder& decoder, const model::PromptAdapter& adapter) {
+  for_each_prompt_tensor(decoder, adapter, [&](size_t index, const std::vector<float>& values) {
+    const at::Tensor copy = at::empty(decoder.parameters().list()[index].shape, at::kFloat);
+    std::copy(values.begin(), values.end(), copy.data_ptr<float>());
+    decoder.set_master(index, copy);
+  });
+  decoder.refresh();
 }
 
 void load_adapter_into(Decoder& decoder, const model::Adapter& adapter, const std::string& origin) {
@@ -183,8 +240,8 @@ model::ReadTensor trained_tensors(const Decoder& decoder, const MethodSettings& 
 }
 
 model::DType write_merged_model(const fs::path& folder, const Decoder& decoder, const MethodSettings& method,
-                                const model::Weights& base, const fs::path& base_path,
-                                const text::Tokenizer& tokenizer) {
+                                const model::Weights& base, const fs::path& base_path, const text::Tokenizer& tokenizer,
+                                int32_t padding_token) {
   try {
     fs::remove_all(folder);
     fs::create_directories(folder);
@@ -195,13 +252,20 @@ model::DType write_merged_model(const fs::path& folder, const Decoder& decoder, 
   const model::ReadTensor read = trained_tensors(decoder, method, base);
   std::vector<at::Tensor> kept;
   std::vector<model::TensorView> views;
-  for (const model::FileTensor& tensor : model::file_tensors(decoder.architecture(), model::FileLayout::kHuggingFace)) {
+  const auto add = [&](const std::string& name, const at::Tensor& values) {
+    at::Tensor typed = values.to(scalar_type(type), false, true);
+    const auto* bytes = static_cast<const std::byte*>(typed.data_ptr());
+    views.push_back({name, type, values.sizes().vec(), {bytes, typed.nbytes()}});
+    kept.push_back(std::move(typed));
+  };
+  const std::optional<size_t> score = decoder.score_parameter();
+  model::Architecture stored = decoder.architecture();
+  stored.tie_word_embeddings = stored.tie_word_embeddings || score;  // then there is no output projection
+  for (const model::FileTensor& tensor : model::file_tensors(stored, model::FileLayout::kHuggingFace)) {
     std::vector<float> elements = model::file_values(tensor, read);
-    at::Tensor values = at::from_blob(elements.data(), tensor.shape, at::kFloat).to(scalar_type(type), false, true);
-    const auto* bytes = static_cast<const std::byte*>(values.data_ptr());
-    views.push_back({tensor.name, type, tensor.shape, {bytes, values.nbytes()}});
-    kept.push_back(std::move(values));
+    add(tensor.name, at::from_blob(elements.data(), tensor.shape, at::kFloat));
   }
+  if (score) add("score.weight", decoder.parameters().value(*score).to(at::kCPU));
   std::sort(views.begin(), views.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   model::write_safetensors(folder / "model.safetensors", views);
   text::save_tokenizer(tokenizer, folder, decoder.architecture().max_position_embeddings);
@@ -213,8 +277,9 @@ model::DType write_merged_model(const fs::path& folder, const Decoder& decoder, 
   const char* const torch_type = type == model::DType::kBF16  ? "bfloat16"
                                  : type == model::DType::kF16 ? "float16"
                                                               : "float32";
-  base::write_file_atomically(folder / "config.json",
-                              model::config_from_architecture(decoder.architecture(), torch_type).dump(2) + "\n");
+  nlohmann::ordered_json config = model::config_from_architecture(decoder.architecture(), torch_type);
+  if (score) make_classifier(config, padding_token);
+  base::write_file_atomically(folder / "config.json", config.dump(2) + "\n");
   return type;
 }
 

@@ -7,6 +7,7 @@
 
 #include "agents/engine/model/adapter.h"
 #include "agents/engine/model/decoder_tensors.h"
+#include "agents/engine/model/prompt_adapter.h"
 #include "agents/engine/model/weights.h"
 #include "agents/engine/train/decoder/decoder.h"
 #include "agents/engine/train/settings.h"
@@ -20,6 +21,11 @@ namespace slipway::train {
 // The decoder's LoRA parameters as PEFT knows them.
 model::Adapter adapter_of(const Decoder& decoder, const MethodSettings& method, const std::string& base_model);
 
+// The decoder's virtual tokens as PEFT knows them, and the other way.
+model::PromptAdapter prompt_adapter_of(const Decoder& decoder, const PromptSettings& prompt,
+                                       const std::string& base_model);
+void load_prompt_into(Decoder& decoder, const model::PromptAdapter& adapter);
+
 // Fills the decoder's LoRA parameters. Throws base::Error INVALID_MODEL when modules or shapes differ.
 void load_adapter_into(Decoder& decoder, const model::Adapter& adapter, const std::string& origin);
 
@@ -31,10 +37,12 @@ model::ReadTensor trained_tensors(const Decoder& decoder, const MethodSettings& 
 model::DType stored_type(const model::Weights& base);
 
 // Writes the trained model as a Hugging Face folder into `folder` (made, or emptied): the base's tensors in their own
-// precision (quantised ones as f32) with the deltas added. Returns that precision.
+// precision (quantised ones as f32) with the deltas added. A decoder with a score head becomes a sequence classifier
+// with one label, which passes `padding_token` over. Returns that precision.
 model::DType write_merged_model(const std::filesystem::path& folder, const Decoder& decoder,
                                 const MethodSettings& method, const model::Weights& base,
-                                const std::filesystem::path& base_path, const text::Tokenizer& tokenizer);
+                                const std::filesystem::path& base_path, const text::Tokenizer& tokenizer,
+                                int32_t padding_token);
 
 // The trained model as one GGUF file for llama.cpp; matrices: kBF16 or kF16, vectors are f32.
 void write_gguf(const std::filesystem::path& path, const model::Architecture& architecture,

@@ -33,6 +33,8 @@ void publish(const spec::EngineContext& context, const Job& job, Decoder& decode
     fs::path writing, target;
   };
   const TrainSettings& settings = job.settings;
+  const bool prompt = settings.method.type == MethodType::kPrompt;
+  const bool scores = settings.objective.type == ObjectiveType::kReward;
   std::vector<Result> results;
   results.reserve(3);
   const auto add = [&](const std::string& name, const std::string& output) -> const fs::path& {
@@ -50,6 +52,7 @@ void publish(const spec::EngineContext& context, const Job& job, Decoder& decode
       settings.method.quantization != Quantization::kNone) {
     DecoderOptions options;
     options.trainable = false;
+    options.scores = scores;
     exact.emplace(job.architecture, *job.weights, on_the_base, options);
     exact->copy_parameters(decoder);
   }
@@ -58,18 +61,28 @@ void publish(const spec::EngineContext& context, const Job& job, Decoder& decode
     const fs::path& writing = add("adapter", settings.adapter_output);
     std::error_code ignored;
     fs::remove_all(writing, ignored);
-    model::save_adapter(writing, adapter_of(decoder, settings.method, settings.model_path));
+    if (prompt) {
+      model::save_prompt_adapter(writing, prompt_adapter_of(decoder, settings.method.prompt, settings.model_path));
+    } else {
+      model::save_adapter(writing, adapter_of(decoder, settings.method, settings.model_path));
+    }
     // Serving refuses the adapter beside a base with another tokenizer.
     const nlohmann::json note = {{"tokenizer_fingerprint", job.tokenizer->fingerprint()}};
     base::write_file_atomically(writing / "slipway.json", note.dump(2) + "\n");
-    require_parity(logit_difference(trained, prompts, job.model_path, writing, usable_threads()), false, "the adapter");
+    // Virtual tokens and scores are not served: there is nothing to compare with.
+    if (!prompt && !scores) {
+      require_parity(logit_difference(trained, prompts, job.model_path, writing, usable_threads()), false,
+                     "the adapter");
+    }
   }
   if (!settings.merged_output.empty()) {
     const fs::path& writing = add("merged", settings.merged_output);
-    const model::DType stored =
-        write_merged_model(writing, decoder, settings.method, *job.weights, job.model_path, *job.tokenizer);
-    require_parity(logit_difference(trained, prompts, writing, {}, usable_threads()), stored != model::DType::kF32,
-                   "the merged model");
+    const model::DType stored = write_merged_model(writing, decoder, settings.method, *job.weights, job.model_path,
+                                                   *job.tokenizer, padding_token(job));
+    if (!scores) {
+      require_parity(logit_difference(trained, prompts, writing, {}, usable_threads()), stored != model::DType::kF32,
+                     "the merged model");
+    }
   }
   if (!settings.gguf_output.empty()) {
     const fs::path& writing = add("gguf", settings.gguf_output);

@@ -1,0 +1,35 @@
+// PEFT prompt tuning adapters on disk (PROMPT_TUNING, MULTITASK_PROMPT_TUNING): adapter_config.json and
+// adapter_model.safetensors. Used by train.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace slipway::model {
+
+// Rows that stand before a document in the place of token embeddings (Lester et al. 2021). With tasks a task's rows are
+// embeddings ⊙ (columns · rows) of its own (Wang et al. 2023), without `columns` and `rows` are empty.
+struct PromptAdapter {
+  int64_t virtual_tokens = 0, width = 0;    // width: of the model's hidden states
+  int64_t tasks = 0, ranks = 0;             // 0: PROMPT_TUNING
+  std::vector<float> embeddings;            // [virtual_tokens, width]
+  std::vector<float> task_columns;          // [tasks, virtual_tokens, ranks]
+  std::vector<float> task_rows;             // [tasks, ranks, width]
+  int64_t attention_heads = 0, layers = 0;  // of the base model; only written, PEFT asks for them
+  std::string base_model_name_or_path;
+};
+
+// The names of its tensors.
+inline constexpr char kPromptEmbeddings[] = "prompt_embeddings";
+inline constexpr char kPromptTaskColumns[] = "prefix_task_cols";
+inline constexpr char kPromptTaskRows[] = "prefix_task_rows";
+
+// Throws base::Error NOT_FOUND, INVALID_MODEL naming file and key or tensor, UNSUPPORTED for other PEFT types.
+PromptAdapter load_prompt_adapter(const std::filesystem::path& folder);
+
+// Writes a folder that `peft` loads unchanged: files in one step each, the config last.
+void save_prompt_adapter(const std::filesystem::path& folder, const PromptAdapter& adapter);
+
+}  // namespace slipway::model

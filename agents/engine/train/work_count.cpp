@@ -1,0 +1,91 @@
+#include "agents/engine/train/work_count.h"
+
+#include <algorithm>
+#include <span>
+
+namespace slipway::train {
+
+namespace {
+
+// Weights of one layer's products.
+struct LayerWeights {
+  double qkv = 0, others = 0;
+};
+
+LayerWeights weights_of(const model::Architecture& a) {
+  const auto hidden = static_cast<double>(a.hidden_size), inner = static_cast<double>(a.intermediate_size);
+  const auto queries = static_cast<double>(a.num_attention_heads * a.head_dim);
+  const auto keys = static_cast<double>(a.num_key_value_heads * a.head_dim);
+  return {hidden * (queries + 2 * keys), hidden * queries + (a.gated_mlp ? 3 : 2) * hidden * inner};
+}
+
+// Weights of the A and B of one layer's adapters.
+double adapter_weights(const model::Architecture& a, const MethodSettings& method) {
+  const double hidden = static_cast<double>(a.hidden_size), inner = static_cast<double>(a.intermediate_size);
+  const double queries = static_cast<double>(a.num_attention_heads * a.head_dim);
+  const double keys = static_cast<double>(a.num_key_value_heads * a.head_dim);
+  double sum = 0;
+  for (const std::string& module : method.target_modules) {
+    if (module == "q_proj" || module == "o_proj") sum += hidden + queries;
+    if (module == "k_proj" || module == "v_proj") sum += hidden + keys;
+    if (module == "up_proj" || module == "down_proj" || (module == "gate_proj" && a.gated_mlp)) sum += hidden + inner;
+  }
+  return static_cast<double>(method.r) * sum;
+}
+
+// Pairs of positions of a document, each with itself and those before it inside the window.
+double pairs_of(int64_t tokens, int64_t window) {
+  const auto all = static_cast<double>(tokens), seen = static_cast<double>(window);
+  if (window == 0 || tokens <= window) return all * (all + 1) / 2;
+  return seen * (seen + 1) / 2 + (all - seen) * seen;
+}
+
+}  // namespace
+
+WorkCount::WorkCount(const model::Architecture& architecture, const MethodSettings& method, bool predicts_tokens)
+    : virtual_tokens_(method.virtual_tokens()) {
+  const bool full = method.type == MethodType::kFull, lora = method.type == MethodType::kLora;
+  const bool trains_embeddings = full && !method.freeze_embeddings;
+  const std::vector<int64_t>& chosen = method.layers_to_transform;
+  int64_t lowest = 0;  // layer with something trained
+  if (full && !trains_embeddings) lowest = method.freeze_layers;
+  if (lora && !chosen.empty()) lowest = *std::min_element(chosen.begin(), chosen.end());
+  const LayerWeights weights = weights_of(architecture);
+  const double adapters = lora ? adapter_weights(architecture, method) : 0;
+  for (int64_t i = 0; i < architecture.num_hidden_layers; ++i) {
+    per_token_ += 2 * (weights.qkv + weights.others);
+    // The lowest layer's own input needs no gradient when nothing below it is trained.
+    if (i >= lowest) per_token_ += 2 * weights.others;
+    if (i > lowest || (i == lowest && !lora)) per_token_ += 2 * weights.qkv;
+    if (full && i >= method.freeze_layers) per_token_ += 2 * (weights.qkv + weights.others);
+    if (lora && (chosen.empty() || std::find(chosen.begin(), chosen.end(), i) != chosen.end())) {
+      per_token_ += 6 * adapters;
+    }
+    const auto width = static_cast<double>(architecture.num_attention_heads * architecture.head_dim);
+    attention_.push_back(
+        {architecture.is_windowed(i) ? architecture.sliding_window : 0, (i >= lowest ? 12.0 : 4.0) * width});
+  }
+  const auto output = static_cast<double>(architecture.hidden_size) * static_cast<double>(architecture.vocab_size);
+  if (predicts_tokens) per_target_ = (trains_embeddings ? 6 : 4) * output;
+}
+
+double WorkCount::document(int64_t tokens, int64_t targets) const {
+  double work = per_token_ * static_cast<double>(tokens) + per_target_ * static_cast<double>(targets);
+  for (const Attention& layer : attention_) work += layer.per_pair * pairs_of(tokens, layer.window);
+  return work;
+}
+
+double WorkCount::rows(const Documents& documents, const std::vector<Row>& rows,
+                       const std::vector<int64_t>& chosen) const {
+  double work = 0;
+  for (const int64_t row : chosen) {
+    for (const int64_t one : rows[static_cast<size_t>(row)]) {
+      const std::span<const uint8_t> trained = documents.trained(one);
+      work +=
+          document(documents.length(one) + virtual_tokens_, std::count(trained.begin() + 1, trained.end(), uint8_t{1}));
+    }
+  }
+  return work;
+}
+
+}  // namespace slipway::train
