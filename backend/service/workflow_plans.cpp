@@ -85,7 +85,8 @@ void add_training(const PlannedRun& plan, std::vector<Consequence>& list) {
   };
   const double steps = number("max_steps"), epochs = number("num_train_epochs");
   const double tokens_per_step = number("per_device_train_batch_size") *
-                                 std::max(1.0, number("gradient_accumulation_steps")) * number("max_length");
+                                 std::max(1.0, number("gradient_accumulation_steps")) * number("max_length") *
+                                 std::max(1.0, number("ranks"));
   if (steps > 0 && tokens_per_step > 0) {
     list.push_back({"Training",
                     with_separators(static_cast<int64_t>(steps)) + " steps at most, up to " +
@@ -112,7 +113,8 @@ void add_memory(const PlannedRun& plan, int64_t most_memory, std::vector<Consequ
   }
 }
 
-void add_queue(store::Connection& connection, std::vector<Consequence>& list, int64_t& most_memory) {
+// nodes: how many the run asks for at once.
+void add_queue(store::Connection& connection, int64_t nodes, std::vector<Consequence>& list, int64_t& most_memory) {
   int online = 0;
   std::string devices;
   for (const store::Node& node : store::all_nodes(connection)) {
@@ -128,6 +130,12 @@ void add_queue(store::Connection& connection, std::vector<Consequence>& list, in
     list.push_back({"Devices", "no node is online: the run will wait", "warning"});
   } else {
     list.push_back({"Devices", devices, "ok"});
+  }
+  if (nodes > std::max(1, online)) {
+    list.push_back({"Nodes",
+                    "it asks for " + with_separators(nodes) + " at once, and " + with_separators(online) +
+                        (online == 1 ? " is" : " are") + " online: the run will wait",
+                    "warning"});
   }
   const int64_t before = store::unfinished_runs_before(connection, "~");  // after every id
   list.push_back(
@@ -160,7 +168,8 @@ absl::StatusOr<RunPreview> WorkflowPlans::preview(const std::string& workflow_na
     add_training(plan, preview.consequences);
     std::vector<Consequence> queue;
     int64_t most_memory = 0;
-    add_queue(connection, queue, most_memory);
+    const Json nodes = plan.checked.values.value("nodes", Json());
+    add_queue(connection, nodes.is_number() ? nodes.get<int64_t>() : 1, queue, most_memory);
     add_memory(plan, most_memory, preview.consequences);
     preview.consequences.insert(preview.consequences.end(), queue.begin(), queue.end());
     return preview;

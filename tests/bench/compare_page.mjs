@@ -78,7 +78,7 @@ await play(stage, async () => {
   }
   const api = performance.now();
   const answer = await page.evaluate(async (runIds) => {
-    const response = await fetch("/slipway.v1.RunService/CompareMetrics", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ runIds, name: "loss", maxPoints: 200 }) });
+    const response = await fetch("/api/slipway.v1.RunService/CompareMetrics", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ runIds, name: "loss", maxPoints: 200 }) });
     return (await response.text()).length;
   }, ids.split("."));
   figures.metrics_call = { ms: Math.round(performance.now() - api), kib: Math.round(answer / 1024) };
@@ -97,6 +97,8 @@ await play(stage, async () => {
     await page.waitForTimeout(300);
   });
   figures.point_at_runs = await framesDuring(page, async () => {
+    await page.mouse.wheel(0, -20000);
+    await table.scrollIntoViewIfNeeded();
     const now = await table.boundingBox();
     for (let i = 0; i < 20; i += 1) {
       await page.mouse.move(now.x + 120, now.y + 60 + 15 * i);

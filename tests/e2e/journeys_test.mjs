@@ -24,7 +24,7 @@ const reaches = (wanted) =>
 /** A random model with its tokenizer, and rows: by the trainer's own test code. */
 function makeFiles() {
   const code = `import sys; sys.path.insert(0, ${JSON.stringify(join(source, "tests/oracle/train"))})
-from conftest_models import make_model; make_model(${JSON.stringify(join(stage.folder, "model"))}, hidden_size=128, intermediate_size=320)`;
+from conftest_models import make_model; make_model(${JSON.stringify(join(stage.folder, "model"))}, vocab_size=300, hidden_size=128, intermediate_size=320)`;
   execFileSync(python, ["-c", code], { stdio: ["ignore", "ignore", "inherit"] });
   const things = ["anchor", "rope", "sail", "hull", "mast", "keel", "rudder", "deck", "crew", "tide"];
   const rows = Array.from({ length: 80 }, (_, i) => ({ question: `Where is the ${things[i % 10]} ${i}?`, answer: `The ${things[(i + 3) % 10]} is in the harbour, north of the ${things[(i + 5) % 10]}.` }));

@@ -2,7 +2,7 @@
 // hover synchronised by group, PNG and CSV, the same numbers as a table. Its settings live in the address.
 import { DownloadOutlined, ZoomOutOutlined } from "@ant-design/icons";
 import { Button, Dropdown } from "antd";
-import { lazy, Suspense, useEffect, useRef, useState } from "react";
+import { lazy, Suspense, useEffect, useMemo, useRef, useState } from "react";
 import { saveText, saveUrl } from "@/base/download";
 import { formatClock, formatCount } from "@/base/format";
 import { type Point, smooth, thin, toCsv, toRows } from "@/base/series";
@@ -74,6 +74,16 @@ export function Chart(props: ChartProps) {
   }, [seen]);
 
   const weight = Number(smoothing) || 0;
+  // The canvas draws its lines anew when they change: not when one of them is pointed at.
+  const drawn = useMemo(
+    () =>
+      lines.map((line) => ({
+        name: line.name,
+        raw: line.points,
+        shown: weight > 0 && line.points.length >= fewestToSmooth ? smooth(line.points, weight) : line.points,
+      })),
+    [lines, weight],
+  );
   const zoom = parseZoom(zoomText);
   const setZoom = (range: [number, number] | null) =>
     setUrl({ [`${group}.zoom`]: range ? range.map((x) => Number(x.toPrecision(8))).join("~") : undefined });
@@ -166,11 +176,7 @@ export function Chart(props: ChartProps) {
             {seen && (
               <Suspense fallback={<div className="skeleton" style={{ height }} />}>
                 <ChartCanvas
-                  lines={lines.map((line) => ({
-                    name: line.name,
-                    raw: line.points,
-                    shown: weight > 0 && line.points.length >= fewestToSmooth ? smooth(line.points, weight) : line.points,
-                  }))}
+                  lines={drawn}
                   smoothed={weight > 0}
                   focused={focused}
                   xName={xName}

@@ -3,7 +3,7 @@ import { LineChart } from "echarts/charts";
 import { AxisPointerComponent, GridComponent, TooltipComponent } from "echarts/components";
 import * as echarts from "echarts/core";
 import { CanvasRenderer } from "echarts/renderers";
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useLayoutEffect, useRef, useState } from "react";
 import { type Point } from "@/base/series";
 
 echarts.use([LineChart, GridComponent, TooltipComponent, AxisPointerComponent, CanvasRenderer]);
@@ -41,13 +41,29 @@ function withLonePoints(points: readonly Point[]) {
   );
 }
 
+const colorOf = (index: number, palette: CanvasProps["palette"]) => palette.series[index % palette.series.length] ?? palette.muted;
+
 /** Colours are for as many lines as there are; further ones are grey until they are pointed at. */
 function lookOf(name: string, index: number, focused: string | null, many: boolean, palette: CanvasProps["palette"]) {
-  const own = focused === name;
-  const grey = index >= palette.series.length && !own;
-  const color = grey ? palette.muted : (palette.series[index % palette.series.length] ?? palette.muted);
-  if (many) return { color, width: own ? 2.5 : grey ? 1 : 1.5, opacity: own ? 1 : grey ? 0.35 : 0.8, z: own ? 5 : grey ? 2 : 3 };
-  return { color, width: 1.75, opacity: focused !== null && !own ? 0.25 : 1, z: 3 };
+  const grey = index >= palette.series.length;
+  const color = grey ? palette.muted : colorOf(index, palette);
+  if (many) return { color, width: grey ? 1 : 1.5, opacity: grey ? 0.35 : 0.8, z: grey ? 2 : 3 };
+  return { color, width: 1.75, opacity: focused !== null && focused !== name ? 0.25 : 1, z: 3 };
+}
+
+/** An SVG path through the points that lie within the chart's range; gaps stay gaps. */
+function pathOf(chart: echarts.ECharts, points: readonly Point[], [from, to]: readonly [number, number], logarithmic: boolean): string {
+  let path = "";
+  let open = false;
+  for (const [x, y] of points) {
+    const there = Number.isFinite(y) && x >= from && x <= to && !(logarithmic && y <= 0);
+    if (there) {
+      const [left = 0, top = 0] = chart.convertToPixel({ gridIndex: 0 }, [x, y]) as number[];
+      path += `${open ? "L" : "M"}${left.toFixed(1)} ${top.toFixed(1)}`;
+    }
+    open = there;
+  }
+  return path;
 }
 
 const mostRows = 12;
@@ -149,8 +165,8 @@ export default function ChartCanvas(props: CanvasProps) {
     });
   }, [palette, from, to, props.logarithmic, props.fromZero, props.most, props.interval, props.xKind, props.xName]);
 
-  // Points. The raw line stays, paler, behind the smoothed one. Of many lines only those whose look changes are touched
-  // when one is pointed at: hundreds stay quick.
+  // Points. The raw line stays, paler, behind the smoothed one. Many lines are drawn once: the one that is pointed at lies
+  // over them, because ECharts would draw hundreds anew for it.
   const many = lines.length > palette.series.length;
   const shownFocus = many ? null : props.focused;
   useEffect(() => {
@@ -168,26 +184,24 @@ export default function ChartCanvas(props: CanvasProps) {
     chart.current?.setOption({ series }, { replaceMerge: ["series"] });
   }, [lines, palette, props.smoothed, shownFocus, props.logarithmic, many]);
 
-  const pointedAt = useRef<string | null>(null);
-  useEffect(() => {
-    if (!many) return;
-    const touched = [pointedAt.current, props.focused].filter((name) => name !== null);
-    pointedAt.current = props.focused;
-    const series = touched.flatMap((name) => {
-      const index = latest.current.lines.findIndex((line) => line.name === name);
-      if (index < 0) return [];
-      const { color, width, opacity, z } = lookOf(name, index, props.focused, many, palette);
-      return [{ id: `line:${name}`, z, itemStyle: { color }, lineStyle: { color, width, opacity } }];
-    });
-    if (series.length > 0) chart.current?.setOption({ series });
-  }, [many, props.focused, palette]);
+  const [pointed, setPointed] = useState<{ path: string; color: string } | null>(null);
+  useLayoutEffect(() => {
+    const made = chart.current;
+    const index = many && props.focused !== null ? lines.findIndex((line) => line.name === props.focused) : -1;
+    if (!made || index < 0) return setPointed(null);
+    const draw = () =>
+      setPointed({ path: pathOf(made, lines[index]!.shown, [from ?? -Infinity, to ?? Infinity], props.logarithmic), color: colorOf(index, palette) });
+    draw();
+    made.on("finished", draw); // after a change of size or range
+    return () => void made.off("finished", draw);
+  }, [many, lines, props.focused, palette, from, to, props.logarithmic]);
 
   const offset = (event: React.PointerEvent) => event.clientX - (box.current?.getBoundingClientRect().left ?? 0);
   const toX = (pixel: number) => chart.current?.convertFromPixel({ xAxisIndex: 0 }, pixel) as number | undefined;
 
   return (
     <div
-      style={{ height, touchAction: "pan-y" }}
+      style={{ height, touchAction: "pan-y", position: "relative" }}
       onPointerDown={(event) => {
         if (event.button !== 0 || event.pointerType === "touch") return;
         setDrag({ from: offset(event), to: offset(event) });
@@ -204,6 +218,11 @@ export default function ChartCanvas(props: CanvasProps) {
       onDoubleClick={() => props.onZoom(null)}
     >
       <div ref={box} style={{ height }} aria-hidden="true" />
+      {pointed && (
+        <svg aria-hidden="true" style={{ position: "absolute", inset: 0, width: "100%", height: "100%", pointerEvents: "none" }}>
+          <path d={pointed.path} fill="none" stroke={pointed.color} strokeWidth={2.5} strokeLinejoin="round" />
+        </svg>
+      )}
       {drag && Math.abs(drag.to - drag.from) >= 6 && (
         <div
           className="selection"
