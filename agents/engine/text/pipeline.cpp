@@ -150,8 +150,12 @@ std::vector<TokenId> Pipeline::encode(std::string_view text, bool add_special, b
   return out;
 }
 
+bool Pipeline::has(TokenId id) const {
+  return id >= 0 && static_cast<size_t>(id) < tokens_.size() && !tokens_[static_cast<size_t>(id)].empty();
+}
+
 const std::string& Pipeline::spelling(TokenId id) const {
-  if (id < 0 || static_cast<size_t>(id) >= tokens_.size() || tokens_[static_cast<size_t>(id)].empty()) {
+  if (!has(id)) {
     throw base::Error(
         base::kInvalidData, "token id " + std::to_string(id) + " is not in the vocabulary of " + definition_.origin,
         "the text was tokenized with another vocabulary, or the model's vocabulary is larger than its tokenizer");
@@ -169,7 +173,7 @@ std::string Pipeline::decode(std::span<const TokenId> ids, bool skip_special) co
   return decoder_.decode(std::move(tokens));
 }
 
-std::string Pipeline::token_bytes(TokenId id) const { return decoder_.bytes_of(spelling(id)); }
+std::string Pipeline::token_bytes(TokenId id) const { return has(id) ? decoder_.bytes_of(spelling(id)) : ""; }
 
 std::string Pipeline::id_to_token(TokenId id) const { return spelling(id); }
 

@@ -39,6 +39,7 @@ class Pipeline final : public Tokenizer {
   const TokenizerDefinition& definition() const { return definition_; }
 
  private:
+  bool has(TokenId id) const;
   const std::string& spelling(TokenId id) const;
   std::optional<TokenId> named_id(const char* key) const;
   void complete_added_tokens();

@@ -26,7 +26,8 @@ class Tokenizer {
   // Text of `ids`; with skip_special, special tokens leave nothing. Unknown ids throw base::Error.
   virtual std::string decode(std::span<const TokenId> ids, bool skip_special) const = 0;
 
-  // The bytes that one token stands for (may be part of a character), for streaming.
+  // The bytes that one token stands for (may be part of a character), for streaming. None for an id that only the model
+  // has: vocabularies are padded, and a model may say any of its ids.
   virtual std::string token_bytes(TokenId id) const = 0;
 
   // The vocabulary's own spelling of a token, and the reverse.

@@ -200,6 +200,15 @@ TEST(StreamDecoder, NeverSplitsACharacter) {
   EXPECT_EQ(out + decoder.flush(), text);
 }
 
+TEST(StreamDecoder, AnIdThatOnlyTheModelHasIsNoText) {
+  const auto tokenizer = make(small_tokenizer());
+  StreamDecoder decoder(*tokenizer, false);
+  EXPECT_EQ(decoder.push('x'), "x");
+  EXPECT_EQ(decoder.push(100'000), "");
+  EXPECT_EQ(decoder.push('y'), "y");
+  EXPECT_THROW(tokenizer->decode(std::vector<TokenId>{100'000}, false), base::Error);
+}
+
 TEST(StreamDecoder, UnfinishedAndBrokenCharactersBecomeReplacements) {
   const auto tokenizer = make(small_tokenizer());
   StreamDecoder decoder(*tokenizer, false);
