@@ -107,16 +107,6 @@ inline void fold_block(const Chunk& chunk, int64_t query, int64_t first, int64_t
   chunk.most[query] = now;
 }
 
-// Few queries wait for memory, page by page: they ask for all pages at once.
-template <typename W>
-inline void prefetch_pages(const AttentionCall& call, int64_t queries, const char* const* pages, int64_t count) {
-  if (queries > W::kRows) return;
-  const int64_t bytes = page_head_bytes(call.format, call.head_dim);
-  for (int64_t page = 0; page < count; ++page) {
-    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(pages[page] + i, 0, 2);
-  }
-}
-
 // Query vectors [first, first + queries) of the call, counted row by row.
 template <typename W, typename C>
 inline void attention_chunk(const AttentionCall& call, int64_t first, int64_t queries) {
@@ -143,8 +133,6 @@ inline void attention_chunk(const AttentionCall& call, int64_t first, int64_t qu
       keys[pages] = static_cast<const char*>(call.keys) + offset;
       values[pages] = static_cast<const char*>(call.values) + offset;
     }
-    prefetch_pages<W>(call, queries, keys, pages);
-    prefetch_pages<W>(call, queries, values, pages);
     over_queries<W, C, W::kRows, true>(chunk, 0, queries, keys, pages);
     for (int64_t i = 0; i < queries; ++i) {
       const int64_t visible = call.position + (first + i) / call.heads + 1 - begin;

@@ -1,6 +1,6 @@
 // Four-bit weights that make up for each other's rounding on given inputs: GPTQ (Frantar et al., arXiv 2210.17323),
-// with columns in the order of how much they are used, and the grid of each block chosen beforehand; then coordinate
-// descent on the same error, over the weights and the blocks' scales. Used by calibration.cpp.
+// with columns in the order of how much they are used, and the grid of each block chosen beforehand. Used by
+// calibration.cpp.
 #pragma once
 
 #include <cstdint>
@@ -24,10 +24,6 @@ class Importance {
   std::span<const int64_t> order() const { return order_; }
   // Mean square of a column's inputs, up to a factor.
   float weight(int64_t column) const { return diagonal_[static_cast<size_t>(column)]; }
-  // A column's row of the damped sums: [width].
-  std::span<const float> sums(int64_t column) const {
-    return std::span(sums_).subspan(static_cast<size_t>(column * width_), static_cast<size_t>(width_));
-  }
   // Row i of the upper Cholesky factor of the inverse, in that order, from its diagonal on: [width − i].
   std::span<const float> factor(int64_t i) const;
 
@@ -35,7 +31,6 @@ class Importance {
   int64_t width_;
   std::vector<int64_t> order_;
   std::vector<float> diagonal_;
-  std::vector<float> sums_;    // [width, width]
   std::vector<float> factor_;  // [width, width], upper
 };
 
