@@ -2,8 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <fstream>
 
+#include "agents/engine/kernels/kernels.h"
+#include "agents/engine/model/adapter.h"
 #include "agents/engine/model/container.h"
 #include "agents/engine/quantize/job.h"
 #include "agents/engine/spec/schema.h"
@@ -43,12 +47,14 @@ class QuantizeTest : public testing::Test {
     settings.threads = 2;
     return settings;
   }
-  static std::vector<float> logits(const std::filesystem::path& model, WeightType type) {
+  static std::vector<float> logits(const std::filesystem::path& model, WeightType type,
+                                   const std::filesystem::path& adapter = {}) {
     runtime::EngineOptions options;
     options.weight_type = type;
     options.threads = 2;
     runtime::Engine engine(model, options);
-    return engine.logits({0, 1, 2, 3, 0, 2, 1, 5}, "", true);
+    if (!adapter.empty()) engine.load_adapter("adapter", adapter);
+    return engine.logits({0, 1, 2, 3, 0, 2, 1, 5}, adapter.empty() ? "" : "adapter", true);
   }
 
   base::TemporaryFolder folder_;
@@ -64,6 +70,58 @@ TEST_F(QuantizeTest, TheFileGivesTheSameBitsAsRoundingWhileLoading) {
     EXPECT_EQ(runtime::choose_weight_type("auto", given.output), type);
     EXPECT_THROW(runtime::choose_weight_type("bf16", given.output), base::Error);
     EXPECT_EQ(logits(given.output, type), logits(given.model, type));
+  }
+}
+
+// Norms of the rows of W + scaling · B A, W as the container holds it.
+std::vector<float> row_norms(const model::PackedTensor& packed, kernels::WeightFormat format,
+                             const model::AdapterTensor& change, double scaling) {
+  std::vector<float> norms, row(static_cast<size_t>(change.in_features));
+  for (int64_t i = 0; i < change.out_features; ++i) {
+    const auto panel = i / kernels::kPanel * kernels::panel_bytes(format, change.in_features);
+    kernels::unpack_column(format, packed.data.data() + panel, i % kernels::kPanel, change.in_features, row.data());
+    double squares = 0;
+    for (int64_t j = 0; j < change.in_features; ++j) {
+      double value = row[static_cast<size_t>(j)];
+      for (int64_t k = 0; k < change.rank; ++k) {
+        value += scaling * change.b[static_cast<size_t>(i * change.rank + k)] *
+                 change.a[static_cast<size_t>(k * change.in_features + j)];
+      }
+      squares += value * value;
+    }
+    norms.push_back(static_cast<float>(std::sqrt(squares)));
+  }
+  return norms;
+}
+
+TEST_F(QuantizeTest, DoraTakesTheNormsOfTheWeightsThatTheFileHolds) {
+  runtime::write_tiny_adapter(folder_.path() / "lora", 1);
+  for (const auto& [type, format] : {std::pair{WeightType::kInt8, kernels::WeightFormat::kInt8},
+                                     {WeightType::kInt4, kernels::WeightFormat::kInt4}}) {
+    const Settings given = settings(type);
+    ASSERT_TRUE(quantize(
+        given, [](int64_t, int64_t) {}, stop_, report_));
+    const model::Container container(given.output);
+    model::Adapter dora = model::load_adapter(folder_.path() / "lora");
+    dora.config.use_dora = true;
+    for (auto& tensor : dora.tensors) {
+      tensor.magnitude = row_norms(container.tensor(tensor.module + ".weight"), format, tensor, dora.config.scaling());
+    }
+    model::save_adapter(folder_.path() / "same", dora);
+    for (auto& tensor : dora.tensors) {
+      for (float& magnitude : tensor.magnitude) magnitude *= 2;
+    }
+    model::save_adapter(folder_.path() / "other", dora);
+    // Magnitudes that are the norms change nothing.
+    const auto wanted = logits(given.output, type, folder_.path() / "lora");
+    const auto got = logits(given.output, type, folder_.path() / "same");
+    const auto other = logits(given.output, type, folder_.path() / "other");
+    double changed = 0;
+    for (size_t i = 0; i < wanted.size(); ++i) {
+      ASSERT_NEAR(got[i], wanted[i], 0.02) << i;
+      changed = std::max(changed, static_cast<double>(std::abs(other[i] - wanted[i])));
+    }
+    EXPECT_GT(changed, 0.2);
   }
 }
 
