@@ -41,7 +41,7 @@ double cpu_rate(at::ScalarType type) {
   at::Tensor target = y;
   const double libtorch = best_rate([&] { at::mm_out(target, x, weight.rows().t()); });
   if (!compute.own_products) return libtorch;
-  return std::max(libtorch, best_rate([&] { forward_products(compute, x, {{&weight, {}, {}, y}}); }));
+  return std::max(libtorch, best_rate([&] { forward_products(compute, x, {{&weight, y}}); }));
 }
 
 // The makers' data sheets: dense bf16 in TFLOP/s. The first name that the GPU's contains.

@@ -54,14 +54,14 @@ TEST_P(Both, ProductsOfAllShapes) {
                      right = random({m, 4});
     const at::Tensor y = at::empty({n, m}, at::kFloat);
     const ProductWeight weight(w), delta(right);
-    forward_products(compute_, x, {{&weight, b, {left, &delta}, y}});
+    forward_products(compute_, x, {{&weight, y, b, {left, &delta}}});
     expect_close(y, at::linear(x, w, b) + left.mm(right.t()));
     const at::Tensor sum = at::ones({n, m});
-    add_forward_product(compute_, x, {&weight, b, {left, &delta}, sum});
+    add_forward_product(compute_, x, {&weight, sum, b, {left, &delta}});
     expect_close(sum, at::linear(x, w, b) + left.mm(right.t()) + 1);
     const at::Tensor dy = random({n, m}), rows = random({4, k}), dx = at::empty({n, k}), dleft = at::empty({n, 4});
     const ProductWeight delta_rows(rows);
-    input_gradients(compute_, {{dy, &weight, {left, &delta_rows}, dx}, {dy, &delta, {}, dleft}});
+    input_gradients(compute_, {{dy, &weight, dx, {left, &delta_rows}}, {dy, &delta, dleft}});
     expect_close(dx, dy.mm(w) + left.mm(rows));
     expect_close(dleft, dy.mm(right));
     output_gradient(compute_, dy, weight, dx);
@@ -79,17 +79,17 @@ TEST(Products, InBf16SumInF32AlsoForOddSizes) {
     const at::Tensor dy = random({n, m}).to(at::kBFloat16);
     const at::Tensor y = at::empty({n, m}, at::kBFloat16);
     const ProductWeight weight(w);
-    forward_products(compute, x, {{&weight, {}, {}, y}});
+    forward_products(compute, x, {{&weight, y}});
     expect_close(y.to(at::kFloat), at::linear(x.to(at::kFloat), w.to(at::kFloat)), 5e-3);
     const at::Tensor dx = at::empty({n, k}, at::kBFloat16), dwide = at::empty({n, k}, at::kBFloat16);
-    input_gradients(compute, {{dy, &weight, {}, dx}});
+    input_gradients(compute, {{dy, &weight, dx}});
     expect_close(dx.to(at::kFloat), dy.to(at::kFloat).mm(w.to(at::kFloat)), 5e-3);
     output_gradient(compute, dy, weight, dwide);
     expect_close(dwide.to(at::kFloat), dy.to(at::kFloat).mm(w.to(at::kFloat)), 5e-3);
     const at::Tensor scores = at::empty({n, m}), sum = at::ones({n, m});
     output_scores(compute, x, weight, scores);
     expect_close(scores, at::linear(x.to(at::kFloat), w.to(at::kFloat)), 1e-5);
-    add_forward_product(compute, x, {&weight, {}, {}, sum});
+    add_forward_product(compute, x, {&weight, sum});
     expect_close(sum, at::linear(x.to(at::kFloat), w.to(at::kFloat)) + 1, 5e-3);
     const at::Tensor target = at::zeros({m, k});
     add_outer(compute, target, dy, x, 1.0);
@@ -109,9 +109,9 @@ TEST(Products, OfAnOddLengthInBf16ReadNoFurther) {
     const at::Tensor x = inside(random({n, k})), w = random({m, k}).to(at::kBFloat16), dy = inside(random({n, m}));
     const at::Tensor y = at::empty({n, m}, at::kBFloat16), dx = at::empty({n, k}, at::kBFloat16);
     const ProductWeight weight(w);
-    forward_products(compute, x, {{&weight, {}, {}, y}});
+    forward_products(compute, x, {{&weight, y}});
     expect_close(y.to(at::kFloat), at::linear(x.to(at::kFloat), w.to(at::kFloat)), 5e-3);
-    input_gradients(compute, {{dy, &weight, {}, dx}});
+    input_gradients(compute, {{dy, &weight, dx}});
     expect_close(dx.to(at::kFloat), dy.to(at::kFloat).mm(w.to(at::kFloat)), 5e-3);
   }
 }

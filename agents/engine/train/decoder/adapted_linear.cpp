@@ -134,19 +134,19 @@ at::Tensor AdaptedLinear::bias_of(size_t part) const {
 at::Tensor AdaptedLinear::compress(const at::Tensor& x, uint64_t dropout_seed) const {
   const at::Tensor hidden = at::empty({x.size(0), static_cast<int64_t>(adapted_.size()) * lora_.rank}, x.options());
   if (!drops(dropout_seed)) {
-    forward_products(compute_, x, {{&a_, {}, {}, hidden}});
+    forward_products(compute_, x, {{&a_, hidden}});
     return hidden;
   }
   for (size_t k = 0; k < adapted_.size(); ++k) {
     const ProductWeight a(a_of(k));
-    forward_products(compute_, x * mask_of(x, dropout_seed, k), {{&a, {}, {}, hidden_of(hidden, k)}});
+    forward_products(compute_, x * mask_of(x, dropout_seed, k), {{&a, hidden_of(hidden, k)}});
   }
   return hidden;
 }
 
 ForwardPart AdaptedLinear::forward_part(const ProductWeight& weight, const at::Tensor& hidden, size_t part,
                                         at::Tensor y) const {
-  ForwardPart result{&weight, parts_[part].magnitude ? at::Tensor() : bias_of(part), {}, std::move(y)};
+  ForwardPart result{&weight, std::move(y), parts_[part].magnitude ? at::Tensor() : bias_of(part)};
   if (places_[part]) result.delta = {hidden_of(hidden, *places_[part]), &b_[*places_[part]]};
   return result;
 }
@@ -206,7 +206,7 @@ at::Tensor AdaptedLinear::backward_b(const at::Tensor& hidden, const at::Tensor&
     const at::Tensor db = at::zeros({lora_.rank, part.out_features}, hidden.options().dtype(at::kFloat));
     add_outer(compute_, db, hidden_of(hidden, k), dy_part, lora_.scaling);
     parameters.gradient(part.lora_b).add_(db.t());
-    gradients.push_back({dy_part, &b_[k], {}, hidden_of(dhidden, k)});  // b_ carries the scaling
+    gradients.push_back({dy_part, &b_[k], hidden_of(dhidden, k)});  // b_ carries the scaling
   }
   input_gradients(compute_, gradients);
   return dhidden;
@@ -215,7 +215,7 @@ at::Tensor AdaptedLinear::backward_b(const at::Tensor& hidden, const at::Tensor&
 at::Tensor AdaptedLinear::input_gradient(const at::Tensor& dy, const Delta& delta) const {
   const at::Tensor dx = at::empty({dy.size(0), in_features_}, dy.options());
   const ProductWeight weight(rows());
-  input_gradients(compute_, {{dy, &weight, delta, dx}});
+  input_gradients(compute_, {{dy, &weight, dx, delta}});
   return dx;
 }
 

@@ -171,7 +171,7 @@ void add_forward_product(const Compute& compute, const at::Tensor& x, const Forw
     return;
   }
   const at::Tensor result = at::empty(y.sizes(), x.options());
-  forward_by_libtorch(x, {part.weight, part.bias, part.delta, result});
+  forward_by_libtorch(x, {part.weight, result, part.bias, part.delta});
   y.add_(result);
 }
 
@@ -199,7 +199,7 @@ void input_gradients(const Compute& compute, const std::vector<GradientPart>& pa
 void output_scores(const Compute& compute, const at::Tensor& x, const ProductWeight& weight, at::Tensor scores) {
   // libtorch has no product of bf16 whose sums stay f32.
   if (compute.own_products || (compute.kernels != nullptr && compute.type == at::kBFloat16)) {
-    run(compute, {forward_job(compute, x, {&weight, {}, {}, scores}, false)}, x.size(0));
+    run(compute, {forward_job(compute, x, {&weight, scores}, false)}, x.size(0));
   } else if (x.scalar_type() == at::kFloat) {
     at::mm_out(scores, x, weight.rows().t());
   } else {

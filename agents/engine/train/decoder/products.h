@@ -42,9 +42,9 @@ struct Delta {
 // are fine.
 struct ForwardPart {
   const ProductWeight* weight;
-  at::Tensor bias;
-  Delta delta;
   at::Tensor y;
+  at::Tensor bias = {};
+  Delta delta = {};
 };
 // All parts of one input x [n, in].
 void forward_products(const Compute& compute, const at::Tensor& x, const std::vector<ForwardPart>& parts);
@@ -55,8 +55,8 @@ void add_forward_product(const Compute& compute, const at::Tensor& x, const Forw
 struct GradientPart {
   at::Tensor dy;
   const ProductWeight* weight;
-  Delta delta;
   at::Tensor dx;
+  Delta delta = {};
 };
 void input_gradients(const Compute& compute, const std::vector<GradientPart>& parts);
 
