@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <memory>
 
-#include "agents/node/descriptor.h"
+#include "backend/base/descriptor.h"
 #include "backend/base/error.h"
 
 namespace slipway::node {
@@ -28,7 +28,7 @@ std::string address_towards(const std::string& backend) {
   }
   const std::unique_ptr<addrinfo, void (*)(addrinfo*)> addresses(found, freeaddrinfo);
   // Nothing is sent: the system only chooses the way.
-  const Descriptor datagrams(socket(found->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  const base::Descriptor datagrams(socket(found->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   sockaddr_storage own{};
   socklen_t size = sizeof own;
   char text[NI_MAXHOST] = "";
@@ -41,7 +41,7 @@ std::string address_towards(const std::string& backend) {
 }
 
 uint16_t free_port() {
-  const Descriptor listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const base::Descriptor listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in any{};
   any.sin_family = AF_INET;
   socklen_t size = sizeof any;

@@ -11,7 +11,7 @@
 #include <charconv>
 #include <cstring>
 
-#include "agents/node/descriptor.h"
+#include "backend/base/descriptor.h"
 
 namespace slipway::node {
 namespace {
@@ -105,7 +105,7 @@ absl::StatusOr<HttpAnswer> call_replica(const std::string& url, const std::strin
   const auto deadline = Clock::now() + timeout;
   const auto fd = connect_to(url, deadline);
   if (!fd.ok()) return fd.status();
-  const Descriptor socket(*fd);
+  const base::Descriptor socket(*fd);
   std::string request =
       method + " " + path + " HTTP/1.1\r\nHost: " + url.substr(sizeof "http://" - 1) + "\r\nConnection: close\r\n";
   if (!body.empty()) {

@@ -13,7 +13,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "agents/node/descriptor.h"
+#include "backend/base/descriptor.h"
 #include "backend/base/error.h"
 #include "backend/base/files.h"
 
@@ -46,7 +46,7 @@ absl::Status system_status(const std::string& what, int error_number) {
 
 absl::Status Supervisor::launch(const fs::path& folder, int number, const LaunchPlan& plan) const {
   const fs::path lock_path = folder / "supervisor.lock";
-  const Descriptor lock(open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  const base::Descriptor lock(open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (lock.get() < 0) return system_status("open " + lock_path.string(), errno);
   // The last supervisor writes exit-N.json a moment before it is gone itself.
   const auto deadline = std::chrono::steady_clock::now() + kLockPatience;
@@ -117,7 +117,7 @@ std::optional<EngineExit> Supervisor::exited(const fs::path& folder, int number)
 }
 
 bool Supervisor::supervised(const fs::path& folder) {
-  const Descriptor lock(open((folder / "supervisor.lock").c_str(), O_RDWR | O_CLOEXEC));
+  const base::Descriptor lock(open((folder / "supervisor.lock").c_str(), O_RDWR | O_CLOEXEC));
   if (lock.get() < 0) return false;
   return flock(lock.get(), LOCK_EX | LOCK_NB) != 0;
 }

@@ -9,27 +9,10 @@
 #include <cstdlib>
 #include <utility>
 
+#include "backend/base/descriptor.h"
 #include "backend/base/error.h"
 
 namespace slipway::base {
-namespace {
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
-}  // namespace
-
 std::string read_file(const std::filesystem::path& path, size_t max_bytes) {
   const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.get() < 0) throw system_error("open " + path.string(), errno);

@@ -1,9 +1,9 @@
-// A file descriptor that is closed with its holder. For the sockets and folders of this room.
+// A file descriptor that is closed with its holder. For files, sockets and folders.
 #pragma once
 
 #include <unistd.h>
 
-namespace slipway::node {
+namespace slipway::base {
 
 class Descriptor {
  public:
@@ -20,4 +20,4 @@ class Descriptor {
   int fd_;
 };
 
-}  // namespace slipway::node
+}  // namespace slipway::base
