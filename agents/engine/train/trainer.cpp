@@ -222,9 +222,8 @@ bool Trainer::train_step() {
   Parameters& parameters = ranks_.own(*decoder_);
   parameters.gradients.zero_();
   StepResult result;
-  if (!runner_->add_gradient(job_.rows, reference_, job_.plan->micro_batches(state_.step), state_.step, result)) {
-    return false;
-  }
+  const std::vector<std::vector<int64_t>> micro_batches = job_.plan->micro_batches(state_.step);
+  if (!runner_->add_gradient(job_.rows, reference_, micro_batches, state_.step, result)) return false;
   const double learning_rate =
       settings.learning_rate * schedule_factor(settings.schedule, state_.step, job_.total_steps);
   const double gradient_norm = ranks_.gradient_norm(*decoder_);
@@ -243,9 +242,7 @@ bool Trainer::train_step() {
   ++state_.interval_steps;
   state_.interval_loss += result.loss;
   double work = 0;
-  for (const auto& rows : job_.plan->micro_batches(state_.step - 1)) {
-    work += work_count_->rows(job_.train.documents, job_.rows.rows, rows);
-  }
+  for (const auto& rows : micro_batches) work += work_count_->rows(job_.train.documents, job_.rows.rows, rows);
   pace_.add(result.tokens, work, seconds_since(begin));
   report_step(result, learning_rate, gradient_norm);
   return true;
