@@ -18,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import train_tokens
+
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(os.environ.get("SLIPWAY_BIN", ROOT / "build" / "bin"))
 DEPS = Path(os.environ.get("SLIPWAY_DEPS", Path.home() / ".cache" / "slipway"))
@@ -144,38 +146,6 @@ def run_ours(folder: Path, data: Path, work: str, precision: str, batch: int, st
             "memory": values[-1]["peak_memory_bytes"]}
 
 
-def tokenizing(folder: Path, data: Path) -> None:
-    """Tokenising and packing: ours from the events' times, theirs with `tokenizers` on a plain list of the same texts."""
-    repeated = folder / "many.jsonl"
-    repeated.write_text(data.read_text() * 20)
-    workdir = Path(tempfile.mkdtemp(dir=folder))
-    spec = {"version": 1, "kind": "train", "model": {"path": str(model_file())},
-            "data": {"train": [{"path": str(repeated), "format": "messages"}]}, "method": {"type": "lora"},
-            "training": {"max_steps": 1, "per_device_train_batch_size": 1, "max_length": LENGTH, "packing": True}}
-    (workdir / "spec.json").write_text(json.dumps(spec))
-    process = subprocess.Popen([BIN / "slipway-train", "--spec", workdir / "spec.json", "--workdir", workdir],
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                               env={**os.environ, "OMP_NUM_THREADS": str(THREADS)})
-    process.wait()
-    events = [json.loads(line) for line in (workdir / "events.jsonl").read_text().splitlines()]
-    clock = {e["state"]: e["time"] for e in events if e["type"] == "phase" and e["name"] == "tokenize"}
-    seconds = [time.mktime(time.strptime(clock[s][:19], "%Y-%m-%dT%H:%M:%S")) + float(clock[s][19:23]) for s in ("begin", "end")]
-    counts = next(e["values"] for e in events if e["type"] == "metric" and "train_tokens" in e["values"])
-    ours = counts["train_tokens"] / (seconds[1] - seconds[0])
-    script = ("import json,sys,time\nfrom transformers import AutoTokenizer\nfrom pathlib import Path\n"
-              "g=Path(sys.argv[1]); t=AutoTokenizer.from_pretrained(g.parent, gguf_file=g.name)\n"
-              "b=time.perf_counter(); n=0\n"
-              "rows=[json.loads(l)['messages'] for l in open(sys.argv[2])]\n"
-              "for i in range(0,len(rows),1000):\n"
-              "    out=t.apply_chat_template(rows[i:i+1000], tokenize=False)\n"
-              "    n+=sum(map(len, t(out, add_special_tokens=False)['input_ids']))\n"
-              "print(n/(time.perf_counter()-b))\n")
-    theirs = float(subprocess.run([sys.executable, "-c", script, model_file(), repeated], capture_output=True, text=True,
-                                  check=True, env={**os.environ, "RAYON_NUM_THREADS": str(THREADS)}).stdout)
-    print(f"tokenising and packing: ours {ours:,.0f} tokens/s, transformers {theirs:,.0f} (template and batch encoding "
-          f"alone), {ours / theirs:.1f} times")
-
-
 def cell(result: dict) -> str:
     return f"{result['rate']:.0f} tokens/s, {result['memory'] / 2**20:.0f} MiB" if "rate" in result else result["failure"]
 
@@ -249,7 +219,7 @@ def main() -> None:
         folder = Path(name)
         data = perlfaq(folder)
         if "tokens" in works or not (arguments.quick or arguments.shapes):
-            tokenizing(folder, data)
+            train_tokens.measure(BIN / "slipway-train", DEPS, model_file(), data, folder, THREADS)
         results = []
         for work in [w for w in works if w != "tokens"]:
             for precision in arguments.precision.split(","):

@@ -31,10 +31,48 @@ bool starts_with(const std::string& text, const std::string& prefix) {
 
 bool is_blank(std::string_view text) { return jinja::strip(text).empty(); }
 
+// What each token of the vocabulary stands for, side by side: a conversation asks for all of its tokens.
+class Spellings {
+ public:
+  explicit Spellings(const Tokenizer& tokenizer) {
+    for (TokenId id = 0; id < tokenizer.vocab_size(); ++id) {
+      bytes_ += tokenizer.token_bytes(id);
+      ends_.push_back(bytes_.size());
+      special_.push_back(tokenizer.is_special(id));
+    }
+  }
+
+  std::string_view bytes(TokenId id) const {
+    const auto index = static_cast<size_t>(id);
+    return std::string_view(bytes_).substr(ends_[index], ends_[index + 1] - ends_[index]);
+  }
+  bool is_special(TokenId id) const { return special_[static_cast<size_t>(id)]; }
+  bool is_blank_text(TokenId id) const { return !is_special(id) && is_blank(bytes(id)); }
+
+ private:
+  std::string bytes_;
+  std::vector<size_t> ends_ = {0};
+  std::vector<bool> special_;
+};
+
+// Whether add_generation_prompt changes anything: only then a prompt ends where a reply begins. Nothing where the
+// template refuses a conversation of one question.
+std::optional<bool> asks_for_replies(const Tokenizer& tokenizer, const ChatTemplate& chat_template) {
+  const json question = json::array({{{"role", "user"}, {"content", "?"}}});
+  try {
+    return chat_template.render(chat_variables(tokenizer, question, true)) !=
+           chat_template.render(chat_variables(tokenizer, question, false));
+  } catch (const base::Error&) {
+    return std::nullopt;
+  }
+}
+
 class Locator {
  public:
-  Locator(const Tokenizer& tokenizer, const ChatTemplate& chat_template, const json& messages, const json& tools)
-      : tokenizer_(tokenizer), template_(chat_template), messages_(messages), tools_(tools) {}
+  // asks: what asks_for_replies() said of the template.
+  Locator(const Tokenizer& tokenizer, const ChatTemplate& chat_template, std::optional<bool> asks, const json& messages,
+          const json& tools)
+      : tokenizer_(tokenizer), template_(chat_template), asks_(asks), messages_(messages), tools_(tools) {}
 
   std::vector<Span> locate(std::string& text) {
     std::vector<Span> spans;
@@ -46,7 +84,7 @@ class Locator {
     } else {
       text = render(messages_, false);
     }
-    prompts_ = asks_for_replies();
+    prompts_ = asks_ ? *asks_ : asks_for_replies();
     for (size_t index = 0; index < messages_.size(); ++index) {
       if (role_of(index) != "assistant") continue;
       // Several messages of one turn (a tool call and the next) are each looked for on their own.
@@ -70,7 +108,7 @@ class Locator {
     return template_.render(chat_variables(tokenizer_, messages, add_generation_prompt, tools_));
   }
 
-  // Whether add_generation_prompt changes anything: only then a prompt ends where a reply begins.
+  // The same for this conversation: of its beginnings, the first that the template does not refuse says it.
   bool asks_for_replies() const {
     for (size_t count = 1; count <= messages_.size(); ++count) {
       if (count < messages_.size() && role_of(count) != "assistant") continue;
@@ -131,21 +169,21 @@ class Locator {
 
   const Tokenizer& tokenizer_;
   const ChatTemplate& template_;
+  std::optional<bool> asks_;
   const json& messages_;
   const json& tools_;
   bool prompts_ = true;
 };
 
 // The byte ranges of the tokens in the text; nothing when they cannot be followed (a normalizer changed the text).
-std::optional<std::vector<std::pair<size_t, size_t>>> align(const Tokenizer& tokenizer, const std::string& text,
-                                                            const std::vector<TokenId>& ids) {
+std::optional<std::vector<std::pair<size_t, size_t>>> align(const Spellings& spellings, bool puts_space,
+                                                            const std::string& text, const std::vector<TokenId>& ids) {
   std::vector<std::pair<size_t, size_t>> out;
   out.reserve(ids.size());
   size_t position = 0;
   bool behind_special = true;
-  const bool puts_space = !tokenizer.stripped_prefix().empty();
   for (const TokenId id : ids) {
-    const std::string bytes = tokenizer.token_bytes(id);
+    const std::string_view bytes = spellings.bytes(id);
     std::string_view spelled = bytes;
     size_t begin = position;
     const auto matches = [&] { return text.compare(begin, spelled.size(), spelled) == 0; };
@@ -163,7 +201,7 @@ std::optional<std::vector<std::pair<size_t, size_t>>> align(const Tokenizer& tok
     if (!matches()) return std::nullopt;
     out.emplace_back(begin, begin + spelled.size());
     position = begin + spelled.size();
-    behind_special = tokenizer.is_special(id);
+    behind_special = spellings.is_special(id);
   }
   if (!is_blank(std::string_view(text).substr(position))) return std::nullopt;
   return out;
@@ -194,47 +232,66 @@ std::optional<std::vector<std::pair<size_t, size_t>>> align_by_parts(const Token
 }
 
 // An unmarked turn ends with its end-of-turn token: what follows it is not the assistant's.
-void trim_turn(const Tokenizer& tokenizer, const std::vector<TokenId>& ids, size_t first, size_t& last) {
+void trim_turn(const Spellings& spellings, const std::vector<TokenId>& ids, size_t first, size_t& last) {
   size_t end = last;
-  while (end > first && !tokenizer.is_special(ids[end - 1]) && is_blank(tokenizer.token_bytes(ids[end - 1]))) --end;
-  if (end > first && tokenizer.is_special(ids[end - 1])) last = end;
+  while (end > first && spellings.is_blank_text(ids[end - 1])) --end;
+  if (end > first && spellings.is_special(ids[end - 1])) last = end;
 }
 
 // A reply that was found by its content: the end-of-turn token right behind it belongs to it.
-void extend_turn(const Tokenizer& tokenizer, const std::vector<TokenId>& ids, size_t first, size_t& last) {
-  if (last > first && tokenizer.is_special(ids[last - 1])) return;
+void extend_turn(const Spellings& spellings, const std::vector<TokenId>& ids, size_t first, size_t& last) {
+  if (last > first && spellings.is_special(ids[last - 1])) return;
   size_t end = last;
-  while (end < ids.size() && !tokenizer.is_special(ids[end]) && is_blank(tokenizer.token_bytes(ids[end]))) ++end;
-  if (end < ids.size() && tokenizer.is_special(ids[end])) last = end + 1;
+  while (end < ids.size() && spellings.is_blank_text(ids[end])) ++end;
+  if (end < ids.size() && spellings.is_special(ids[end])) last = end + 1;
 }
 
-}  // namespace
-
-struct ConversationTokenizer::State {
-  const Tokenizer& tokenizer;
-  ChatTemplate chat_template;
-};
-
-ConversationTokenizer::ConversationTokenizer(const Tokenizer& tokenizer)
-    : state_(std::make_unique<const State>(State{tokenizer, template_of(tokenizer)})) {}
-ConversationTokenizer::~ConversationTokenizer() = default;
-ConversationTokenizer::ConversationTokenizer(ConversationTokenizer&&) noexcept = default;
-
-TokenizedConversation ConversationTokenizer::tokenize(const nlohmann::ordered_json& messages,
-                                                      const nlohmann::ordered_json& tools) const {
+void check_messages(const json& messages) {
   if (!messages.is_array()) throw base::Error(base::kInvalidData, "messages must be a list");
   for (size_t index = 0; index < messages.size(); ++index) {
     if (!messages[index].is_object())
       throw base::Error(base::kInvalidData, "message " + std::to_string(index) + " must be an object");
   }
+}
+
+}  // namespace
+
+struct ConversationTokenizer::State {
+  explicit State(const Tokenizer& its_tokenizer)
+      : tokenizer(its_tokenizer),
+        chat_template(template_of(tokenizer)),
+        asks(asks_for_replies(tokenizer, chat_template)),
+        spellings(tokenizer) {}
+
+  const Tokenizer& tokenizer;
+  ChatTemplate chat_template;
+  std::optional<bool> asks;
+  Spellings spellings;
+};
+
+ConversationTokenizer::ConversationTokenizer(const Tokenizer& tokenizer)
+    : state_(std::make_unique<const State>(tokenizer)) {}
+ConversationTokenizer::~ConversationTokenizer() = default;
+ConversationTokenizer::ConversationTokenizer(ConversationTokenizer&&) noexcept = default;
+
+std::vector<TokenId> ConversationTokenizer::ids(const nlohmann::ordered_json& messages,
+                                                const nlohmann::ordered_json& tools) const {
+  check_messages(messages);
+  return state_->tokenizer.encode(
+      state_->chat_template.render(chat_variables(state_->tokenizer, messages, false, tools)), false);
+}
+
+TokenizedConversation ConversationTokenizer::tokenize(const nlohmann::ordered_json& messages,
+                                                      const nlohmann::ordered_json& tools) const {
+  check_messages(messages);
   const Tokenizer& tokenizer = state_->tokenizer;
   std::string text;
-  const std::vector<Span> spans = Locator(tokenizer, state_->chat_template, messages, tools).locate(text);
+  const std::vector<Span> spans = Locator(tokenizer, state_->chat_template, state_->asks, messages, tools).locate(text);
 
   TokenizedConversation out;
   out.ids = tokenizer.encode(text, false);
   out.assistant_mask.assign(out.ids.size(), 0);
-  auto ranges = align(tokenizer, text, out.ids);
+  auto ranges = align(state_->spellings, !tokenizer.stripped_prefix().empty(), text, out.ids);
   if (!ranges) ranges = align_by_parts(tokenizer, text, out.ids, spans);
   if (!ranges) {
     throw base::Error(
@@ -250,8 +307,8 @@ TokenizedConversation ConversationTokenizer::tokenize(const nlohmann::ordered_js
     const auto first = static_cast<size_t>(overlaps_from - ranges->begin());
     auto last = static_cast<size_t>(behind - ranges->begin());
     if (!span.exact) {
-      trim_turn(tokenizer, out.ids, first, last);
-      extend_turn(tokenizer, out.ids, first, last);
+      trim_turn(state_->spellings, out.ids, first, last);
+      extend_turn(state_->spellings, out.ids, first, last);
     }
     std::fill(out.assistant_mask.begin() + static_cast<std::ptrdiff_t>(first),
               out.assistant_mask.begin() + static_cast<std::ptrdiff_t>(last), 1);

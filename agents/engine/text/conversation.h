@@ -31,6 +31,9 @@ class ConversationTokenizer {
   TokenizedConversation tokenize(const nlohmann::ordered_json& messages,
                                  const nlohmann::ordered_json& tools = nullptr) const;
 
+  // The ids alone, which no template is too odd for. Throws base::Error as tokenize().
+  std::vector<TokenId> ids(const nlohmann::ordered_json& messages, const nlohmann::ordered_json& tools = nullptr) const;
+
  private:
   struct State;
   std::unique_ptr<const State> state_;

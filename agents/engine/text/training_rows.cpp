@@ -96,14 +96,20 @@ ordered_json sharegpt_messages(const ordered_json& row) {
   return messages;
 }
 
+ordered_json parse_bounded(std::string_view line) {
+  return ordered_json::parse(line, [](int depth, ordered_json::parse_event_t, ordered_json&) {
+    if (depth > kMaxDepth) throw bad_row("the line is nested too deeply");
+    return true;
+  });
+}
+
 ordered_json parse(std::string_view line) {
   if (line.size() > kMaxLineBytes) throw bad_row("the line is longer than 64 MiB");
   ordered_json row;
   try {
-    row = ordered_json::parse(line, [](int depth, ordered_json::parse_event_t, ordered_json&) {
-      if (depth > kMaxDepth) throw bad_row("the line is nested too deeply");
-      return true;
-    });
+    // Most lines have too few brackets to be nested deeply, and are read without looking: that takes half as long.
+    const auto opens = std::count_if(line.begin(), line.end(), [](char c) { return c == '{' || c == '['; });
+    row = opens <= kMaxDepth ? ordered_json::parse(line) : parse_bounded(line);
   } catch (const ordered_json::exception&) {
     throw bad_row("the line is not JSON in UTF-8");
   }
@@ -173,9 +179,15 @@ TrainingRow RowEncoder::conversation(const ordered_json& messages, const ordered
   if (!conversations_) {
     throw bad_row("it holds messages, and the model has no chat template to write them with");
   }
-  TokenizedConversation tokenized = conversations_->tokenize(messages, tools);
-  TrainingRow row{std::move(tokenized.ids), std::move(tokenized.assistant_mask)};
-  if (!assistant_only) row.trained.assign(row.ids.size(), 1);
+  TrainingRow row;
+  if (assistant_only) {
+    TokenizedConversation tokenized = conversations_->tokenize(messages, tools);
+    row.ids = std::move(tokenized.ids);
+    row.trained = std::move(tokenized.assistant_mask);
+  } else {
+    row.ids = conversations_->ids(messages, tools);
+    row.trained.assign(row.ids.size(), 1);
+  }
   return row;
 }
 

@@ -21,7 +21,8 @@ bool WordCache::get(std::string_view word, std::vector<TokenId>& out) {
   if (word.size() > 16) hash = (hash ^ (hash >> 32U) ^ key_[2]) * 0x589965cc75374cc3ULL;
   hash = (hash ^ (hash >> 32U) ^ key_[3]) * 0x1d8e4e27c47d124fULL;
   place_ = &slots_[(hash >> 40U) % kSlots];
-  if (place_->key != key_) return false;
+  const auto& key = place_->key;  // == calls memcmp
+  if (((key[0] ^ key_[0]) | (key[1] ^ key_[1]) | (key[2] ^ key_[2]) | (key[3] ^ key_[3])) != 0) return false;
   out.insert(out.end(), place_->ids.begin(), place_->ids.begin() + place_->count);
   return true;
 }
