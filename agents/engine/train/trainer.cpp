@@ -166,7 +166,7 @@ void Trainer::make_ready() {
   samples_.emplace(context_.workdir / "samples.jsonl", *job_.tokenizer, settings.sample_prompts,
                    settings.sample_max_new_tokens, ranks_.is_first());
   samples_->set_last_step(std::stoll(ranks_.from_first(std::to_string(samples_->last_step()))));
-  work_count_.emplace(job_.architecture, settings.method, settings.objective.type != ObjectiveType::kReward);
+  work_count_.emplace(job_.architecture, settings.method, settings.objective.type);
   const std::vector<double> rates = ranks_.of_each(matrix_rate(machine_.device, machine_.compute_type));
   matrix_rate_ = std::accumulate(rates.begin(), rates.end(), 0.0);
   identity_ = {settings.parameter_file(),
@@ -242,7 +242,7 @@ bool Trainer::train_step() {
   ++state_.interval_steps;
   state_.interval_loss += result.loss;
   double work = 0;
-  for (const auto& rows : micro_batches) work += work_count_->rows(job_.train.documents, job_.rows.rows, rows);
+  for (const auto& rows : micro_batches) work += work_count_->rows(job_.rows, rows);
   pace_.add(result.tokens, work, seconds_since(begin));
   report_step(result, learning_rate, gradient_norm);
   return true;
