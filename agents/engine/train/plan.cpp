@@ -81,7 +81,8 @@ nlohmann::ordered_json plan_job(const spec::EngineContext& context, const std::f
   load_data(context, ignore, job);
   const auto environment = rank_environment();
   Ranks ranks(environment, job.settings.strategy);
-  const Machine machine = choose_machine(job.settings.precision, environment ? environment->local_rank : 0);
+  const Machine machine = choose_machine(job.settings, environment);
+  ranks.place(machine.device);
   const auto decoder = make_decoder(context, job, machine, ranks.residence());
   const auto optimizer = make_optimizer(optimizer_options(job.settings), ranks.own(*decoder));
   const double start_seconds = std::chrono::duration<double>(SteadyClock::now() - began).count();

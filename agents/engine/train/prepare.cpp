@@ -280,12 +280,20 @@ bool take_rows(const spec::EngineContext& context, const Warn& warn, int64_t ste
   return true;
 }
 
-Machine choose_machine(Precision precision, int64_t local_rank) {
+Machine choose_machine(const TrainSettings& settings, const std::optional<RankEnvironment>& environment) {
   at::set_num_threads(usable_threads());
   Machine machine;
-  const int64_t gpus = load_cuda();
-  if (gpus > 0) machine.device = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(local_rank % gpus));
+  const Gpus gpus = settings.device == DeviceChoice::kCpu ? Gpus() : load_cuda();
+  if (settings.device == DeviceChoice::kCuda && gpus.count == 0) {
+    throw base::Error(base::kInvalidSpec, "training.device: cuda, but no GPU can be used here: " + gpus.why_none,
+                      gpus.advice + ", or set training.device to cpu or auto");
+  }
+  if (gpus.count > 0) {
+    const int64_t gpu = environment ? gpu_of(*environment, gpus.count) : 0;
+    machine.device = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(gpu));
+  }
   const bool fast = machine.device.is_cuda() || cpu_has_bf16();
+  const Precision precision = settings.precision;
   if (precision == Precision::kBF16 || (precision == Precision::kAuto && fast)) machine.compute_type = at::kBFloat16;
   return machine;
 }

@@ -21,6 +21,7 @@
 #include "agents/engine/train/data/packing.h"
 #include "agents/engine/train/decoder/decoder.h"
 #include "agents/engine/train/optimizers/optimizer.h"
+#include "agents/engine/train/parallel/rank_environment.h"
 #include "agents/engine/train/settings.h"
 #include "agents/engine/train/step.h"
 
@@ -64,8 +65,9 @@ struct Machine {
   at::Device device = at::kCPU;
   at::ScalarType compute_type = at::kFloat;
 };
-// local_rank: which of this machine's GPUs, where there are several ranks.
-Machine choose_machine(Precision precision, int64_t local_rank);
+// environment: each rank has a GPU of its own. Throws base::Error INVALID_SPEC where it has none, or none can be used
+// and training.device is cuda.
+Machine choose_machine(const TrainSettings& settings, const std::optional<RankEnvironment>& environment);
 
 // The decoder with the values that training begins with.
 std::unique_ptr<Decoder> make_decoder(const spec::EngineContext& context, const Job& job, const Machine& machine,

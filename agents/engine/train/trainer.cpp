@@ -145,7 +145,12 @@ void Trainer::load() {
 
 void Trainer::make_ready() {
   const TrainSettings& settings = job_.settings;
-  machine_ = choose_machine(settings.precision, environment_ ? environment_->local_rank : 0);
+  machine_ = choose_machine(settings, environment_);
+  if (!ranks_.place(machine_.device)) {
+    warn()("NCCL_MISSING",
+           "the ranks' GPUs are connected by way of the main memory, because NCCL is not there on all of them",
+           "build slipway-train with make cuda, which puts libslipway_nccl.so beside it");
+  }
   if (settings.precision == Precision::kAuto) {
     // Whatever this machine would choose, the run stays what it was, and all ranks do the same.
     std::string chosen = machine_.compute_type == at::kBFloat16 ? "bf16" : "f32";
