@@ -78,7 +78,8 @@ nlohmann::ordered_json plan_job(const spec::EngineContext& context, const std::f
   job.cache = scratch;
   const Warn ignore = [](const std::string&, const std::string&, const std::string&) {};
   load_model(context, ignore, job);
-  load_data(context, ignore, job);
+  Ranks alone(std::nullopt, job.settings.strategy);  // each rank has a scratch folder of its own
+  load_data(context, ignore, Begin::kOnAllRows, alone, job);
   const auto environment = rank_environment();
   Ranks ranks(environment, job.settings.strategy);
   const Machine machine = choose_machine(job.settings, environment);

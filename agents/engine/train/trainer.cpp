@@ -133,11 +133,8 @@ void Trainer::load() {
   reporter_.phase("load", "end");
   reporter_.phase("tokenize", "begin");
   job_.cache = context_.resolve(job_.settings.cache);
-  // The others find its tokens ready.
-  if (!ranks_.is_first()) ranks_.from_first({});
-  if (ranks_.size() == 1 && !checkpoint_) early_ = load_first_data(context_, warn, job_);
-  if (!early_) load_data(context_, warn, job_);
-  if (ranks_.is_first()) ranks_.from_first({});
+  const Begin begin = ranks_.any(checkpoint_.has_value()) ? Begin::kOnAllRows : Begin::kOnFirstBlocks;
+  early_ = load_data(context_, warn, begin, ranks_, job_);
   if (context_.stop.load()) return;
   if (!early_) reporter_.data(data_values(job_));
   reporter_.phase("tokenize", "end");
@@ -213,7 +210,7 @@ void Trainer::check_finite(const StepResult& result, double gradient_norm) const
 // The rows of the next step, where not all are tokenised yet. False when a stop came first.
 bool Trainer::has_rows() {
   if (!early_) return true;
-  if (!take_rows(context_, warn(), state_.step, job_, early_)) return false;
+  if (!take_rows(context_, warn(), state_.step, ranks_, job_, early_)) return false;
   if (early_) return true;
   reporter_.data(data_values(job_));
   identity_.steps_per_epoch = job_.plan->steps_per_epoch();
