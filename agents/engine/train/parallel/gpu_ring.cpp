@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "agents/engine/runtime/grammar.h"
+#include "backend/base/error.h"
 
 namespace slipway::train {
 
@@ -104,7 +105,11 @@ void GpuRing::wait_until(const std::function<bool()>& done) {
 }
 
 void GpuRing::run(const Mark& mark, const Begin& begin) {
-  if (!communicator_) throw GpuRingBroken{"it has failed before"};
+  if (!communicator_) {
+    throw base::Error("NCCL_FAILED",
+                      "the ranks' GPUs are no longer connected, since an operation before this one failed",
+                      "start again: training goes on from the last checkpoint");
+  }
   const c10::DeviceGuard guard(device_);
   mark->block(stream_);
   std::string failure;
