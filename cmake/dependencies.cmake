@@ -52,6 +52,17 @@ if(SLIPWAY_BUILD_TRAIN)
   foreach(folder ${nvidia_libraries})
     target_link_options(slipway_torch INTERFACE -Wl,-rpath,${folder})
   endforeach()
+  if(SLIPWAY_CUDA)
+    # NCCL, and of CUDA only the headers that its own includes: libslipway_nccl.so alone links it.
+    set(nccl_root ${torch_packages}/nvidia/nccl)
+    if(NOT EXISTS ${nccl_root}/lib/libnccl.so.2)
+      message(FATAL_ERROR "NCCL is not at '${nccl_root}'. Run packaging/setup.sh --cuda.")
+    endif()
+    add_library(slipway_nccl_wheel INTERFACE)
+    target_include_directories(slipway_nccl_wheel SYSTEM INTERFACE ${nccl_root}/include ${torch_packages}/nvidia/cu13/include)
+    target_link_libraries(slipway_nccl_wheel INTERFACE ${nccl_root}/lib/libnccl.so.2)
+    target_link_options(slipway_nccl_wheel INTERFACE -Wl,-rpath,${nccl_root}/lib -Wl,-z,defs)
+  endif()
 endif()
 
 # XGrammar and the tvm-ffi it is called through, from their wheels: libslipway_grammar.so alone links them.

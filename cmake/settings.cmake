@@ -2,7 +2,7 @@
 option(SLIPWAY_BUILD_TESTS "Build the tests" ON)
 option(SLIPWAY_BUILD_DESKTOP "Build slipway-console (needs Qt 6 WebEngine)" ON)
 option(SLIPWAY_BUILD_TRAIN "Build slipway-train (needs libtorch)" ON)
-option(SLIPWAY_CUDA "Compile the CUDA sources (needs nvcc; no GPU needed)" OFF)
+option(SLIPWAY_CUDA "Build slipway-train against libtorch's CUDA build, with NCCL (no GPU needed)" OFF)
 option(SLIPWAY_FUZZ "Build the libFuzzer targets (needs clang)" OFF)
 set(SLIPWAY_SANITIZE "" CACHE STRING "Sanitizers to build with: empty, address or thread")
 set(SLIPWAY_DEPS "$ENV{HOME}/.cache/slipway" CACHE PATH "Where packaging/setup.sh put the Python wheels")

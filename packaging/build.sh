@@ -5,6 +5,8 @@ cd "$(dirname "$0")/.."
 preset=$1
 folder=build
 [ "$preset" = release ] || folder=build-$preset
+targets=()
+[ "$preset" = cuda ] && targets=(slipway-train slipway_parquet)  # the one program that uses a GPU
 if [ ! -f "$folder/build.ninja" ]; then
   mkdir -p "$folder"
   cmake --preset "$preset" >"$folder/configure.log" 2>&1 || { tail -n 30 "$folder/configure.log" >&2; echo "build: error: configuring failed (log: $folder/configure.log)" >&2; exit 1; }
@@ -12,7 +14,7 @@ fi
 [ "${2:-}" = --configure-only ] && exit 0
 start=$SECONDS
 log=$folder/build.log
-ninja -C "$folder" >"$log" 2>&1 &
+ninja -C "$folder" "${targets[@]}" >"$log" 2>&1 &
 pid=$!
 # A line now and then on a cold build.
 while kill -0 "$pid" 2>/dev/null; do

@@ -70,11 +70,18 @@ if [ ! -e "$llama/.complete" ]; then
 fi
 
 # --- For the cuda preset -----------------------------------------------------------------------------------------------
+# Without a GPU what compiling and linking needs; with one also the 3 GB of libraries that libtorch then loads.
 cuda_stamp=$deps/cuda.stamp
-if [ "${1:-}" = --cuda ] && [ "$(cat "$cuda_stamp" 2>/dev/null)" != "$wanted_stamp" ]; then
-  say "installing libtorch's CUDA build into $deps/venv-cuda"
+gpu=without
+[ -e /proc/driver/nvidia/version ] && gpu=with
+if [ "${1:-}" = --cuda ] && [ "$(cat "$cuda_stamp" 2>/dev/null)" != "$wanted_stamp $gpu" ]; then
+  say "installing libtorch's CUDA build and NCCL into $deps/venv-cuda, for a machine $gpu a GPU"
   venv=$deps/venv-cuda
   [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-  pip install --no-deps torch==2.14.1 "${cuda_wheels[@]}"
-  echo "$wanted_stamp" >"$cuda_stamp"
+  if [ "$gpu" = with ]; then
+    pip install torch==2.14.1 'cuda-toolkit[crt,cccl]==13.0.3'
+  else
+    pip install --no-deps torch==2.14.1 "${cuda_wheels[@]}" nvidia-cuda-crt==13.5.37 nvidia-cuda-cccl==13.3.5.0.6 nvidia-nccl-cu13==2.30.7
+  fi
+  echo "$wanted_stamp $gpu" >"$cuda_stamp"
 fi

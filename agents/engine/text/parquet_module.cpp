@@ -4,7 +4,10 @@
 #include <arrow/api.h>
 #include <arrow/io/file.h>
 #include <parquet/arrow/reader.h>
+#include <parquet/file_reader.h>
+#include <parquet/metadata.h>
 
+#include <algorithm>
 #include <exception>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -124,20 +127,13 @@ class Reader : public ParquetReader {
     ARROW_ASSIGN_OR_RAISE(reader_, builder.Build());
     reader_->set_batch_size(kRowsAtOnce);
     ARROW_ASSIGN_OR_RAISE(batches_, reader_->GetRecordBatchReader());
+    count_ = reader_->parquet_reader()->metadata()->num_rows();
     return arrow::Status::OK();
   }
 
   bool next(std::string& row, std::string& failure) noexcept override {
     try {
-      while (batch_ == nullptr || at_ == batch_->num_rows()) {
-        at_ = 0;
-        const arrow::Status status = batches_->ReadNext(&batch_);
-        if (!status.ok()) {
-          failure = status.ToString();
-          return false;
-        }
-        if (batch_ == nullptr) return false;
-      }
+      if (!has_row(failure)) return false;
       ordered_json object = ordered_json::object();
       for (int i = 0; i < batch_->num_columns(); ++i) {
         add_member(object, batch_->schema()->field(i)->name(), *batch_->column(i), at_);
@@ -151,11 +147,42 @@ class Reader : public ParquetReader {
     }
   }
 
+  bool skip(int64_t rows, std::string& failure) noexcept override {
+    try {
+      while (rows > 0) {
+        if (!has_row(failure)) return false;
+        const int64_t passed = std::min(rows, batch_->num_rows() - at_);
+        at_ += passed;
+        rows -= passed;
+      }
+      return true;
+    } catch (const std::exception& error) {
+      failure = error.what();
+      return false;
+    }
+  }
+
+  int64_t count() const noexcept override { return count_; }
+
  private:
+  // Reads on when the batch is used up. False at the end, or with the reason in `failure`.
+  bool has_row(std::string& failure) {
+    while (batch_ == nullptr || at_ == batch_->num_rows()) {
+      at_ = 0;
+      const arrow::Status status = batches_->ReadNext(&batch_);
+      if (!status.ok()) {
+        failure = status.ToString();
+        return false;
+      }
+      if (batch_ == nullptr) return false;
+    }
+    return true;
+  }
+
   std::unique_ptr<parquet::arrow::FileReader> reader_;
   std::shared_ptr<arrow::RecordBatchReader> batches_;
   std::shared_ptr<arrow::RecordBatch> batch_;
-  int64_t at_ = 0;
+  int64_t at_ = 0, count_ = 0;
 };
 
 }  // namespace

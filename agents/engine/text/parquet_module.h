@@ -13,6 +13,10 @@ class ParquetReader {
   virtual ~ParquetReader() = default;
   // The next row as one line of JSON. False at the end, or with the reason in `failure`.
   virtual bool next(std::string& row, std::string& failure) noexcept = 0;
+  // Passes over so many rows. False when there are fewer, or with the reason in `failure`.
+  virtual bool skip(int64_t rows, std::string& failure) noexcept = 0;
+  // Of the whole file.
+  virtual int64_t count() const noexcept = 0;
 };
 
 // What the module exports, as kOpenParquet. Null with the reason in `failure`.

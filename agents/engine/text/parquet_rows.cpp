@@ -30,23 +30,52 @@ OpenParquet* load_module() {
                     "install Slipway with its Arrow library, or convert the file to JSONL");
 }
 
+base::Error broken(const fs::path& path, int64_t row, const std::string& failure) {
+  return {base::kInvalidData, path.string() + " behind row " + std::to_string(row) + ": " + failure,
+          "check that it is a whole Parquet file"};
+}
+
+// Null with the reason in `failure`.
+std::unique_ptr<ParquetReader> open_file(const fs::path& path, std::string& failure) {
+  OpenParquet* const open = load_module();
+  return std::unique_ptr<ParquetReader>(open(path.string(), failure));
+}
+
 }  // namespace
 
 bool is_parquet(const fs::path& path) { return path.extension() == ".parquet"; }
 
 void for_each_parquet_row(const fs::path& path, int64_t& number,
                           const std::function<bool(const std::string& row)>& use) {
-  OpenParquet* const open = load_module();
   std::string failure, row;
-  const std::unique_ptr<ParquetReader> reader(open(path.string(), failure));
+  const auto reader = open_file(path, failure);
   number = 0;
   while (reader && reader->next(row, failure)) {
     ++number;
     if (!use(row)) return;
   }
-  if (failure.empty()) return;
-  throw base::Error(base::kInvalidData, path.string() + " behind row " + std::to_string(number) + ": " + failure,
-                    "check that it is a whole Parquet file");
+  if (!failure.empty()) throw broken(path, number, failure);
+}
+
+int64_t count_parquet_rows(const fs::path& path) {
+  std::string failure;
+  const auto reader = open_file(path, failure);
+  if (!reader) throw broken(path, 0, failure);
+  return reader->count();
+}
+
+void read_parquet_rows(const fs::path& path, const std::vector<int64_t>& rows,
+                       const std::function<void(int64_t number, const std::string& row)>& use) {
+  std::string failure, row;
+  const auto reader = open_file(path, failure);
+  int64_t at = 0;
+  for (const int64_t wanted : rows) {
+    if (!reader || !reader->skip(wanted - at, failure) || !reader->next(row, failure)) {
+      throw broken(path, at, failure.empty() ? "it ends before row " + std::to_string(wanted + 1) : failure);
+    }
+    use(wanted, row);
+    at = wanted + 1;
+  }
 }
 
 }  // namespace slipway::text

@@ -72,15 +72,22 @@ void prepare_process(char** argv) {
   // Where that fails (no /proc) training works all the same, only slower beside other programs.
 }
 
-int64_t load_cuda() {
+Gpus load_cuda() {
   Dl_info info{};
   if (dladdr(reinterpret_cast<const void*>(&at::detail::getCUDAHooks), &info) == 0 || info.dli_fname == nullptr)
-    return 0;
+    return {0, "libtorch is not a shared library", "build slipway-train with make cuda"};
   const std::filesystem::path library = std::filesystem::path(info.dli_fname).parent_path() / "libtorch_cuda.so";
   std::error_code failure;
-  if (!std::filesystem::exists(library, failure)) return 0;
-  if (dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL) == nullptr) return 0;
-  return at::globalContext().hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0;
+  if (!std::filesystem::exists(library, failure))
+    return {0, "this slipway-train stands on a libtorch for CPUs", "build it with make cuda, and run build-cuda/bin"};
+  if (dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL) == nullptr) {
+    const char* const reason = dlerror();
+    return {0, reason == nullptr ? library.string() + " cannot be loaded" : reason,
+            "run make cuda on a machine with an NVIDIA driver: it then installs the libraries that a GPU needs"};
+  }
+  const int64_t count = at::globalContext().hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0;
+  if (count > 0) return {count, {}, {}};
+  return {0, "the NVIDIA driver shows no GPU", "check nvidia-smi, and CUDA_VISIBLE_DEVICES in the environment"};
 }
 
 bool cpu_has_bf16() {

@@ -13,9 +13,12 @@ void prepare_process(char** argv);
 // OMP_NUM_THREADS when set, else the CPUs this process may use (affinity and the cgroup's quota).
 int usable_threads();
 
-// Loads libtorch_cuda.so beside libtorch_cpu.so when it is there, so that its kernels register. Returns how many
-// GPUs can be used.
-int64_t load_cuda();
+struct Gpus {
+  int64_t count = 0;
+  std::string why_none, advice;  // when there are none
+};
+// Loads libtorch_cuda.so beside libtorch_cpu.so when it is there, so that its kernels register.
+Gpus load_cuda();
 
 // True when this CPU multiplies bf16 in hardware (AVX512_BF16).
 bool cpu_has_bf16();

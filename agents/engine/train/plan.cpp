@@ -78,10 +78,12 @@ nlohmann::ordered_json plan_job(const spec::EngineContext& context, const std::f
   job.cache = scratch;
   const Warn ignore = [](const std::string&, const std::string&, const std::string&) {};
   load_model(context, ignore, job);
-  load_data(context, ignore, job);
+  Ranks alone(std::nullopt, job.settings.strategy);  // each rank has a scratch folder of its own
+  load_data(context, ignore, Begin::kOnAllRows, alone, job);
   const auto environment = rank_environment();
   Ranks ranks(environment, job.settings.strategy);
-  const Machine machine = choose_machine(job.settings.precision, environment ? environment->local_rank : 0);
+  const Machine machine = choose_machine(job.settings, environment);
+  ranks.place(machine.device);
   const auto decoder = make_decoder(context, job, machine, ranks.residence());
   const auto optimizer = make_optimizer(optimizer_options(job.settings), ranks.own(*decoder));
   const double start_seconds = std::chrono::duration<double>(SteadyClock::now() - began).count();

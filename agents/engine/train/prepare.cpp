@@ -3,6 +3,8 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <array>
+#include <chrono>
 #include <cmath>
 #include <utility>
 
@@ -117,14 +119,6 @@ void check_method(const Job& job) {
   }
 }
 
-std::vector<DataFile> files_of(const spec::EngineContext& context, const std::vector<DataSource>& sources) {
-  std::vector<DataFile> files;
-  for (const DataSource& source : sources) {
-    files.push_back({context.resolve(source.path), source.format, source.weight});
-  }
-  return files;
-}
-
 TokenizeOptions tokenize_options(const Job& job) {
   const TrainSettings& settings = job.settings;
   TokenizeOptions options;
@@ -136,6 +130,16 @@ TokenizeOptions tokenize_options(const Job& job) {
   options.threads = usable_threads();
   options.cache = job.cache;
   return options;
+}
+
+std::vector<DataFile> files_of(const spec::EngineContext& context, const std::vector<DataSource>& sources,
+                               const Job& job) {
+  std::vector<DataFile> files;
+  for (const DataSource& source : sources) {
+    files.push_back({context.resolve(source.path), source.format, source.weight, {}});
+  }
+  name_tokens(files, *job.tokenizer, tokenize_options(job));
+  return files;
 }
 
 // Says what became of its rows, and refuses what the objective cannot learn from.
@@ -201,8 +205,8 @@ void plan_whole_set(const Warn& warn, Job& job) {
 }
 
 bool load_validation(const spec::EngineContext& context, const Warn& warn, Job& job) {
-  job.validation =
-      load_dataset(files_of(context, job.settings.validation), *job.tokenizer, tokenize_options(job), context.stop);
+  job.validation = load_dataset(files_of(context, job.settings.validation, job), *job.tokenizer, tokenize_options(job),
+                                context.stop);
   if (context.stop.load()) return false;
   check_rows(warn, job, "validation", job.validation);
   job.validation_rows = make_row_set(job.validation, job.settings, padding_token(job));
@@ -227,9 +231,11 @@ int32_t padding_token(const Job& job) {
   return static_cast<int32_t>(padding ? *padding : job.tokenizer->eos_id().value_or(-1));
 }
 
-void load_data(const spec::EngineContext& context, const Warn& warn, Job& job) {
+namespace {
+
+void load_all(const spec::EngineContext& context, const Warn& warn, const std::vector<DataFile>& files, Job& job) {
   const TrainSettings& settings = job.settings;
-  job.train = load_dataset(files_of(context, settings.train), *job.tokenizer, tokenize_options(job), context.stop);
+  job.train = load_dataset(files, *job.tokenizer, tokenize_options(job), context.stop);
   if (context.stop.load()) return;
   plan_whole_set(warn, job);
   if (!load_validation(context, warn, job)) return;
@@ -237,27 +243,52 @@ void load_data(const spec::EngineContext& context, const Warn& warn, Job& job) {
                         ? settings.max_steps
                         : static_cast<int64_t>(
                               std::ceil(settings.num_train_epochs * static_cast<double>(job.plan->steps_per_epoch())));
-  if (settings.schedule.type == ScheduleType::kConstant && warmup_steps(settings.schedule, job.total_steps) > 0) {
-    warn("WARMUP_IGNORED", "the schedule constant has no warmup", "use lr_scheduler_type constant_with_warmup");
-  }
 }
 
-std::unique_ptr<EarlyRows> load_first_data(const spec::EngineContext& context, const Warn& warn, Job& job) {
-  // The schedule hangs on the number of steps.
-  if (job.settings.max_steps <= 0) return nullptr;
-  auto early = EarlyRows::begin(files_of(context, job.settings.train), *job.tokenizer, tokenize_options(job),
-                                job.settings.shuffle);
-  if (!early) return nullptr;
-  job.total_steps = job.settings.max_steps;
-  job.rows = make_row_set(job.train, job.settings, padding_token(job));
+void check_warmup(const Warn& warn, const Job& job) {
+  const ScheduleSettings& schedule = job.settings.schedule;
+  if (schedule.type != ScheduleType::kConstant || warmup_steps(schedule, job.total_steps) == 0) return;
+  warn("WARMUP_IGNORED", "the schedule constant has no warmup", "use lr_scheduler_type constant_with_warmup");
+}
+
+// The others find the tokens ready that the first rank makes, and notice when it is lost.
+void first_then_others(Ranks& ranks, const std::function<void()>& load) {
+  if (!ranks.is_first()) ranks.from_first({});
+  load();
+  if (ranks.is_first()) ranks.from_first({});
+}
+
+}  // namespace
+
+std::unique_ptr<EarlyRows> load_data(const spec::EngineContext& context, const Warn& warn, Begin begin, Ranks& ranks,
+                                     Job& job) {
+  const TrainSettings& settings = job.settings;
+  const std::vector<DataFile> files = files_of(context, settings.train, job);
+  // On several machines some may have the tokens already: all begin alike.
+  const bool some_lack_tokens = ranks.any(!are_cached(files, job.cache));
+  std::unique_ptr<EarlyRows> early;
+  if (begin == Begin::kOnFirstBlocks && settings.max_steps > 0 && some_lack_tokens) {
+    early = EarlyRows::begin(files, *job.tokenizer, tokenize_options(job), settings.shuffle);
+  }
+  if (!early) {
+    first_then_others(ranks, [&] { load_all(context, warn, files, job); });
+    check_warmup(warn, job);
+    return nullptr;
+  }
+  job.total_steps = settings.max_steps;
+  check_warmup(warn, job);
+  job.rows = make_row_set(job.train, settings, padding_token(job));
   job.rows.blocks.clear();
   begin_plan(job);
-  if (take_rows(context, warn, 0, job, early)) load_validation(context, warn, job);
+  if (take_rows(context, warn, 0, ranks, job, early)) {
+    first_then_others(ranks, [&] { load_validation(context, warn, job); });
+  }
   return early;
 }
 
-bool take_rows(const spec::EngineContext& context, const Warn& warn, int64_t step, Job& job,
+bool take_rows(const spec::EngineContext& context, const Warn& warn, int64_t step, Ranks& ranks, Job& job,
                std::unique_ptr<EarlyRows>& early) {
+  constexpr std::chrono::milliseconds kPatience{100};
   bool exhausted = false;
   while (early) {
     if (!job.plan->knows(step) && !exhausted) {
@@ -270,22 +301,35 @@ bool take_rows(const spec::EngineContext& context, const Warn& warn, int64_t ste
       }
       continue;
     }
-    auto whole = early->whole(exhausted, context.stop);
-    if (context.stop.load()) return false;
-    if (!whole) return true;
-    job.train = std::move(*whole);
+    // Nobody waits alone: what ends one rank ends the waiting of all.
+    std::array<double, 2> sums{early->is_whole(exhausted ? kPatience : kPatience * 0) ? 0.0 : 1.0,
+                               context.stop.load() ? 1.0 : 0.0};
+    ranks.add_up(sums);
+    const auto& [still_making, stopping] = sums;
+    if (stopping > 0) return false;
+    if (still_making > 0 && exhausted) continue;
+    if (still_making > 0) return true;
+    job.train = early->take_whole();
     early.reset();
     plan_whole_set(warn, job);
   }
   return true;
 }
 
-Machine choose_machine(Precision precision, int64_t local_rank) {
+Machine choose_machine(const TrainSettings& settings, const std::optional<RankEnvironment>& environment) {
   at::set_num_threads(usable_threads());
   Machine machine;
-  const int64_t gpus = load_cuda();
-  if (gpus > 0) machine.device = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(local_rank % gpus));
+  const Gpus gpus = settings.device == DeviceChoice::kCpu ? Gpus() : load_cuda();
+  if (settings.device == DeviceChoice::kCuda && gpus.count == 0) {
+    throw base::Error(base::kInvalidSpec, "training.device: cuda, but no GPU can be used here: " + gpus.why_none,
+                      gpus.advice + ", or set training.device to cpu or auto");
+  }
+  if (gpus.count > 0) {
+    const int64_t gpu = environment ? gpu_of(*environment, gpus.count) : 0;
+    machine.device = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(gpu));
+  }
   const bool fast = machine.device.is_cuda() || cpu_has_bf16();
+  const Precision precision = settings.precision;
   if (precision == Precision::kBF16 || (precision == Precision::kAuto && fast)) machine.compute_type = at::kBFloat16;
   return machine;
 }

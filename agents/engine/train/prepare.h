@@ -21,6 +21,8 @@
 #include "agents/engine/train/data/packing.h"
 #include "agents/engine/train/decoder/decoder.h"
 #include "agents/engine/train/optimizers/optimizer.h"
+#include "agents/engine/train/parallel/rank_environment.h"
+#include "agents/engine/train/parallel/ranks.h"
 #include "agents/engine/train/settings.h"
 #include "agents/engine/train/step.h"
 
@@ -49,14 +51,17 @@ void load_model(const spec::EngineContext& context, const Warn& warn, Job& job);
 // What TRL pads with, and a reward model reads no score at: the tokenizer's padding token, or its end token; -1: none.
 int32_t padding_token(const Job& job);
 
-// Data and plan. Returns early when a stop came. Throws base::Error.
-void load_data(const spec::EngineContext& context, const Warn& warn, Job& job);
-
-// The same, but only as much of the training data as the first steps need, where that can be told: the rest comes by
-// take_rows(). Nothing where it cannot, and nothing has been done then.
-std::unique_ptr<EarlyRows> load_first_data(const spec::EngineContext& context, const Warn& warn, Job& job);
-// Makes the rows of `step` known. Whatever is whole by now is taken over, and `early` emptied. False when a stop came.
-bool take_rows(const spec::EngineContext& context, const Warn& warn, int64_t step, Job& job,
+// Whether training may begin on the first blocks of its data: not with a checkpoint, which may need any of them.
+enum class Begin { kOnAllRows, kOnFirstBlocks };
+// Data and plan. All ranks call it. With kOnFirstBlocks, and where no more is needed for the first steps to be what
+// they will have been (the schedule hangs on the number of steps, so that max_steps must say it), only the rows of
+// those: the rest comes by take_rows() from what is returned. Nothing is returned when all is there, or a stop came.
+// Throws base::Error.
+std::unique_ptr<EarlyRows> load_data(const spec::EngineContext& context, const Warn& warn, Begin begin, Ranks& ranks,
+                                     Job& job);
+// Makes the rows of `step` known. When the set is whole on all ranks, all of them take it over, and `early` is emptied.
+// All ranks call it for the same step. False when a stop came.
+bool take_rows(const spec::EngineContext& context, const Warn& warn, int64_t step, Ranks& ranks, Job& job,
                std::unique_ptr<EarlyRows>& early);
 
 // Where and in which type this job computes.
@@ -64,8 +69,9 @@ struct Machine {
   at::Device device = at::kCPU;
   at::ScalarType compute_type = at::kFloat;
 };
-// local_rank: which of this machine's GPUs, where there are several ranks.
-Machine choose_machine(Precision precision, int64_t local_rank);
+// environment: each rank has a GPU of its own. Throws base::Error INVALID_SPEC where it has none, or none can be used
+// and training.device is cuda.
+Machine choose_machine(const TrainSettings& settings, const std::optional<RankEnvironment>& environment);
 
 // The decoder with the values that training begins with.
 std::unique_ptr<Decoder> make_decoder(const spec::EngineContext& context, const Job& job, const Machine& machine,

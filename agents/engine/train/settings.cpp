@@ -45,7 +45,7 @@ std::string fingerprint_of(json spec) {
     const bool evaluation_decides =
         training.value("early_stopping_patience", 0) > 0 || training.value("load_best_model_at_end", false);
     for (const char* key :
-         {"logging_steps", "save_steps", "save_total_limit", "sample_prompts", "sample_max_new_tokens"}) {
+         {"device", "logging_steps", "save_steps", "save_total_limit", "sample_prompts", "sample_max_new_tokens"}) {
       training.erase(key);
     }
     if (evaluation_decides) return base::sha256_hex(spec.dump());
@@ -164,6 +164,8 @@ void take_training(const json& training, TrainSettings& s) {
   take(training, "shuffle", s.shuffle);
   const std::string precision = training.value("precision", "auto");
   s.precision = precision == "f32" ? Precision::kF32 : precision == "bf16" ? Precision::kBF16 : Precision::kAuto;
+  const std::string device = training.value("device", "auto");
+  s.device = device == "cpu" ? DeviceChoice::kCpu : device == "cuda" ? DeviceChoice::kCuda : DeviceChoice::kAuto;
   take(training, "gradient_checkpointing", s.gradient_checkpointing);
   take(training, "neftune_noise_alpha", s.neftune_noise_alpha);
   take(training, "logging_steps", s.logging_steps);

@@ -17,6 +17,7 @@ enum class PromptInit { kRandom, kText, kSampleVocabulary };
 enum class ObjectiveType { kSupervised, kDpo, kOrpo, kKto, kReward };
 enum class OptimizerType { kAdamW, kAdamW8Bit, kAdafactor, kLion, kMuon };
 enum class Precision { kAuto, kF32, kBF16 };
+enum class DeviceChoice { kAuto, kCpu, kCuda };
 // Of the frozen weights of linear layers; see decoder/quantized_weight.h.
 enum class Quantization { kNone, kNf4, kInt8 };
 enum class Strategy { kReplicated, kFullySharded };
@@ -95,6 +96,7 @@ struct TrainSettings {
   bool completion_only_loss = true;  // prompt_completion: only the completion is trained
   bool shuffle = true;
   Precision precision = Precision::kAuto;
+  DeviceChoice device = DeviceChoice::kAuto;
   bool gradient_checkpointing = false;
   double neftune_noise_alpha = 0;                             // 0: no noise
   int64_t logging_steps = 1, eval_steps = 0, save_steps = 0;  // 0: never

@@ -133,11 +133,8 @@ void Trainer::load() {
   reporter_.phase("load", "end");
   reporter_.phase("tokenize", "begin");
   job_.cache = context_.resolve(job_.settings.cache);
-  // The others find its tokens ready.
-  if (!ranks_.is_first()) ranks_.from_first({});
-  if (ranks_.size() == 1 && !checkpoint_) early_ = load_first_data(context_, warn, job_);
-  if (!early_) load_data(context_, warn, job_);
-  if (ranks_.is_first()) ranks_.from_first({});
+  const Begin begin = ranks_.any(checkpoint_.has_value()) ? Begin::kOnAllRows : Begin::kOnFirstBlocks;
+  early_ = load_data(context_, warn, begin, ranks_, job_);
   if (context_.stop.load()) return;
   if (!early_) reporter_.data(data_values(job_));
   reporter_.phase("tokenize", "end");
@@ -145,7 +142,12 @@ void Trainer::load() {
 
 void Trainer::make_ready() {
   const TrainSettings& settings = job_.settings;
-  machine_ = choose_machine(settings.precision, environment_ ? environment_->local_rank : 0);
+  machine_ = choose_machine(settings, environment_);
+  if (!ranks_.place(machine_.device)) {
+    warn()("NCCL_MISSING",
+           "the ranks' GPUs are connected by way of the main memory, because NCCL is not there on all of them",
+           "build slipway-train with make cuda, which puts libslipway_nccl.so beside it");
+  }
   if (settings.precision == Precision::kAuto) {
     // Whatever this machine would choose, the run stays what it was, and all ranks do the same.
     std::string chosen = machine_.compute_type == at::kBFloat16 ? "bf16" : "f32";
@@ -166,7 +168,7 @@ void Trainer::make_ready() {
   samples_.emplace(context_.workdir / "samples.jsonl", *job_.tokenizer, settings.sample_prompts,
                    settings.sample_max_new_tokens, ranks_.is_first());
   samples_->set_last_step(std::stoll(ranks_.from_first(std::to_string(samples_->last_step()))));
-  work_count_.emplace(job_.architecture, settings.method, settings.objective.type != ObjectiveType::kReward);
+  work_count_.emplace(job_.architecture, settings.method, settings.objective.type);
   const std::vector<double> rates = ranks_.of_each(matrix_rate(machine_.device, machine_.compute_type));
   matrix_rate_ = std::accumulate(rates.begin(), rates.end(), 0.0);
   identity_ = {settings.parameter_file(),
@@ -208,7 +210,7 @@ void Trainer::check_finite(const StepResult& result, double gradient_norm) const
 // The rows of the next step, where not all are tokenised yet. False when a stop came first.
 bool Trainer::has_rows() {
   if (!early_) return true;
-  if (!take_rows(context_, warn(), state_.step, job_, early_)) return false;
+  if (!take_rows(context_, warn(), state_.step, ranks_, job_, early_)) return false;
   if (early_) return true;
   reporter_.data(data_values(job_));
   identity_.steps_per_epoch = job_.plan->steps_per_epoch();
@@ -242,7 +244,7 @@ bool Trainer::train_step() {
   ++state_.interval_steps;
   state_.interval_loss += result.loss;
   double work = 0;
-  for (const auto& rows : micro_batches) work += work_count_->rows(job_.train.documents, job_.rows.rows, rows);
+  for (const auto& rows : micro_batches) work += work_count_->rows(job_.rows, rows);
   pace_.add(result.tokens, work, seconds_since(begin));
   report_step(result, learning_rate, gradient_norm);
   return true;

@@ -1,7 +1,6 @@
 #include "agents/engine/train/work_count.h"
 
 #include <algorithm>
-#include <span>
 
 namespace slipway::train {
 
@@ -42,8 +41,8 @@ double pairs_of(int64_t tokens, int64_t window) {
 
 }  // namespace
 
-WorkCount::WorkCount(const model::Architecture& architecture, const MethodSettings& method, bool predicts_tokens)
-    : virtual_tokens_(method.virtual_tokens()) {
+WorkCount::WorkCount(const model::Architecture& architecture, const MethodSettings& method, ObjectiveType objective)
+    : objective_(objective), virtual_tokens_(method.virtual_tokens()) {
   const bool full = method.type == MethodType::kFull, lora = method.type == MethodType::kLora;
   const bool trains_embeddings = full && !method.freeze_embeddings;
   const std::vector<int64_t>& chosen = method.layers_to_transform;
@@ -53,20 +52,26 @@ WorkCount::WorkCount(const model::Architecture& architecture, const MethodSettin
   const LayerWeights weights = weights_of(architecture);
   const double adapters = lora ? adapter_weights(architecture, method) : 0;
   for (int64_t i = 0; i < architecture.num_hidden_layers; ++i) {
-    per_token_ += 2 * (weights.qkv + weights.others);
+    const double forward = 2 * (weights.qkv + weights.others);
+    per_token_ += forward;
+    forward_per_token_ += forward;
     // The lowest layer's own input needs no gradient when nothing below it is trained.
     if (i >= lowest) per_token_ += 2 * weights.others;
     if (i > lowest || (i == lowest && !lora)) per_token_ += 2 * weights.qkv;
     if (full && i >= method.freeze_layers) per_token_ += 2 * (weights.qkv + weights.others);
     if (lora && (chosen.empty() || std::find(chosen.begin(), chosen.end(), i) != chosen.end())) {
       per_token_ += 6 * adapters;
+      forward_per_token_ += 2 * adapters;
     }
     const auto width = static_cast<double>(architecture.num_attention_heads * architecture.head_dim);
     attention_.push_back(
-        {architecture.is_windowed(i) ? architecture.sliding_window : 0, (i >= lowest ? 12.0 : 4.0) * width});
+        {architecture.is_windowed(i) ? architecture.sliding_window : 0, (i >= lowest ? 12.0 : 4.0) * width, 4 * width});
   }
+  // A reward model's score head costs nothing to speak of.
+  if (objective == ObjectiveType::kReward) return;
   const auto output = static_cast<double>(architecture.hidden_size) * static_cast<double>(architecture.vocab_size);
-  if (predicts_tokens) per_target_ = (trains_embeddings ? 6 : 4) * output;
+  per_target_ = (trains_embeddings ? 6 : 4) * output;
+  forward_per_target_ = 2 * output;
 }
 
 double WorkCount::document(int64_t tokens, int64_t targets) const {
@@ -75,14 +80,26 @@ double WorkCount::document(int64_t tokens, int64_t targets) const {
   return work;
 }
 
-double WorkCount::rows(const Documents& documents, const std::vector<Row>& rows,
-                       const std::vector<int64_t>& chosen) const {
+double WorkCount::forward(int64_t tokens, int64_t targets) const {
+  double work = forward_per_token_ * static_cast<double>(tokens) + forward_per_target_ * static_cast<double>(targets);
+  for (const Attention& layer : attention_) work += layer.forward_per_pair * pairs_of(tokens, layer.window);
+  return work;
+}
+
+double WorkCount::rows(const RowSet& set, const std::vector<int64_t>& chosen) const {
+  const Documents& documents = set.data->documents;
   double work = 0;
   for (const int64_t row : chosen) {
-    for (const int64_t one : rows[static_cast<size_t>(row)]) {
-      const std::span<const uint8_t> trained = documents.trained(one);
+    for (const int64_t one : set.row(row)) {
+      const bool every_token = objective_ == ObjectiveType::kOrpo && one == set.preference(row).chosen;
+      const int64_t tokens = documents.length(one);
       work +=
-          document(documents.length(one) + virtual_tokens_, std::count(trained.begin() + 1, trained.end(), uint8_t{1}));
+          document(tokens + virtual_tokens_, every_token ? tokens - 1 : documents.targets(one, virtual_tokens_ > 0));
+      if (objective_ != ObjectiveType::kKto) continue;
+      const int64_t other = set.data->mismatched[static_cast<size_t>(one)];
+      if (const int64_t targets = documents.targets(other, false); targets > 0) {
+        work += forward(documents.length(other), targets);
+      }
     }
   }
   return work;

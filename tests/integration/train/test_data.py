@@ -86,10 +86,12 @@ def many_rows_spec(model, path, **training):
     return spec
 
 
-@pytest.mark.parametrize("training", [{"max_steps": 12}, {"max_steps": 8, "packing": True}, {"max_steps": 6, "shuffle": False}],
-                         ids=["rows", "packed", "in order"])
-def test_steps_are_the_same_before_and_after_all_is_tokenised(tmp_path, model, many_rows, training):
+@pytest.mark.parametrize("ranks, training", [
+    (1, {"max_steps": 12}), (1, {"max_steps": 8, "packing": True}), (1, {"max_steps": 6, "shuffle": False}), (2, {"max_steps": 6, "packing": True})],
+                         ids=["rows", "packed", "in order", "two ranks"])
+def test_steps_are_the_same_before_and_after_all_is_tokenised(tmp_path, model, many_rows, ranks, training):
     spec = many_rows_spec(model, many_rows, save_steps=4, **training)
+    spec["parallel"] = {"ranks": ranks}
     spec["data"]["cache"] = str(tmp_path / "cache")
     results = []
     for name in ("early", "cached"):
@@ -101,6 +103,18 @@ def test_steps_are_the_same_before_and_after_all_is_tokenised(tmp_path, model, m
     assert results[0] == results[1] and len(results[0]) == training["max_steps"]
     adapters = [(tmp_path / n / "out/adapter/adapter_model.safetensors").read_bytes() for n in ("early", "cached")]
     assert adapters[0] == adapters[1]
+
+
+def test_parquet_rows_are_taken_in_the_same_order(tmp_path, model, many_rows):
+    """By the block, and as a whole."""
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.Table.from_pylist([json.loads(line) for line in many_rows.read_text().splitlines()])
+    parquet.write_table(table, tmp_path / "rows.parquet", row_group_size=3000)
+    losses = {}
+    for path in (many_rows, tmp_path / "rows.parquet"):
+        found = run_train(tmp_path / path.suffix, many_rows_spec(model, path, per_device_train_batch_size=2000, max_steps=12, max_length=16))
+        losses[path.suffix] = [m["loss"] for m in metrics(found, "loss").values()]
+    assert losses[".parquet"] == losses[".jsonl"] and len(losses[".jsonl"]) == 12
 
 
 def test_a_run_goes_from_the_first_blocks_into_later_epochs(tmp_path, model, many_rows):

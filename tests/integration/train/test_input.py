@@ -55,6 +55,13 @@ def test_a_length_beyond_the_context_is_refused(tmp_path, spec):
     assert "256" in failure(tmp_path, spec, 2, "INVALID_SPEC")
 
 
+def test_a_gpu_that_is_asked_for_and_not_there_is_missed(tmp_path, spec, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    spec["training"]["device"] = "cuda"
+    message = failure(tmp_path, spec, 2, "INVALID_SPEC")
+    assert "training.device: cuda, but no GPU" in message and "set training.device to cpu or auto" in message
+
+
 @pytest.mark.parametrize("line", ['{"text": "broken', '{"txet": "x"}', '{"text": 3}', "[1]", '{"text": "\udcff"}'])
 def test_a_broken_line_is_named(tmp_path, spec, line):
     path = tmp_path / "train.jsonl"

@@ -70,6 +70,7 @@ TEST(Settings, TheFingerprintSeesWhatChangesTheNumbersOnly) {
   const std::string fingerprint = settings(spec).fingerprint;
   spec["training"]["save_steps"] = 7;
   spec["output"]["merged"] = "elsewhere";
+  spec["training"]["device"] = "cpu";
   EXPECT_EQ(settings(spec).fingerprint, fingerprint);
   spec["parallel"] = {{"strategy", "fsdp"}, {"ranks", 1}, {"min_ranks", 1}};
   const std::string shared_out = settings(spec).fingerprint;

@@ -1,12 +1,20 @@
 #include "agents/engine/train/data/dataset.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <chrono>
 #include <cmath>
+#include <thread>
 #include <utility>
 
 #include "agents/engine/text/tokenizer.h"
 #include "agents/engine/train/data/encode_rows.h"
 #include "agents/engine/train/data/random.h"
+#include "backend/base/descriptor.h"
 #include "backend/base/error.h"
 #include "backend/base/sha256.h"
 
@@ -129,6 +137,8 @@ void add_file(Dataset& dataset, const CachedTokens& cached, double weight, uint6
 
 }  // namespace
 
+namespace {
+
 std::string token_key(const DataFile& file, const text::Tokenizer& tokenizer, const TokenizeOptions& options) {
   constexpr char kVersion[] = "slipway tokens 3";
   if (!std::filesystem::is_regular_file(file.path)) {
@@ -148,6 +158,58 @@ std::string token_key(const DataFile& file, const text::Tokenizer& tokenizer, co
   return hash.hex();
 }
 
+// The right to make one file's tokens. Where the file system knows no locks everyone has it.
+class CacheLock {
+ public:
+  CacheLock(const std::filesystem::path& cache, const std::string& key)
+      : path_(cache / ("." + key + ".lock")), file_(open_in(cache, path_)) {}
+  // False while another has it.
+  bool take() const { return flock(file_.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK; }
+  // When the tokens are there, nobody needs it any more.
+  void remove() const { unlink(path_.c_str()); }
+
+ private:
+  static int open_in(const std::filesystem::path& cache, const std::filesystem::path& path) {
+    std::error_code failure;
+    std::filesystem::create_directories(cache, failure);
+    return open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  }
+
+  std::filesystem::path path_;
+  base::Descriptor file_;
+};
+
+// Waits for another process that makes tokens here. Null when a stop came first.
+std::unique_ptr<const CachedTokens> tokens_of(const DataFile& file, const text::Tokenizer& tokenizer,
+                                              const TokenizeOptions& options, const std::atomic<bool>& stop) {
+  if (auto cached = open_token_cache(options.cache, file.key)) return cached;
+  const CacheLock lock(options.cache, file.key);
+  while (!lock.take()) {
+    if (stop.load()) return nullptr;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  auto cached = open_token_cache(options.cache, file.key);
+  if (cached) return cached;
+  TokenCacheWriter writer(options.cache, file.key);
+  if (!Loader(tokenizer, options, stop, writer).read(file)) return nullptr;
+  cached = open_token_cache(options.cache, file.key);
+  if (!cached)
+    throw base::Error(base::kIo, "the tokens in " + (options.cache / file.key).string() + " cannot be read back");
+  lock.remove();
+  return cached;
+}
+
+}  // namespace
+
+void name_tokens(std::vector<DataFile>& files, const text::Tokenizer& tokenizer, const TokenizeOptions& options) {
+  for (DataFile& file : files) file.key = token_key(file, tokenizer, options);
+}
+
+bool are_cached(const std::vector<DataFile>& files, const std::filesystem::path& cache) {
+  return std::all_of(files.begin(), files.end(),
+                     [&](const DataFile& file) { return open_token_cache(cache, file.key) != nullptr; });
+}
+
 std::string Dataset::fingerprint() const {
   base::Sha256 hash;
   for (const std::string& key : keys) hash.update(key.data(), key.size());
@@ -161,19 +223,12 @@ Dataset load_dataset(const std::vector<DataFile>& files, const text::Tokenizer& 
     return file.format != text::RowFormat::kPreference && file.weight == 1;
   });
   for (const DataFile& file : files) {
-    const std::string key = token_key(file, tokenizer, options);
-    auto cached = open_token_cache(options.cache, key);
-    if (!cached) {
-      TokenCacheWriter writer(options.cache, key);
-      if (!Loader(tokenizer, options, stop, writer).read(file)) return dataset;
-      cached = open_token_cache(options.cache, key);
-    }
-    if (!cached)
-      throw base::Error(base::kIo, "the tokens in " + (options.cache / key).string() + " cannot be read back");
+    const auto cached = tokens_of(file, tokenizer, options, stop);
+    if (!cached) return dataset;
     const int64_t first_document = dataset.documents.count();
     add_file(dataset, *cached, file.weight, options.seed);
     if (plain) add_rows(dataset, *cached, first_document);
-    dataset.keys.push_back(key);
+    dataset.keys.push_back(file.key);
   }
   return dataset;
 }

@@ -51,14 +51,17 @@ struct DataFile {
   std::filesystem::path path;
   text::RowFormat format = text::RowFormat::kMessages;
   double weight = 1;
+  std::string key;  // of its tokens in the cache, by name_tokens()
 };
 
-// Names a file's tokens in the cache by everything that decides them. Throws base::Error for a file that cannot be
-// read.
-std::string token_key(const DataFile& file, const text::Tokenizer& tokenizer, const TokenizeOptions& options);
+// Names each file's tokens by everything that decides them: reads the files whole. Throws base::Error for one that
+// cannot be read.
+void name_tokens(std::vector<DataFile>& files, const text::Tokenizer& tokenizer, const TokenizeOptions& options);
+// Whether those of all files are in the cache.
+bool are_cached(const std::vector<DataFile>& files, const std::filesystem::path& cache);
 
-// The tokens of all `files` in order: from the cache, or made and put there. Throws base::Error INVALID_DATA naming
-// file and line. Returns what it has so far when `stop` becomes true.
+// The tokens of all `files`, which have names, in order: from the cache, or made and put there, by one process at a
+// time. Throws base::Error INVALID_DATA naming file and line. Returns what it has so far when `stop` becomes true.
 Dataset load_dataset(const std::vector<DataFile>& files, const text::Tokenizer& tokenizer,
                      const TokenizeOptions& options, const std::atomic<bool>& stop);
 

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
 #include "agents/engine/train/data/encode_rows.h"
@@ -18,7 +17,7 @@ constexpr int kNiceness = 10;
 
 bool has_blocks(const std::vector<DataFile>& files) {
   return std::all_of(files.begin(), files.end(), [](const DataFile& file) {
-    return file.format != text::RowFormat::kPreference && file.weight == 1 && file.path.extension() != ".parquet";
+    return file.format != text::RowFormat::kPreference && file.weight == 1;
   });
 }
 
@@ -27,44 +26,37 @@ bool has_blocks(const std::vector<DataFile>& files) {
 std::unique_ptr<EarlyRows> EarlyRows::begin(const std::vector<DataFile>& files, const text::Tokenizer& tokenizer,
                                             const TokenizeOptions& options, bool shuffle) {
   if (!has_blocks(files)) return nullptr;
-  std::vector<std::string> keys;
-  bool cached = true;
-  for (const DataFile& file : files) {
-    keys.push_back(token_key(file, tokenizer, options));
-    cached = cached && open_token_cache(options.cache, keys.back()) != nullptr;
-  }
-  if (cached) return nullptr;
-  std::unique_ptr<EarlyRows> rows(new EarlyRows(files, tokenizer, options, std::move(keys), shuffle));
+  std::unique_ptr<EarlyRows> rows(new EarlyRows(files, tokenizer, options, shuffle));
   return rows->blocks_->count() > 1 ? std::move(rows) : nullptr;
 }
 
 EarlyRows::EarlyRows(std::vector<DataFile> files, const text::Tokenizer& tokenizer, const TokenizeOptions& options,
-                     std::vector<std::string> keys, bool shuffle)
-    : files_(std::move(files)), tokenizer_(tokenizer), options_(options), keys_(std::move(keys)) {
+                     bool shuffle)
+    : files_(std::move(files)), tokenizer_(tokenizer), options_(options) {
   int64_t rows = 0;
-  for (const DataFile& file : files_) rows += lines_.emplace_back(std::make_unique<LineIndex>(file.path))->count();
+  for (const DataFile& file : files_) rows += indices_.emplace_back(index_rows(file.path))->count();
   blocks_.emplace(rows, shuffle, options.seed);
 }
 
 EarlyRows::~EarlyRows() {
   stop_.store(true);
-  if (whole_.valid()) whole_.wait();
+  if (making_.valid()) making_.wait();
 }
 
 std::optional<std::vector<int64_t>> EarlyRows::next_block(Dataset& dataset) {
   if (next_ == blocks_->count()) return std::nullopt;
-  dataset.keys = keys_;
+  dataset.keys.clear();
+  for (const DataFile& file : files_) dataset.keys.push_back(file.key);
   const std::vector<int64_t> rows = blocks_->rows(next_++);
   std::vector<int64_t> added;
   int64_t first = 0;  // row of the file
   auto at = rows.begin();
   for (size_t i = 0; i < files_.size(); ++i) {
-    const int64_t last = first + lines_[i]->count();
-    std::vector<Line> lines;
-    for (; at != rows.end() && *at < last; ++at) {
-      lines.push_back({lines_[i]->number(*at - first), std::string(lines_[i]->text(*at - first)), {}, {}});
-    }
+    const int64_t last = first + indices_[i]->count();
+    std::vector<int64_t> of_file;
+    for (; at != rows.end() && *at < last; ++at) of_file.push_back(*at - first);
     first = last;
+    std::vector<Line> lines = indices_[i]->read(of_file);
     encode_lines(text::RowEncoder(tokenizer_, files_[i].format, options_.rows), false, options_.threads, stop_, lines);
     for (Line& line : lines) {
       if (line.error) text::throw_at_line(files_[i].path, line.number, line.error->what(), line.error->advice());
@@ -78,8 +70,8 @@ std::optional<std::vector<int64_t>> EarlyRows::next_block(Dataset& dataset) {
     }
   }
   // The first steps need all cores for a moment; from now on there is time.
-  if (!whole_.valid()) {
-    whole_ = std::async(std::launch::async, [this] {
+  if (!making_.valid() && !whole_) {
+    making_ = std::async(std::launch::async, [this] {
       static_cast<void>(setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNiceness));
       return load_dataset(files_, tokenizer_, options_, stop_);
     });
@@ -87,12 +79,9 @@ std::optional<std::vector<int64_t>> EarlyRows::next_block(Dataset& dataset) {
   return added;
 }
 
-std::optional<Dataset> EarlyRows::whole(bool wait, const std::atomic<bool>& stop) {
-  using std::chrono::milliseconds;
-  while (whole_.valid() && whole_.wait_for(milliseconds(wait ? 100 : 0)) != std::future_status::ready) {
-    if (!wait || stop.load()) return std::nullopt;
-  }
-  return whole_.get();
+bool EarlyRows::is_whole(std::chrono::milliseconds patience) {
+  if (!whole_ && making_.wait_for(patience) == std::future_status::ready) whole_ = making_.get();
+  return whole_.has_value();
 }
 
 }  // namespace slipway::train

@@ -3,24 +3,26 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <future>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "agents/engine/train/data/dataset.h"
-#include "agents/engine/train/data/line_index.h"
 #include "agents/engine/train/data/row_blocks.h"
+#include "agents/engine/train/data/row_index.h"
 
 namespace slipway::train {
 
 // One thread.
 class EarlyRows {
  public:
-  // Nothing where it has no use: the tokens are there already, or all rows are one block; and where the blocks cannot
-  // be known before all is tokenised: preferences, sources with weights, Parquet. The tokenizer must outlive it. Throws
-  // base::Error for files that cannot be read.
+  // Nothing where it has no use: all rows are one block; and where the blocks cannot be known before all is tokenised:
+  // preferences and sources with weights, whose dropped rows change what follows. The files have names; the tokenizer
+  // must outlive it. Throws base::Error for files that cannot be read.
   static std::unique_ptr<EarlyRows> begin(const std::vector<DataFile>& files, const text::Tokenizer& tokenizer,
                                           const TokenizeOptions& options, bool shuffle);
   ~EarlyRows();
@@ -31,22 +33,24 @@ class EarlyRows {
   // blocks. Throws base::Error INVALID_DATA naming file and line.
   std::optional<std::vector<int64_t>> next_block(Dataset& dataset);
 
-  // The whole set, once it is there (waited for with `wait`, until `stop` becomes true). Throws what went wrong in it.
-  std::optional<Dataset> whole(bool wait, const std::atomic<bool>& stop);
+  // Whether the whole set is there; waits for it for a moment. Throws what went wrong in it.
+  bool is_whole(std::chrono::milliseconds patience);
+  // Then, once.
+  Dataset take_whole() { return std::move(*whole_); }
 
  private:
   EarlyRows(std::vector<DataFile> files, const text::Tokenizer& tokenizer, const TokenizeOptions& options,
-            std::vector<std::string> keys, bool shuffle);
+            bool shuffle);
 
   std::vector<DataFile> files_;
   const text::Tokenizer& tokenizer_;
   TokenizeOptions options_;
-  std::vector<std::string> keys_;
-  std::vector<std::unique_ptr<LineIndex>> lines_;  // beside files_
+  std::vector<std::unique_ptr<const RowIndex>> indices_;  // beside files_
   std::optional<RowBlocks> blocks_;
   int64_t next_ = 0;
   std::atomic<bool> stop_ = false;
-  std::future<Dataset> whole_;
+  std::future<Dataset> making_;
+  std::optional<Dataset> whole_;
 };
 
 }  // namespace slipway::train

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -103,16 +104,28 @@ void Group::look_around() {
   throw lost(*rank, size_);
 }
 
-// A neighbour has gone: because of another that is lost, or it is itself.
-void Group::explain(const ConnectionClosed& closed) {
-  const int64_t neighbour = closed.sending ? (rank_ + 1) % size_ : (rank_ + size_ - 1) % size_;
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(1500);
+void Group::look_around_for(std::chrono::milliseconds time) {
+  const auto deadline = std::chrono::steady_clock::now() + time;
   while (std::chrono::steady_clock::now() < deadline) {
     look_around();
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
+}
+
+// A neighbour has gone: because of another that is lost, or it is itself.
+void Group::explain(const ConnectionClosed& closed) {
+  const int64_t neighbour = closed.sending ? (rank_ + 1) % size_ : (rank_ + size_ - 1) % size_;
+  look_around_for(std::chrono::milliseconds(1500));
   meeting_.say_lost(neighbour);
   throw lost(neighbour, size_);
+}
+
+// Because of a rank that is lost, as its silence will tell, or of itself.
+void Group::explain(const GpuRingBroken& broken) {
+  look_around_for(kExplanation);
+  throw base::Error("NCCL_FAILED", "NCCL, which connects the ranks' GPUs, has failed: " + broken.reason,
+                    "start again: training goes on from the last checkpoint. NCCL_DEBUG=INFO in the environment tells "
+                    "more; NCCL_SOCKET_IFNAME names the network to use between machines");
 }
 
 void Group::work() {
@@ -135,6 +148,8 @@ Group::Pending Group::submit(std::function<void(Ring&)> work) {
       work(ring_);
     } catch (const ConnectionClosed& closed) {
       explain(closed);
+    } catch (const GpuRingBroken& broken) {
+      explain(broken);
     }
   });
   Pending pending = task.get_future();
@@ -146,28 +161,51 @@ Group::Pending Group::submit(std::function<void(Ring&)> work) {
   return pending;
 }
 
-Group::Pending Group::begin_all_reduce(at::Tensor values) {
-  return submit([values = std::move(values)](Ring& ring) {
+Group::Pending Group::submit(at::Tensor values, OnGpu on_gpu, OnCpu on_cpu) {
+  if (gpu_ring_ && values.is_cuda()) {
+    return submit([this, values = std::move(values), on_gpu, mark = gpu_ring_->mark()](Ring&) {
+      (*gpu_ring_.*on_gpu)(values, mark);
+    });
+  }
+  return submit([values = std::move(values), on_cpu](Ring& ring) {
     const at::Tensor here = values.to(at::kCPU);
-    ring.all_reduce(span_of<float>(here));
+    on_cpu(ring, here);
     if (!values.is_cpu()) values.copy_(here);
   });
+}
+
+bool Group::place(at::Device device) {
+  const auto nccl = device.is_cuda() ? load_nccl() : std::nullopt;
+  if (any(!nccl)) return false;
+  std::string id;
+  if (is_first()) {
+    submit([&](Ring&) {
+      const NcclId made = make_nccl_id(*nccl);
+      id.assign(made.begin(), made.end());
+    }).get();
+  }
+  id = broadcast(std::move(id));
+  submit([&](Ring&) {
+    NcclId shared{};
+    std::copy(id.begin(), id.end(), shared.begin());
+    gpu_ring_ = std::make_unique<GpuRing>(*nccl, shared, rank_, size_, device, [this] { look_around(); });
+  }).get();
+  return true;
+}
+
+Group::Pending Group::begin_all_reduce(at::Tensor values) {
+  return submit(std::move(values), &GpuRing::all_reduce,
+                [](Ring& ring, const at::Tensor& here) { ring.all_reduce(span_of<float>(here)); });
 }
 
 Group::Pending Group::begin_all_gather(at::Tensor all) {
-  return submit([all = std::move(all)](Ring& ring) {
-    const at::Tensor here = all.to(at::kCPU);
-    ring.all_gather(bytes_of(here));
-    if (!all.is_cpu()) all.copy_(here);
-  });
+  return submit(std::move(all), &GpuRing::all_gather,
+                [](Ring& ring, const at::Tensor& here) { ring.all_gather(bytes_of(here)); });
 }
 
 Group::Pending Group::begin_reduce_scatter(at::Tensor values) {
-  return submit([values = std::move(values)](Ring& ring) {
-    const at::Tensor here = values.to(at::kCPU);
-    ring.reduce_scatter(span_of<float>(here));
-    if (!values.is_cpu()) values.copy_(here);
-  });
+  return submit(std::move(values), &GpuRing::reduce_scatter,
+                [](Ring& ring, const at::Tensor& here) { ring.reduce_scatter(span_of<float>(here)); });
 }
 
 void Group::all_reduce(const at::Tensor& values) { begin_all_reduce(values).get(); }
@@ -183,11 +221,7 @@ bool Group::any(bool here) {
 }
 
 void Group::broadcast(const at::Tensor& values) {
-  submit([&values](Ring& ring) {
-    const at::Tensor here = values.to(at::kCPU);
-    ring.broadcast(bytes_of(here));
-    if (!values.is_cpu()) values.copy_(here);
-  }).get();
+  submit(values, &GpuRing::broadcast, [](Ring& ring, const at::Tensor& here) { ring.broadcast(bytes_of(here)); }).get();
 }
 
 std::string Group::broadcast(std::string text) {

@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -15,6 +16,7 @@
 #include <string>
 #include <thread>
 
+#include "agents/engine/train/parallel/gpu_ring.h"
 #include "agents/engine/train/parallel/meeting.h"
 #include "agents/engine/train/parallel/rank_environment.h"
 #include "agents/engine/train/parallel/ring.h"
@@ -34,6 +36,10 @@ class Group {
   int64_t rank() const { return rank_; }
   int64_t size() const { return size_; }
   bool is_first() const { return rank_ == 0; }
+
+  // Where this rank computes. If all ranks do so on GPUs and have NCCL, tensors on them no longer travel by way of the
+  // main memory. Returns whether that is so. Before any tensor is handed over.
+  bool place(at::Device device);
 
   // Sums over all ranks, in place.
   void all_reduce(const at::Tensor& values);
@@ -60,12 +66,19 @@ class Group {
   Ring meet(const RankEnvironment& environment);
   void look_around();
   [[noreturn]] void explain(const ConnectionClosed& closed);
+  [[noreturn]] void explain(const GpuRingBroken& broken);
+  void look_around_for(std::chrono::milliseconds time);
   Pending submit(std::function<void(Ring&)> work);
+  // The same for a tensor, by what connects the devices it is on.
+  using OnGpu = void (GpuRing::*)(const at::Tensor&, const GpuRing::Mark&);
+  using OnCpu = void (*)(Ring&, const at::Tensor&);
+  Pending submit(at::Tensor values, OnGpu on_gpu, OnCpu on_cpu);
   void work();
 
   int64_t rank_, size_;
   Meeting meeting_;
   Ring ring_;
+  std::unique_ptr<GpuRing> gpu_ring_;  // once place() has made it
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::packaged_task<void()>> queue_;

@@ -55,4 +55,14 @@ std::optional<RankEnvironment> rank_environment() {
   return e;
 }
 
+int64_t gpu_of(const RankEnvironment& rank, int64_t gpus) {
+  if (rank.local_rank < gpus) return rank.local_rank;
+  const std::string there = std::to_string(gpus) + (gpus == 1 ? " GPU" : " GPUs");
+  throw base::Error(base::kInvalidSpec,
+                    "parallel.ranks: rank " + std::to_string(rank.rank) + " (LOCAL_RANK " +
+                        std::to_string(rank.local_rank) + ") has no GPU of its own: this machine shows " + there,
+                    "start at most " + std::to_string(gpus) + (gpus == 1 ? " rank" : " ranks") +
+                        " here, or set training.device to cpu");
+}
+
 }  // namespace slipway::train

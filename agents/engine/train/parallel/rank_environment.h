@@ -1,5 +1,5 @@
 // Which of a job's ranks this process is, from the environment variables that torchrun sets. Used by main.cpp,
-// trainer.cpp and launcher.cpp.
+// trainer.cpp, prepare.cpp and launcher.cpp.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +20,10 @@ struct RankEnvironment {
 
 // Nothing where there is one rank. Throws base::Error INVALID_SPEC for variables that make no sense.
 std::optional<RankEnvironment> rank_environment();
+
+// Which of this machine's `gpus` is the rank's own. Throws base::Error INVALID_SPEC where there are fewer than ranks:
+// two that share one would wait for each other for ever.
+int64_t gpu_of(const RankEnvironment& rank, int64_t gpus);
 
 // The error's code when another rank is lost.
 inline constexpr char kRankLost[] = "RANK_LOST";

@@ -6,10 +6,14 @@
 
 namespace slipway::train {
 
-Ranks::Ranks(const std::optional<RankEnvironment>& environment, Strategy strategy) {
-  if (!environment) return;
-  group_ = std::make_unique<Group>(*environment);
-  if (strategy == Strategy::kFullySharded) sharding_ = std::make_unique<Sharding>(*group_);
+Ranks::Ranks(const std::optional<RankEnvironment>& environment, Strategy strategy) : strategy_(strategy) {
+  if (environment) group_ = std::make_unique<Group>(*environment);
+}
+
+bool Ranks::place(at::Device device) {
+  if (!group_) return true;
+  if (strategy_ == Strategy::kFullySharded) sharding_ = std::make_unique<Sharding>(*group_, device);
+  return group_->place(device) || device.is_cpu();
 }
 
 void Ranks::add_up_gradients(Decoder& decoder) {

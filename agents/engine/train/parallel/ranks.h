@@ -24,6 +24,10 @@ class Ranks {
   // Waits for the other ranks, where there are any.
   Ranks(const std::optional<RankEnvironment>& environment, Strategy strategy);
 
+  // Where this rank computes: to be told before the decoder is made. False when GPUs can only be connected by way of
+  // the main memory.
+  bool place(at::Device device);
+
   int64_t rank() const { return group_ ? group_->rank() : 0; }
   int64_t size() const { return group_ ? group_->size() : 1; }
   bool is_first() const { return rank() == 0; }
@@ -58,6 +62,7 @@ class Ranks {
   void fail(const std::string& code, const std::string& message, const std::string& advice);
 
  private:
+  Strategy strategy_;
   std::unique_ptr<Group> group_;
   std::unique_ptr<Sharding> sharding_;
 };

@@ -63,7 +63,7 @@ void Sharding::share_out(Parameters& parameters, size_t lowest_trained_unit) {
     const int64_t filling = u.own_begin + u.part - own_.element_count();
     if (filling > 0) own_.add({"", {filling}, false, false, 1.0, 0, 0});
   }
-  own_.allocate(at::kCPU, true);
+  own_.allocate(device_, true);
 }
 
 void Sharding::fill(const Parameters& parameters, size_t index, const at::Tensor& value) {
@@ -159,7 +159,7 @@ void Sharding::add_sums(size_t left_on_their_way) {
 
 at::Tensor Sharding::whole(const Parameters& parameters, const at::Tensor& own) {
   at::Tensor result;
-  if (group_.is_first()) result = at::empty({parameters.element_count()}, own.options());
+  if (group_.is_first()) result = at::empty({parameters.element_count()}, own.options().device(at::kCPU));
   for (size_t i = 0; i < units_.size(); ++i) {
     const Unit& u = units_[i];
     if (u.part == 0) continue;

@@ -14,7 +14,8 @@ namespace slipway::train {
 // One thread.
 class Sharding : public Residence {
  public:
-  explicit Sharding(Group& group) : group_(group) {}
+  // Its part of everything lies on `device`.
+  Sharding(Group& group, at::Device device) : group_(group), device_(device) {}
   ~Sharding() override;
 
   void adopt(size_t unit, const std::vector<at::Tensor>& frozen) override;
@@ -31,7 +32,8 @@ class Sharding : public Residence {
   at::Tensor gather(const at::Tensor& own, size_t unit);
   void add_up(const at::Tensor& whole, size_t unit, const at::Tensor& own);
 
-  // Flat over all parameters, from what lies as own().values does: on rank 0, elsewhere undefined. All ranks call it.
+  // Flat over all parameters, from what lies as own().values does: in rank 0's main memory, elsewhere undefined. All
+  // ranks call it.
   at::Tensor whole(const Parameters& parameters, const at::Tensor& own);
   // The other way: `whole` of rank 0 into every rank's part.
   void scatter(const Parameters& parameters, const at::Tensor& whole, const at::Tensor& own);
@@ -65,6 +67,7 @@ class Sharding : public Residence {
   int64_t part_of(int64_t elements) const { return (elements + group_.size() - 1) / group_.size(); }
 
   Group& group_;
+  at::Device device_;
   std::vector<Unit> units_;
   size_t lowest_ = 1;
   Parameters own_;
