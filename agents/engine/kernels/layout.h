@@ -20,6 +20,12 @@
 //        unused: one stream of whole lines, without which decoding reads a third slower.
 //        w = scale · (8 q + offset − 128): the zero point is in eighths of a step.
 //        a row of x: as for kInt8, in blocks of 32.
+// kInt6  weights: for each two blocks of 64 (one, where the last stands alone): [2][16 columns] bf16 scales; for each
+// 16
+//        of the depth [3][16 columns][4] bytes: of the four lines that kInt8 has there the first three in bits 7 to 2,
+//        each 32 + round(w / step), and of the fourth two bits in each one's bits 1 and 0, the highest ones first.
+//        w = scale · (4 q − 128), so that the bytes of kInt8 are had by masks and shifts alone.
+//        a row of x: as for kInt8.
 // Depths are padded with zeros to whole blocks. The bytes are unsigned because that is what vpdpbusd takes; the 128 is
 // undone by the sums that come with x.
 //
@@ -34,13 +40,15 @@
 
 namespace slipway::kernels {
 
-enum class WeightFormat { kF32, kBF16, kBF12, kInt8, kInt4 };
+enum class WeightFormat { kF32, kBF16, kBF12, kInt8, kInt6, kInt4 };
 enum class CacheFormat { kF32, kBF16, kInt8 };
 
 inline constexpr int64_t kPanel = 16;       // columns of a panel
 inline constexpr int64_t kMostPanels = 2;   // that a product takes at once
 inline constexpr int64_t kPageTokens = 16;  // tokens in one page of the KV cache
 inline constexpr int64_t kInt8Block = 64;
+inline constexpr int64_t kInt6Block = 64;
+inline constexpr int64_t kInt6Lines = kInt6Block * 3 / 16;  // of a block
 inline constexpr int64_t kInt4Block = 32;
 inline constexpr int64_t kInt4Lines = kInt4Block / 8;  // of a block, before its scales
 inline constexpr int64_t kInt4BlockBytes = (kInt4Lines + 1) * 64;
@@ -76,6 +84,8 @@ static constexpr int64_t block_of(WeightFormat format) {
       return kBf12Step;
     case WeightFormat::kInt8:
       return kInt8Block;
+    case WeightFormat::kInt6:
+      return kInt6Block;
     case WeightFormat::kInt4:
       return kInt4Block;
     case WeightFormat::kF32:
@@ -86,10 +96,17 @@ static constexpr int64_t block_of(WeightFormat format) {
 
 static constexpr int64_t padded_depth(WeightFormat format, int64_t depth) { return round_up(depth, block_of(format)); }
 
-// Bytes of kPanel columns as bytes in blocks of `block`, as kInt8 has them; kInt4 is unpacked to this for many rows.
+// Bytes of kPanel columns as bytes in blocks of `block`, as kInt8 has them; kInt6 and kInt4 are unpacked to this for
+// many rows.
 static constexpr int64_t byte_panel_bytes(int64_t block, int64_t depth) {
   const int64_t padded = round_up(depth, block);
   return round_up(kPanel * padded + padded / block * kPanel * 2, 64);
+}
+
+// Where block `block` of a panel of kInt6 has its lines and its scales, in bytes.
+static constexpr int64_t int6_lines_at(int64_t block) { return (block * kInt6Lines + block / 2 + 1) * 64; }
+static constexpr int64_t int6_scales_at(int64_t block) {
+  return (block / 2 * (2 * kInt6Lines + 1)) * 64 + block % 2 * kPanel * 2;
 }
 
 // Most exceptions of a panel: one weight in 512.
@@ -110,6 +127,8 @@ static constexpr int64_t panel_bytes(WeightFormat format, int64_t depth) {
       return bf12_head_bytes(depth) + padded / kBf12Step * kBf12StepBytes;
     case WeightFormat::kInt8:
       return byte_panel_bytes(kInt8Block, depth);
+    case WeightFormat::kInt6:
+      return int6_lines_at(padded / kInt6Block - 1) + kInt6Lines * 64;
     case WeightFormat::kInt4:
       return padded / kInt4Block * kInt4BlockBytes;
     case WeightFormat::kF32:
@@ -126,6 +145,7 @@ static constexpr int64_t activation_bytes(WeightFormat format, int64_t depth) {
     case WeightFormat::kBF12:
       return round_up(padded * 2, 64);
     case WeightFormat::kInt8:
+    case WeightFormat::kInt6:
     case WeightFormat::kInt4:
       return round_up(padded + padded / block_of(format) * static_cast<int64_t>(sizeof(BlockScale)), 64);
     case WeightFormat::kF32:
@@ -139,6 +159,8 @@ static constexpr int64_t matmul_scratch_bytes(WeightFormat format, int64_t depth
   switch (format) {
     case WeightFormat::kBF12:
       return kMostPanels * panel_bytes(WeightFormat::kBF16, depth);
+    case WeightFormat::kInt6:
+      return kMostPanels * byte_panel_bytes(kInt6Block, depth);
     case WeightFormat::kInt4:
       return kMostPanels * byte_panel_bytes(kInt4Block, depth);
     default:

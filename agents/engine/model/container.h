@@ -23,8 +23,8 @@
 
 namespace slipway::model {
 
-// Of panels or of the header: a newer one is refused.
-inline constexpr uint32_t kContainerVersion = 1;
+// Of panels or of the header: a newer one is refused. 2: panels of int6, which int4 files of version 1 have as int8.
+inline constexpr uint32_t kContainerVersion = 2;
 
 // Whether the path is that of a container, by its name.
 bool is_container(const std::filesystem::path& path);
@@ -33,7 +33,7 @@ bool is_container(const std::filesystem::path& path);
 uint64_t content_hash(std::span<const std::byte> data);
 
 struct PackedTensor {
-  std::string format;  // f32, bf16, int8, int4
+  std::string format;  // f32, bf16, int8, int6, int4
   std::vector<int64_t> shape;
   std::span<const std::byte> data;
 };

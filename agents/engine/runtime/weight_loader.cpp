@@ -25,7 +25,7 @@ std::string shape_text(const std::vector<int64_t>& sizes) {
 kernels::WeightFormat kept_format(model::Role role, kernels::WeightFormat format) {
   if (role == model::Role::kPositions) return kernels::WeightFormat::kF32;
   const bool whole = role == model::Role::kEmbeddings || role == model::Role::kOutput;
-  return whole && format == kernels::WeightFormat::kInt4 ? kernels::WeightFormat::kInt8 : format;
+  return whole && format == kernels::WeightFormat::kInt4 ? kernels::WeightFormat::kInt6 : format;
 }
 
 const char* format_name(kernels::WeightFormat format) {
@@ -36,6 +36,8 @@ const char* format_name(kernels::WeightFormat format) {
       return "bf12";
     case kernels::WeightFormat::kInt8:
       return "int8";
+    case kernels::WeightFormat::kInt6:
+      return "int6";
     case kernels::WeightFormat::kInt4:
       return "int4";
     case kernels::WeightFormat::kF32:
@@ -70,6 +72,10 @@ std::vector<float> WeightLoader::vector(const std::string& name, int64_t size) c
 void WeightLoader::matrix(const std::string& name, int64_t rows, int64_t columns, kernels::WeightFormat format,
                           Matrix& matrix) {
   check(name, {rows, columns});  // before memory is asked for: the configuration may lie
+  // Files of version 1 have eight bits where now six are kept.
+  const char* eight = format_name(kernels::WeightFormat::kInt8);
+  if (container_ && format == kernels::WeightFormat::kInt6 && container_->tensor(name).format == eight)
+    format = kernels::WeightFormat::kInt8;
   const bool short_form = format == kernels::WeightFormat::kBF16 && !container_ && columns % kernels::kBf12Step == 0;
   pending_.push_back({&matrix, name, rows, columns, short_form ? kernels::WeightFormat::kBF12 : format});
 }

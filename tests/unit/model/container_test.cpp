@@ -74,9 +74,9 @@ TEST_F(ContainerTest, WritingTheSameGivesTheSameFileAndLeavesNothingElse) {
 
 TEST_F(ContainerTest, ANewerVersionIsNotRead) {
   std::string text = read();
-  text[8] = 2;
+  text[8] = kContainerVersion + 1;
   write(text);
-  EXPECT_NE(failure().find("UNSUPPORTED " + path_.string() + ": the file is of version 2"), std::string::npos);
+  EXPECT_NE(failure().find("UNSUPPORTED " + path_.string() + ": the file is of version 3"), std::string::npos);
 }
 
 TEST_F(ContainerTest, AnyFlippedByteThatMattersIsNoticed) {
