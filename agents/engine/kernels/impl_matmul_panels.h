@@ -280,7 +280,7 @@ struct Int4Tile {
     const int64_t stride = panel_bytes(WeightFormat::kInt4, call.depth);
     const auto* x = static_cast<const int8_t*>(call.x) + row * call.x_stride;
     const BlockScale* x_scales = scales_of(x, padded);
-    const auto* lines = reinterpret_cast<const uint8_t*>(panels);
+    const auto* bytes = reinterpret_cast<const uint8_t*>(panels);
     auto* kept = static_cast<uint8_t*>(call.scratch);
     const int64_t kept_stride = byte_panel_bytes(kInt4Block, call.depth);
     typename W::Floats sums[ROWS][PANELS];
@@ -288,11 +288,12 @@ struct Int4Tile {
     for (int64_t block = 0; block < blocks; ++block) {
       typename W::Ints dots[ROWS][PANELS];
       start_block<W>(dots, x_scales + block, call.x_stride);
-      const uint8_t* scales = lines + kInt4Lines * 64;
+      const Int4Place place = int4_place(block, blocks);
+      const uint8_t *scales = bytes + place.scales, *lines = bytes + place.lines;
       typename W::Bytes offset[PANELS];
 #pragma GCC unroll 32
       for (int j = 0; j < PANELS; ++j) {
-        offset[j] = W::spread_offsets(scales + j * stride + kPanel * 2);
+        offset[j] = W::spread_offsets(bytes + place.offsets + j * stride);
         if constexpr (KEEP) {
           __builtin_memcpy(kept + j * kept_stride + kPanel * (padded + 2 * block), scales + j * stride, kPanel * 2);
         }
@@ -318,7 +319,6 @@ struct Int4Tile {
         }
       }
       add_block<W>(sums, dots, scales, stride, x_scales + block, call.x_stride);
-      lines += kInt4BlockBytes;
     }
     finish<W>(call, row, panel, sums);
   }

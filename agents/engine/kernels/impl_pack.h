@@ -123,8 +123,8 @@ inline void pack_int6(const float* row, int64_t depth, int64_t lane, uint8_t* pa
   }
 }
 
-// One block of one row of a panel of kInt4. The range always holds 0, so that the zero point fits.
-inline void pack_int4_block(const float* values, int64_t lane, uint8_t* lines) {
+// One block of one row of kInt4. The range always holds 0, so that the zero point fits.
+inline Int4Block pack_int4_block(const float* values) {
   // In lanes, which the compiler can keep in one vector.
   float lows[16] = {}, highs[16] = {}, low = 0, high = 0;
   for (int64_t i = 0; i < kInt4Block; i += 16) {
@@ -150,14 +150,15 @@ inline void pack_int4_block(const float* values, int64_t lane, uint8_t* lines) {
     const int32_t value = to_nearest((values[i] * inverse + shift) * 0.125F);
     block.q[i] = static_cast<uint8_t>(value < 0 ? 0 : value > 15 ? 15 : value);
   }
-  store_int4_block(block, lane, lines);
+  return block;
 }
 
 inline void pack_int4(const float* row, int64_t depth, int64_t lane, uint8_t* panel) {
-  const int64_t padded = padded_depth(WeightFormat::kInt4, depth);
-  for (int64_t block = 0; block * kInt4Block < padded; ++block) {
+  const int64_t blocks = padded_depth(WeightFormat::kInt4, depth) / kInt4Block;
+  for (int64_t block = 0; block < blocks; ++block) {
     float part[kInt4Block];
-    pack_int4_block(block_of_row(row, block * kInt4Block, depth, part), lane, panel + block * kInt4BlockBytes);
+    const float* values = block_of_row(row, block * kInt4Block, depth, part);
+    store_int4_block(pack_int4_block(values), lane, int4_place(block, blocks), panel);
   }
 }
 

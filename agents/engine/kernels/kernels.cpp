@@ -130,12 +130,13 @@ void unpack_column(WeightFormat format, const void* panel, int64_t lane, int64_t
       }
       break;
     case WeightFormat::kInt4: {
+      const int64_t blocks = padded_depth(format, depth) / kInt4Block;
       for (int64_t k = 0; k < depth; ++k) {
-        const uint8_t* block = bytes + k / kInt4Block * kInt4BlockBytes;
-        const uint8_t* scales = block + kInt4Lines * 64;
-        const uint8_t both = block[k % kInt4Block / 8 * 64 + lane * 4 + k % 4];
+        const Int4Place place = int4_place(k / kInt4Block, blocks);
+        const uint8_t both = bytes[place.lines + k % kInt4Block / 8 * 64 + lane * 4 + k % 4];
         const int q = k % 8 < 4 ? both & 15 : both >> 4;
-        out[k] = bf16_at(scales + lane * 2) * static_cast<float>(8 * q + scales[kPanel * 2 + lane] - 128);
+        out[k] =
+            bf16_at(bytes + place.scales + lane * 2) * static_cast<float>(8 * q + bytes[place.offsets + lane] - 128);
       }
       break;
     }

@@ -15,17 +15,18 @@
 // kInt8  weights: [depth / 4][16 columns][4] bytes, each 128 + round(w / scale); then for each block of 64 [16 columns]
 //        bf16 scales.
 //        a row of x: [depth] signed bytes, then for each block of 64 an f32 scale and an int32 −128 · Σ bytes.
-// kInt4  weights: for each block of 32: [32 / 8][16 columns][4] bytes, of eight consecutive q the first four in the low
-//        halves and the last four in the high ones; then [16 columns] bf16 scales, [16 columns] byte offsets, 16 bytes
-//        unused: one stream of whole lines, without which decoding reads a third slower.
-//        w = scale · (8 q + offset − 128): the zero point is in eighths of a step.
-//        a row of x: as for kInt8, in blocks of 32.
 // kInt6  weights: for each two blocks of 64 (one, where the last stands alone): [2][16 columns] bf16 scales; for each
 // 16
 //        of the depth [3][16 columns][4] bytes: of the four lines that kInt8 has there the first three in bits 7 to 2,
 //        each 32 + round(w / step), and of the fourth two bits in each one's bits 1 and 0, the highest ones first.
 //        w = scale · (4 q − 128), so that the bytes of kInt8 are had by masks and shifts alone.
 //        a row of x: as for kInt8.
+// kInt4  weights: for each four blocks of 32 (fewer at the end): [4][16 columns] bf16 scales, [4][16 columns] byte
+//        offsets, to whole lines; then for each block [32 / 8][16 columns][4] bytes, of eight consecutive q the first
+//        four in the low halves and the last four in the high ones: one stream of whole lines, without which decoding
+//        reads a third slower.
+//        w = scale · (8 q + offset − 128): the zero point is in eighths of a step.
+//        a row of x: as for kInt8, in blocks of 32.
 // Depths are padded with zeros to whole blocks. The bytes are unsigned because that is what vpdpbusd takes; the 128 is
 // undone by the sums that come with x.
 //
@@ -50,9 +51,9 @@ inline constexpr int64_t kInt8Block = 64;
 inline constexpr int64_t kInt6Block = 64;
 inline constexpr int64_t kInt6Lines = kInt6Block * 3 / 16;  // of a block
 inline constexpr int64_t kInt4Block = 32;
-inline constexpr int64_t kInt4Lines = kInt4Block / 8;  // of a block, before its scales
-inline constexpr int64_t kInt4BlockBytes = (kInt4Lines + 1) * 64;
-inline constexpr int64_t kBf12Step = 8;  // of the depth: four lines of kBF16 in three
+inline constexpr int64_t kInt4Lines = kInt4Block / 8;  // of a block
+inline constexpr int64_t kInt4Group = 4;               // blocks whose scales and offsets lie together
+inline constexpr int64_t kBf12Step = 8;                // of the depth: four lines of kBF16 in three
 inline constexpr int64_t kBf12Words = kBf12Step * kPanel;
 inline constexpr int64_t kBf12StepBytes = kBf12Words * 3 / 2;
 inline constexpr int64_t kAttentionQueries = 24;  // query vectors that attention takes at once
@@ -109,6 +110,22 @@ static constexpr int64_t int6_scales_at(int64_t block) {
   return (block / 2 * (2 * kInt6Lines + 1)) * 64 + block % 2 * kPanel * 2;
 }
 
+// Bytes of `blocks` blocks of a group of kInt4 before their lines, and with them.
+static constexpr int64_t int4_head_bytes(int64_t blocks) { return round_up(blocks * kPanel * 3, 64); }
+static constexpr int64_t int4_group_bytes(int64_t blocks) { return int4_head_bytes(blocks) + blocks * kInt4Lines * 64; }
+
+// Where one of the `blocks` blocks of a panel of kInt4 lies, in bytes.
+struct Int4Place {
+  int64_t scales, offsets, lines;
+};
+static constexpr Int4Place int4_place(int64_t block, int64_t blocks) {
+  const int64_t group = block / kInt4Group, within = block % kInt4Group, left = blocks - group * kInt4Group;
+  const int64_t members = left < kInt4Group ? left : kInt4Group;
+  const int64_t begin = group * int4_group_bytes(kInt4Group);
+  return {begin + within * kPanel * 2, begin + (2 * members + within) * kPanel,
+          begin + int4_head_bytes(members) + within * kInt4Lines * 64};
+}
+
 // Most exceptions of a panel: one weight in 512.
 static constexpr int64_t bf12_exceptions(int64_t depth) { return round_up(depth, 256) / 32; }
 
@@ -130,7 +147,8 @@ static constexpr int64_t panel_bytes(WeightFormat format, int64_t depth) {
     case WeightFormat::kInt6:
       return int6_lines_at(padded / kInt6Block - 1) + kInt6Lines * 64;
     case WeightFormat::kInt4:
-      return padded / kInt4Block * kInt4BlockBytes;
+      return padded / kInt4Block / kInt4Group * int4_group_bytes(kInt4Group) +
+             int4_group_bytes(padded / kInt4Block % kInt4Group);
     case WeightFormat::kF32:
       break;
   }

@@ -175,6 +175,10 @@ Container::Container(const std::filesystem::path& path) : origin_(path.string())
   const Entry whole(origin_, "the file", header, bytes);
   weights_ = whole.text("weights");
   method_ = whole.text("method");
+  if (preamble.version == 1 && weights_ == "int4") {
+    throw base::Error(base::kUnsupported, origin_ + ": the file is of version 1, whose int4 lies in another order",
+                      "quantise the model again with this version");
+  }
   for (const auto& [name, entry] : header["tensors"].items()) {
     const Entry tensor(origin_, "tensor " + printable(name), entry, bytes);
     tensors_[name] = {tensor.format(), tensor.shape(), tensor.data()};

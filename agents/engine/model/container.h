@@ -23,7 +23,7 @@
 
 namespace slipway::model {
 
-// Of panels or of the header: a newer one is refused. 2: panels of int6, which int4 files of version 1 have as int8.
+// Of panels or of the header: a newer one is refused, and version 1 where it holds int4, which lay in another order.
 inline constexpr uint32_t kContainerVersion = 2;
 
 // Whether the path is that of a container, by its name.
@@ -49,8 +49,8 @@ struct ContainerContent {
 // Any thread.
 class Container {
  public:
-  // Maps the file and checks its header. Throws base::Error: NOT_FOUND, UNSUPPORTED for a newer version, INVALID_MODEL
-  // naming file, tensor and what was expected.
+  // Maps the file and checks its header. Throws base::Error: NOT_FOUND, UNSUPPORTED for a version that is not read,
+  // INVALID_MODEL naming file, tensor and what was expected.
   explicit Container(const std::filesystem::path& path);
 
   const std::string& weights() const { return weights_; }

@@ -72,10 +72,6 @@ std::vector<float> WeightLoader::vector(const std::string& name, int64_t size) c
 void WeightLoader::matrix(const std::string& name, int64_t rows, int64_t columns, kernels::WeightFormat format,
                           Matrix& matrix) {
   check(name, {rows, columns});  // before memory is asked for: the configuration may lie
-  // Files of version 1 have eight bits where now six are kept.
-  const char* eight = format_name(kernels::WeightFormat::kInt8);
-  if (container_ && format == kernels::WeightFormat::kInt6 && container_->tensor(name).format == eight)
-    format = kernels::WeightFormat::kInt8;
   const bool short_form = format == kernels::WeightFormat::kBF16 && !container_ && columns % kernels::kBf12Step == 0;
   pending_.push_back({&matrix, name, rows, columns, short_form ? kernels::WeightFormat::kBF12 : format});
 }

@@ -10,7 +10,6 @@
 #include "agents/engine/model/adapter.h"
 #include "agents/engine/model/container.h"
 #include "agents/engine/quantize/job.h"
-#include "agents/engine/runtime/weight_loader.h"
 #include "agents/engine/spec/schema.h"
 #include "backend/base/error.h"
 #include "backend/base/files.h"
@@ -20,8 +19,6 @@ namespace slipway::quantize {
 namespace {
 
 using runtime::WeightType;
-
-constexpr const char* kEmbeddings = "model.embed_tokens.weight";
 
 class QuantizeTest : public testing::Test {
  protected:
@@ -74,34 +71,6 @@ TEST_F(QuantizeTest, TheFileGivesTheSameBitsAsRoundingWhileLoading) {
     EXPECT_THROW(runtime::choose_weight_type("bf16", given.output), base::Error);
     EXPECT_EQ(logits(given.output, type), logits(given.model, type));
   }
-}
-
-TEST_F(QuantizeTest, AFileOfFourBitsWhoseEmbeddingsHaveEightIsStillServed) {
-  const Settings given = settings(WeightType::kInt4);
-  ASSERT_TRUE(quantize(
-      given, [](int64_t, int64_t) {}, stop_, report_));
-  const model::Container container(given.output);
-  EXPECT_EQ(container.tensor(kEmbeddings).format, "int6");
-  const auto architecture = model::load_architecture(given.model);
-  runtime::ThreadPool pool(1);
-  runtime::WeightLoader loader(given.model, architecture, *kernels::table(kernels::best_level()));
-  runtime::Matrix eight;
-  loader.matrix(kEmbeddings, architecture.vocab_size, architecture.hidden_size, kernels::WeightFormat::kInt8, eight);
-  loader.load(pool);
-
-  model::ContainerContent content{
-      .weights = "int4", .method = "rounded", .source = "model", .tensors = {}, .files = {}};
-  for (const auto& name : container.names()) content.tensors[name] = container.tensor(name);
-  content.tensors[kEmbeddings] = {"int8",
-                                  {eight.rows(), eight.columns()},
-                                  {eight.data(), static_cast<size_t>(eight.panels() * eight.panel_bytes())}};
-  for (const char* name : {"config.json", "tokenizer.json"}) content.files[name] = *container.file(name);
-  model::write_container(folder_.path() / "old.slipway", content);
-  const auto wanted = logits(given.output, WeightType::kInt4);
-  const auto got = logits(folder_.path() / "old.slipway", WeightType::kInt4);
-  ASSERT_EQ(got.size(), wanted.size());
-  for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], wanted[i], 0.3) << i;
-  EXPECT_NE(got, wanted);
 }
 
 // Norms of the rows of W + scaling · B A, W as the container holds it.
