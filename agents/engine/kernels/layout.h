@@ -16,9 +16,8 @@
 //        bf16 scales.
 //        a row of x: [depth] signed bytes, then for each block of 64 an f32 scale and an int32 −128 · Σ bytes.
 // kInt6  weights: for each two blocks of 64 (one, where the last stands alone): [2][16 columns] bf16 scales; for each
-// 16
-//        of the depth [3][16 columns][4] bytes: of the four lines that kInt8 has there the first three in bits 7 to 2,
-//        each 32 + round(w / step), and of the fourth two bits in each one's bits 1 and 0, the highest ones first.
+//        16 of the depth [3][16 columns][4] bytes: of the four lines that kInt8 has there the first three in bits 7 to
+//        2, each q = 32 + round(w / step), and of the fourth two bits in each one's bits 1 and 0, the highest first.
 //        w = scale · (4 q − 128), so that the bytes of kInt8 are had by masks and shifts alone.
 //        a row of x: as for kInt8.
 // kInt4  weights: for each four blocks of 32 (fewer at the end): [4][16 columns] bf16 scales, [4][16 columns] byte
