@@ -57,8 +57,10 @@ inline void pack_row(const PackCall& call) {
       break;
     }
     case WeightFormat::kInt8:
-    case WeightFormat::kInt6:
       quantize_part<kInt8Block>(call);
+      break;
+    case WeightFormat::kInt6:
+      quantize_part<kInt6Block>(call);
       break;
     case WeightFormat::kInt4:
       quantize_part<kInt4Block>(call);

@@ -15,11 +15,11 @@
 // kInt8  weights: [depth / 4][16 columns][4] bytes, each 128 + round(w / scale); then for each block of 64 [16 columns]
 //        bf16 scales.
 //        a row of x: [depth] signed bytes, then for each block of 64 an f32 scale and an int32 −128 · Σ bytes.
-// kInt6  weights: for each two blocks of 64 (one, where the last stands alone): [2][16 columns] bf16 scales; for each
+// kInt6  weights: for each two blocks of 32 (one, where the last stands alone): [2][16 columns] bf16 scales; for each
 //        16 of the depth [3][16 columns][4] bytes: of the four lines that kInt8 has there the first three in bits 7 to
 //        2, each q = 32 + round(w / step), and of the fourth two bits in each one's bits 1 and 0, the highest first.
 //        w = scale · (4 q − 128), so that the bytes of kInt8 are had by masks and shifts alone.
-//        a row of x: as for kInt8.
+//        a row of x: as for kInt8, in blocks of 32.
 // kInt4  weights: for each four blocks of 32 (fewer at the end): [4][16 columns] bf16 scales, [4][16 columns] byte
 //        offsets, to whole lines; then for each block [32 / 8][16 columns][4] bytes, of eight consecutive q the first
 //        four in the low halves and the last four in the high ones: one stream of whole lines, without which decoding
@@ -47,7 +47,7 @@ inline constexpr int64_t kPanel = 16;       // columns of a panel
 inline constexpr int64_t kMostPanels = 2;   // that a product takes at once
 inline constexpr int64_t kPageTokens = 16;  // tokens in one page of the KV cache
 inline constexpr int64_t kInt8Block = 64;
-inline constexpr int64_t kInt6Block = 64;
+inline constexpr int64_t kInt6Block = 32;
 inline constexpr int64_t kInt6Lines = kInt6Block * 3 / 16;  // of a block
 inline constexpr int64_t kInt4Block = 32;
 inline constexpr int64_t kInt4Lines = kInt4Block / 8;  // of a block

@@ -245,7 +245,7 @@ TEST_P(Kernels, FourBitsKeepWhatAFileOfFourBitsHolds) {
 }
 
 TEST_P(Kernels, SixBitsKeepAllTheirValues) {
-  // Each of the 63 in every place of a line and of what it shares, in two blocks and a part of a third.
+  // Each of the 63 in every place of a line and of what it shares, in four blocks and a part of a fifth.
   constexpr int64_t kDepth = 150;
   std::vector<float> rows(kPanel * kDepth), back(kDepth);
   for (int64_t row = 0; row < kPanel; ++row) {
