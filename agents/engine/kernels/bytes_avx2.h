@@ -42,6 +42,23 @@ struct Avx2Bytes {
   static Ints dot(const Ints& sum, const Bytes& w, __m256i x) {
     return {dot_half(sum.first, w.first, x), dot_half(sum.second, w.second, x)};
   }
+  // Four lines of kInt8 from three of kInt6.
+  static void unpack_six(const uint8_t* p, Bytes (&four)[4]) {
+    const __m256i upper = _mm256_set1_epi8(static_cast<char>(0xfc)), flip = _mm256_set1_epi8(-128);
+    const auto signed_bits = [&](__m256i bits) { return _mm256_xor_si256(_mm256_and_si256(bits, upper), flip); };
+    const auto part = [&](const uint8_t* half, __m256i& first, __m256i& second, __m256i& third, __m256i& fourth) {
+      const __m256i a = half_line(half), b = half_line(half + 64), c = half_line(half + 128);
+      first = signed_bits(a);
+      second = signed_bits(b);
+      third = signed_bits(c);
+      const __m256i high = _mm256_and_si256(_mm256_slli_epi16(a, 6), _mm256_set1_epi8(static_cast<char>(0xc0)));
+      const __m256i middle = _mm256_and_si256(_mm256_slli_epi16(b, 4), _mm256_set1_epi8(0x30));
+      const __m256i low = _mm256_and_si256(_mm256_slli_epi16(c, 2), _mm256_set1_epi8(0x0c));
+      fourth = _mm256_xor_si256(_mm256_or_si256(high, _mm256_or_si256(middle, low)), flip);
+    };
+    part(p, four[0].first, four[1].first, four[2].first, four[3].first);
+    part(p + 32, four[0].second, four[1].second, four[2].second, four[3].second);
+  }
   static Bytes spread_offsets(const uint8_t* p) {
     const __m128i flipped = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), _mm_set1_epi8(-128));
     const __m256i both = _mm256_broadcastsi128_si256(flipped);

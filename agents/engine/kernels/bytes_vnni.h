@@ -20,6 +20,18 @@ struct VnniBytes {
   static __m512i broadcast_bytes(const int8_t* p) { return Avx512Floats::broadcast_four(p); }
   static __m512i dot(__m512i sum, __m512i w, __m512i x) { return _mm512_dpbusd_epi32(sum, w, x); }
   static __m512 to_floats(__m512i a) { return _mm512_cvtepi32_ps(a); }
+  // Four lines of kInt8 from three of kInt6.
+  static void unpack_six(const uint8_t* p, __m512i (&four)[4]) {
+    __m512i a = _mm512_loadu_si512(p), b = _mm512_loadu_si512(p + 64), c = _mm512_loadu_si512(p + 128);
+    asm("" : "+v"(a), "+v"(b), "+v"(c));  // read once, as below
+    constexpr uint16_t kUpper = 0xfcfc;
+    four[0] = Avx512Floats::bits(a, kUpper);
+    four[1] = Avx512Floats::bits(b, kUpper);
+    four[2] = Avx512Floats::bits(c, kUpper);
+    four[3] = Avx512Floats::bits(_mm512_slli_epi16(a, 6), 0xc0c0);
+    four[3] = Avx512Floats::with_bits(four[3], _mm512_slli_epi16(b, 4), 0x3030);
+    four[3] = Avx512Floats::with_bits(four[3], _mm512_slli_epi16(c, 2), 0x0c0c);
+  }
   static __m512i spread_offsets(const uint8_t* p) {
     const __m512i all = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
     const __m512i places = _mm512_set_epi32(0x0f0f0f0f, 0x0e0e0e0e, 0x0d0d0d0d, 0x0c0c0c0c, 0x0b0b0b0b, 0x0a0a0a0a,

@@ -167,7 +167,7 @@ inline void start_block(typename W::Ints (&dots)[ROWS][PANELS], const BlockScale
   }
 }
 
-// Panels of bytes in blocks of BLOCK: kInt8, and kInt4 unpacked. `panels`: the first of them.
+// Panels of bytes in blocks of BLOCK: kInt8, and kInt6 and kInt4 unpacked. `panels`: the first of them.
 template <int64_t BLOCK>
 struct ByteTile {
   using OfManyRows = ByteTile;
@@ -210,6 +210,62 @@ struct ByteTile {
   }
 };
 
+struct Int6Tile {
+  using OfManyRows = ByteTile<kInt6Block>;
+
+  static inline const char* unpacked(const MatmulCall& call, const char* /*panels*/) {
+    return static_cast<const char*>(call.scratch);
+  }
+
+  template <typename W, int ROWS, int PANELS, bool KEEP = false>
+  static inline void run(const MatmulCall& call, int64_t row, int64_t panel, const char* panels,
+                         const Ahead& /*ahead*/) {
+    const int64_t padded = padded_depth(WeightFormat::kInt6, call.depth), blocks = padded / kInt6Block;
+    const int64_t stride = panel_bytes(WeightFormat::kInt6, call.depth);
+    const auto* x = static_cast<const int8_t*>(call.x) + row * call.x_stride;
+    const BlockScale* x_scales = scales_of(x, padded);
+    auto* kept = static_cast<uint8_t*>(call.scratch);
+    const int64_t kept_stride = byte_panel_bytes(kInt6Block, call.depth);
+    typename W::Floats sums[ROWS][PANELS];
+    clear<W>(sums);
+    for (int64_t block = 0; block < blocks; ++block) {
+      const auto* lines = reinterpret_cast<const uint8_t*>(panels) + int6_lines_at(block);
+      const auto* scales = reinterpret_cast<const uint8_t*>(panels) + int6_scales_at(block);
+      typename W::Ints dots[ROWS][PANELS];
+      start_block<W>(dots, x_scales + block, call.x_stride);
+      if constexpr (KEEP) {
+        for (int j = 0; j < PANELS; ++j) {
+          __builtin_memcpy(kept + j * kept_stride + kPanel * (padded + 2 * block), scales + j * stride, kPanel * 2);
+        }
+      }
+#pragma GCC unroll 4
+      for (int64_t step = 0; step < kInt6Lines / 3; ++step) {
+        typename W::Bytes right[PANELS][4];
+#pragma GCC unroll 32
+        for (int j = 0; j < PANELS; ++j) {
+          W::unpack_six(lines + j * stride + step * 3 * 64, right[j]);
+          if constexpr (KEEP) {
+            uint8_t* out = kept + j * kept_stride + (block * kInt6Block / 16 + step) * 4 * 64;
+            for (int line = 0; line < 4; ++line) W::store_bytes(out + line * 64, right[j][line]);
+          }
+        }
+#pragma GCC unroll 32
+        for (int i = 0; i < ROWS; ++i) {
+          const int8_t* at = x + i * call.x_stride + block * kInt6Block + step * 16;
+#pragma GCC unroll 4
+          for (int line = 0; line < 4; ++line) {
+            const auto left = W::broadcast_bytes(at + line * 4);
+#pragma GCC unroll 32
+            for (int j = 0; j < PANELS; ++j) dots[i][j] = W::dot(dots[i][j], right[j][line], left);
+          }
+        }
+      }
+      add_block<W>(sums, dots, scales, stride, x_scales + block, call.x_stride);
+    }
+    finish<W>(call, row, panel, sums);
+  }
+};
+
 struct Int4Tile {
   using OfManyRows = ByteTile<kInt4Block>;
 
@@ -224,7 +280,7 @@ struct Int4Tile {
     const int64_t stride = panel_bytes(WeightFormat::kInt4, call.depth);
     const auto* x = static_cast<const int8_t*>(call.x) + row * call.x_stride;
     const BlockScale* x_scales = scales_of(x, padded);
-    const auto* lines = reinterpret_cast<const uint8_t*>(panels);
+    const auto* bytes = reinterpret_cast<const uint8_t*>(panels);
     auto* kept = static_cast<uint8_t*>(call.scratch);
     const int64_t kept_stride = byte_panel_bytes(kInt4Block, call.depth);
     typename W::Floats sums[ROWS][PANELS];
@@ -232,11 +288,12 @@ struct Int4Tile {
     for (int64_t block = 0; block < blocks; ++block) {
       typename W::Ints dots[ROWS][PANELS];
       start_block<W>(dots, x_scales + block, call.x_stride);
-      const uint8_t* scales = lines + kInt4Lines * 64;
+      const Int4Place place = int4_place(block, blocks);
+      const uint8_t *scales = bytes + place.scales, *lines = bytes + place.lines;
       typename W::Bytes offset[PANELS];
 #pragma GCC unroll 32
       for (int j = 0; j < PANELS; ++j) {
-        offset[j] = W::spread_offsets(scales + j * stride + kPanel * 2);
+        offset[j] = W::spread_offsets(bytes + place.offsets + j * stride);
         if constexpr (KEEP) {
           __builtin_memcpy(kept + j * kept_stride + kPanel * (padded + 2 * block), scales + j * stride, kPanel * 2);
         }
@@ -262,7 +319,6 @@ struct Int4Tile {
         }
       }
       add_block<W>(sums, dots, scales, stride, x_scales + block, call.x_stride);
-      lines += kInt4BlockBytes;
     }
     finish<W>(call, row, panel, sums);
   }

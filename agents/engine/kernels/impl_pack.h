@@ -59,12 +59,37 @@ inline void pack_row(const PackCall& call) {
     case WeightFormat::kInt8:
       quantize_part<kInt8Block>(call);
       break;
+    case WeightFormat::kInt6:
+      quantize_part<kInt6Block>(call);
+      break;
     case WeightFormat::kInt4:
       quantize_part<kInt4Block>(call);
       break;
     case WeightFormat::kF32:
       break;
   }
+}
+
+// BLOCK numbers of a row from `begin` on, in `part` where zeros must pad them. A null row: zeros.
+template <int64_t BLOCK>
+inline const float* block_of_row(const float* row, int64_t begin, int64_t depth, float (&part)[BLOCK]) {
+  if (row != nullptr && depth - begin >= BLOCK) return row + begin;
+  for (int64_t i = 0; i < BLOCK; ++i) part[i] = row != nullptr && begin + i < depth ? row[begin + i] : 0.0F;
+  return part;
+}
+
+// One block of weights as whole numbers q of at most MOST, kept as bytes 128 + STEP · q. The bf16 scale of the bytes.
+template <int64_t BLOCK, int32_t MOST, int32_t STEP>
+inline uint16_t pack_bytes(const float* values, uint8_t* bytes) {
+  const float most = largest_magnitude(values, BLOCK);
+  const uint16_t packed = to_bf16(most / static_cast<float>(MOST * STEP));
+  const float step = float_of(static_cast<uint32_t>(packed) << 16U) * static_cast<float>(STEP);
+  const float inverse = step > 0 ? 1.0F / step : 0.0F;
+  for (int64_t i = 0; i < BLOCK; ++i) {
+    const int32_t value = to_nearest(values[i] * inverse);  // the scale's rounding may leave MOST + 1
+    bytes[i] = static_cast<uint8_t>((value > MOST ? MOST : value < -MOST ? -MOST : value) * STEP + 128);
+  }
+  return packed;
 }
 
 // One row of a panel of kInt8. A null row: zeros.
@@ -74,27 +99,34 @@ inline void pack_int8(const float* row, int64_t depth, int64_t lane, uint8_t* pa
   uint8_t* out = panel + lane * 4;
   for (int64_t begin = 0; begin < padded; begin += kInt8Block) {
     float part[kInt8Block];
-    const float* values = row + begin;
-    if (row == nullptr || depth - begin < kInt8Block) {
-      for (int64_t i = 0; i < kInt8Block; ++i) part[i] = row != nullptr && begin + i < depth ? row[begin + i] : 0.0F;
-      values = part;
-    }
-    const float most = largest_magnitude(values, kInt8Block);
-    const uint16_t packed = to_bf16(most / 127.0F);
-    const float scale = float_of(static_cast<uint32_t>(packed) << 16U);
-    const float inverse = scale > 0 ? 1.0F / scale : 0.0F;
     uint8_t bytes[kInt8Block];
-    for (int64_t i = 0; i < kInt8Block; ++i) {
-      const int32_t value = to_nearest(values[i] * inverse);  // the scale's rounding may leave 128
-      bytes[i] = static_cast<uint8_t>((value > 127 ? 127 : value < -127 ? -127 : value) + 128);
-    }
+    scales[begin / kInt8Block * kPanel + lane] =
+        pack_bytes<kInt8Block, 127, 1>(block_of_row(row, begin, depth, part), bytes);
     for (int64_t i = 0; i < kInt8Block; i += 4, out += 64) __builtin_memcpy(out, bytes + i, 4);
-    scales[begin / kInt8Block * kPanel + lane] = packed;
   }
 }
 
-// One block of one row of a panel of kInt4. The range always holds 0, so that the zero point fits.
-inline void pack_int4_block(const float* values, int64_t lane, uint8_t* lines) {
+// One row of a panel of kInt6. A null row: zeros.
+inline void pack_int6(const float* row, int64_t depth, int64_t lane, uint8_t* panel) {
+  for (int64_t block = 0; block * kInt6Block < depth; ++block) {
+    float part[kInt6Block];
+    uint8_t bytes[kInt6Block];
+    const uint16_t scale = pack_bytes<kInt6Block, 31, 4>(block_of_row(row, block * kInt6Block, depth, part), bytes);
+    __builtin_memcpy(panel + int6_scales_at(block) + lane * 2, &scale, sizeof scale);
+    uint8_t* out = panel + int6_lines_at(block) + lane * 4;
+    for (int64_t i = 0; i < kInt6Block; i += 16, out += 3 * 64) {
+      for (int64_t j = 0; j < 4; ++j) {
+        const uint8_t fourth = bytes[i + 12 + j];
+        out[j] = static_cast<uint8_t>(bytes[i + j] | fourth >> 6U);
+        out[64 + j] = static_cast<uint8_t>(bytes[i + 4 + j] | (fourth >> 4U & 3U));
+        out[128 + j] = static_cast<uint8_t>(bytes[i + 8 + j] | (fourth >> 2U & 3U));
+      }
+    }
+  }
+}
+
+// One block of one row of kInt4. The range always holds 0, so that the zero point fits.
+inline Int4Block pack_int4_block(const float* values) {
   // In lanes, which the compiler can keep in one vector.
   float lows[16] = {}, highs[16] = {}, low = 0, high = 0;
   for (int64_t i = 0; i < kInt4Block; i += 16) {
@@ -120,20 +152,15 @@ inline void pack_int4_block(const float* values, int64_t lane, uint8_t* lines) {
     const int32_t value = to_nearest((values[i] * inverse + shift) * 0.125F);
     block.q[i] = static_cast<uint8_t>(value < 0 ? 0 : value > 15 ? 15 : value);
   }
-  store_int4_block(block, lane, lines);
+  return block;
 }
 
 inline void pack_int4(const float* row, int64_t depth, int64_t lane, uint8_t* panel) {
-  const int64_t padded = padded_depth(WeightFormat::kInt4, depth);
-  for (int64_t block = 0; block * kInt4Block < padded; ++block) {
-    const int64_t begin = block * kInt4Block;
+  const int64_t blocks = padded_depth(WeightFormat::kInt4, depth) / kInt4Block;
+  for (int64_t block = 0; block < blocks; ++block) {
     float part[kInt4Block];
-    const float* values = row + begin;
-    if (row == nullptr || depth - begin < kInt4Block) {
-      for (int64_t i = 0; i < kInt4Block; ++i) part[i] = row != nullptr && begin + i < depth ? row[begin + i] : 0.0F;
-      values = part;
-    }
-    pack_int4_block(values, lane, panel + block * kInt4BlockBytes);
+    const float* values = block_of_row(row, block * kInt4Block, depth, part);
+    store_int4_block(pack_int4_block(values), lane, int4_place(block, blocks), panel);
   }
 }
 
@@ -151,6 +178,9 @@ inline bool pack_panel(WeightFormat format, const float* rows, int64_t count, in
       }
       case WeightFormat::kInt8:
         pack_int8(row, depth, lane, panel);
+        break;
+      case WeightFormat::kInt6:
+        pack_int6(row, depth, lane, panel);
         break;
       case WeightFormat::kInt4:
         pack_int4(row, depth, lane, panel);

@@ -68,6 +68,14 @@ void unpack_bf12_column(const uint8_t* panel, int64_t lane, int64_t depth, float
   }
 }
 
+// The byte that kInt8 would have for weight k of a block of kInt6, whose lines of one column these are.
+int int6_byte(const uint8_t* lines, int64_t k) {
+  const uint8_t* three = lines + k / 16 * 3 * 64 + k % 4;
+  const int64_t line = k % 16 / 4;
+  if (line < 3) return three[line * 64] & 0xfc;
+  return (three[0] & 3) << 6 | (three[64] & 3) << 4 | (three[128] & 3) << 2;
+}
+
 }  // namespace
 
 Level best_level() {
@@ -114,13 +122,21 @@ void unpack_column(WeightFormat format, const void* panel, int64_t lane, int64_t
       }
       break;
     }
-    case WeightFormat::kInt4: {
+    case WeightFormat::kInt6:
       for (int64_t k = 0; k < depth; ++k) {
-        const uint8_t* block = bytes + k / kInt4Block * kInt4BlockBytes;
-        const uint8_t* scales = block + kInt4Lines * 64;
-        const uint8_t both = block[k % kInt4Block / 8 * 64 + lane * 4 + k % 4];
+        const int64_t block = k / kInt6Block;
+        out[k] = bf16_at(bytes + int6_scales_at(block) + lane * 2) *
+                 static_cast<float>(int6_byte(bytes + int6_lines_at(block) + lane * 4, k % kInt6Block) - 128);
+      }
+      break;
+    case WeightFormat::kInt4: {
+      const int64_t blocks = padded_depth(format, depth) / kInt4Block;
+      for (int64_t k = 0; k < depth; ++k) {
+        const Int4Place place = int4_place(k / kInt4Block, blocks);
+        const uint8_t both = bytes[place.lines + k % kInt4Block / 8 * 64 + lane * 4 + k % 4];
         const int q = k % 8 < 4 ? both & 15 : both >> 4;
-        out[k] = bf16_at(scales + lane * 2) * static_cast<float>(8 * q + scales[kPanel * 2 + lane] - 128);
+        out[k] =
+            bf16_at(bytes + place.scales + lane * 2) * static_cast<float>(8 * q + bytes[place.offsets + lane] - 128);
       }
       break;
     }

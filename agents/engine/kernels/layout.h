@@ -15,9 +15,15 @@
 // kInt8  weights: [depth / 4][16 columns][4] bytes, each 128 + round(w / scale); then for each block of 64 [16 columns]
 //        bf16 scales.
 //        a row of x: [depth] signed bytes, then for each block of 64 an f32 scale and an int32 −128 · Σ bytes.
-// kInt4  weights: for each block of 32: [32 / 8][16 columns][4] bytes, of eight consecutive q the first four in the low
-//        halves and the last four in the high ones; then [16 columns] bf16 scales, [16 columns] byte offsets, 16 bytes
-//        unused: one stream of whole lines, without which decoding reads a third slower.
+// kInt6  weights: for each two blocks of 32 (one, where the last stands alone): [2][16 columns] bf16 scales; for each
+//        16 of the depth [3][16 columns][4] bytes: of the four lines that kInt8 has there the first three in bits 7 to
+//        2, each q = 32 + round(w / step), and of the fourth two bits in each one's bits 1 and 0, the highest first.
+//        w = scale · (4 q − 128), so that the bytes of kInt8 are had by masks and shifts alone.
+//        a row of x: as for kInt8, in blocks of 32.
+// kInt4  weights: for each four blocks of 32 (fewer at the end): [4][16 columns] bf16 scales, [4][16 columns] byte
+//        offsets, to whole lines; then for each block [32 / 8][16 columns][4] bytes, of eight consecutive q the first
+//        four in the low halves and the last four in the high ones: one stream of whole lines, without which decoding
+//        reads a third slower.
 //        w = scale · (8 q + offset − 128): the zero point is in eighths of a step.
 //        a row of x: as for kInt8, in blocks of 32.
 // Depths are padded with zeros to whole blocks. The bytes are unsigned because that is what vpdpbusd takes; the 128 is
@@ -34,17 +40,19 @@
 
 namespace slipway::kernels {
 
-enum class WeightFormat { kF32, kBF16, kBF12, kInt8, kInt4 };
+enum class WeightFormat { kF32, kBF16, kBF12, kInt8, kInt6, kInt4 };
 enum class CacheFormat { kF32, kBF16, kInt8 };
 
 inline constexpr int64_t kPanel = 16;       // columns of a panel
 inline constexpr int64_t kMostPanels = 2;   // that a product takes at once
 inline constexpr int64_t kPageTokens = 16;  // tokens in one page of the KV cache
 inline constexpr int64_t kInt8Block = 64;
+inline constexpr int64_t kInt6Block = 32;
+inline constexpr int64_t kInt6Lines = kInt6Block * 3 / 16;  // of a block
 inline constexpr int64_t kInt4Block = 32;
-inline constexpr int64_t kInt4Lines = kInt4Block / 8;  // of a block, before its scales
-inline constexpr int64_t kInt4BlockBytes = (kInt4Lines + 1) * 64;
-inline constexpr int64_t kBf12Step = 8;  // of the depth: four lines of kBF16 in three
+inline constexpr int64_t kInt4Lines = kInt4Block / 8;  // of a block
+inline constexpr int64_t kInt4Group = 4;               // blocks whose scales and offsets lie together
+inline constexpr int64_t kBf12Step = 8;                // of the depth: four lines of kBF16 in three
 inline constexpr int64_t kBf12Words = kBf12Step * kPanel;
 inline constexpr int64_t kBf12StepBytes = kBf12Words * 3 / 2;
 inline constexpr int64_t kAttentionQueries = 24;  // query vectors that attention takes at once
@@ -76,6 +84,8 @@ static constexpr int64_t block_of(WeightFormat format) {
       return kBf12Step;
     case WeightFormat::kInt8:
       return kInt8Block;
+    case WeightFormat::kInt6:
+      return kInt6Block;
     case WeightFormat::kInt4:
       return kInt4Block;
     case WeightFormat::kF32:
@@ -86,10 +96,33 @@ static constexpr int64_t block_of(WeightFormat format) {
 
 static constexpr int64_t padded_depth(WeightFormat format, int64_t depth) { return round_up(depth, block_of(format)); }
 
-// Bytes of kPanel columns as bytes in blocks of `block`, as kInt8 has them; kInt4 is unpacked to this for many rows.
+// Bytes of kPanel columns as bytes in blocks of `block`, as kInt8 has them; kInt6 and kInt4 are unpacked to this for
+// many rows.
 static constexpr int64_t byte_panel_bytes(int64_t block, int64_t depth) {
   const int64_t padded = round_up(depth, block);
   return round_up(kPanel * padded + padded / block * kPanel * 2, 64);
+}
+
+// Where block `block` of a panel of kInt6 has its lines and its scales, in bytes.
+static constexpr int64_t int6_lines_at(int64_t block) { return (block * kInt6Lines + block / 2 + 1) * 64; }
+static constexpr int64_t int6_scales_at(int64_t block) {
+  return (block / 2 * (2 * kInt6Lines + 1)) * 64 + block % 2 * kPanel * 2;
+}
+
+// Bytes of `blocks` blocks of a group of kInt4 before their lines, and with them.
+static constexpr int64_t int4_head_bytes(int64_t blocks) { return round_up(blocks * kPanel * 3, 64); }
+static constexpr int64_t int4_group_bytes(int64_t blocks) { return int4_head_bytes(blocks) + blocks * kInt4Lines * 64; }
+
+// Where one of the `blocks` blocks of a panel of kInt4 lies, in bytes.
+struct Int4Place {
+  int64_t scales, offsets, lines;
+};
+static constexpr Int4Place int4_place(int64_t block, int64_t blocks) {
+  const int64_t group = block / kInt4Group, within = block % kInt4Group, left = blocks - group * kInt4Group;
+  const int64_t members = left < kInt4Group ? left : kInt4Group;
+  const int64_t begin = group * int4_group_bytes(kInt4Group);
+  return {begin + within * kPanel * 2, begin + (2 * members + within) * kPanel,
+          begin + int4_head_bytes(members) + within * kInt4Lines * 64};
 }
 
 // Most exceptions of a panel: one weight in 512.
@@ -110,8 +143,11 @@ static constexpr int64_t panel_bytes(WeightFormat format, int64_t depth) {
       return bf12_head_bytes(depth) + padded / kBf12Step * kBf12StepBytes;
     case WeightFormat::kInt8:
       return byte_panel_bytes(kInt8Block, depth);
+    case WeightFormat::kInt6:
+      return int6_lines_at(padded / kInt6Block - 1) + kInt6Lines * 64;
     case WeightFormat::kInt4:
-      return padded / kInt4Block * kInt4BlockBytes;
+      return padded / kInt4Block / kInt4Group * int4_group_bytes(kInt4Group) +
+             int4_group_bytes(padded / kInt4Block % kInt4Group);
     case WeightFormat::kF32:
       break;
   }
@@ -126,6 +162,7 @@ static constexpr int64_t activation_bytes(WeightFormat format, int64_t depth) {
     case WeightFormat::kBF12:
       return round_up(padded * 2, 64);
     case WeightFormat::kInt8:
+    case WeightFormat::kInt6:
     case WeightFormat::kInt4:
       return round_up(padded + padded / block_of(format) * static_cast<int64_t>(sizeof(BlockScale)), 64);
     case WeightFormat::kF32:
@@ -139,6 +176,8 @@ static constexpr int64_t matmul_scratch_bytes(WeightFormat format, int64_t depth
   switch (format) {
     case WeightFormat::kBF12:
       return kMostPanels * panel_bytes(WeightFormat::kBF16, depth);
+    case WeightFormat::kInt6:
+      return kMostPanels * byte_panel_bytes(kInt6Block, depth);
     case WeightFormat::kInt4:
       return kMostPanels * byte_panel_bytes(kInt4Block, depth);
     default:

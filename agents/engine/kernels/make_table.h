@@ -27,6 +27,9 @@ void matmul(const MatmulCall& call) {
     case WeightFormat::kInt8:
       over_panels<W, ByteTile<kInt8Block>, W::kRows, W::kPanels>(call);
       break;
+    case WeightFormat::kInt6:
+      over_panels<W, Int6Tile, W::kRows, W::kPanels>(call);
+      break;
     case WeightFormat::kInt4:
       over_panels<W, Int4Tile, W::kRows, W::kPanels>(call);
       break;

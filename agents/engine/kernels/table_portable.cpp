@@ -97,6 +97,16 @@ struct PortableWide : WideFloats<Portable> {
     }
     return sum;
   }
+  // Four lines of kInt8 from three of kInt6.
+  static void unpack_six(const uint8_t* p, Bytes (&four)[4]) {
+    for (int i = 0; i < 64; ++i) {
+      const uint32_t a = p[i], b = p[64 + i], c = p[128 + i];
+      four[0].lane[i] = static_cast<int8_t>((a & 0xfcU) - 128);
+      four[1].lane[i] = static_cast<int8_t>((b & 0xfcU) - 128);
+      four[2].lane[i] = static_cast<int8_t>((c & 0xfcU) - 128);
+      four[3].lane[i] = static_cast<int8_t>(((a & 3U) << 6U | (b & 3U) << 4U | (c & 3U) << 2U) - 128);
+    }
+  }
   static Bytes spread_offsets(const uint8_t* p) {
     Bytes bytes;
     for (int i = 0; i < 64; ++i) bytes.lane[i] = static_cast<int8_t>(p[i / 4] - 128);

@@ -19,7 +19,7 @@ constexpr uint64_t kPreamble = 32;
 constexpr uint64_t kAlignment = 64;
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 constexpr size_t kMaxDimensions = 2;
-constexpr const char* kFormats[] = {"f32", "bf16", "int8", "int4"};
+constexpr const char* kFormats[] = {"f32", "bf16", "int8", "int6", "int4"};
 
 static_assert(std::endian::native == std::endian::little, "the file is little-endian, as what is mapped from it");
 
@@ -89,7 +89,7 @@ class Entry {
     for (const char* known : kFormats) {
       if (name == known) return name;
     }
-    fail(origin_, what_ + " is of the format '" + printable(name) + "', expected f32, bf16, int8 or int4");
+    fail(origin_, what_ + " is of the format '" + printable(name) + "', expected f32, bf16, int8, int6 or int4");
   }
   std::vector<int64_t> shape() const {
     const auto found = entry_.find("shape");
@@ -175,6 +175,10 @@ Container::Container(const std::filesystem::path& path) : origin_(path.string())
   const Entry whole(origin_, "the file", header, bytes);
   weights_ = whole.text("weights");
   method_ = whole.text("method");
+  if (preamble.version == 1 && weights_ == "int4") {
+    throw base::Error(base::kUnsupported, origin_ + ": the file is of version 1, whose int4 lies in another order",
+                      "quantise the model again with this version");
+  }
   for (const auto& [name, entry] : header["tensors"].items()) {
     const Entry tensor(origin_, "tensor " + printable(name), entry, bytes);
     tensors_[name] = {tensor.format(), tensor.shape(), tensor.data()};

@@ -23,8 +23,8 @@
 
 namespace slipway::model {
 
-// Of panels or of the header: a newer one is refused.
-inline constexpr uint32_t kContainerVersion = 1;
+// Of panels or of the header: a newer one is refused, and version 1 where it holds int4, which lay in another order.
+inline constexpr uint32_t kContainerVersion = 2;
 
 // Whether the path is that of a container, by its name.
 bool is_container(const std::filesystem::path& path);
@@ -33,7 +33,7 @@ bool is_container(const std::filesystem::path& path);
 uint64_t content_hash(std::span<const std::byte> data);
 
 struct PackedTensor {
-  std::string format;  // f32, bf16, int8, int4
+  std::string format;  // f32, bf16, int8, int6, int4
   std::vector<int64_t> shape;
   std::span<const std::byte> data;
 };
@@ -49,8 +49,8 @@ struct ContainerContent {
 // Any thread.
 class Container {
  public:
-  // Maps the file and checks its header. Throws base::Error: NOT_FOUND, UNSUPPORTED for a newer version, INVALID_MODEL
-  // naming file, tensor and what was expected.
+  // Maps the file and checks its header. Throws base::Error: NOT_FOUND, UNSUPPORTED for a version that is not read,
+  // INVALID_MODEL naming file, tensor and what was expected.
   explicit Container(const std::filesystem::path& path);
 
   const std::string& weights() const { return weights_; }

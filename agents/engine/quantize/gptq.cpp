@@ -178,7 +178,7 @@ void round_with(const Importance& importance, std::span<float> weights, runtime:
         weights[static_cast<size_t>((first + lane) * width + column)] = rounded;
       }
     }
-    auto* lines = reinterpret_cast<uint8_t*>(out.panel(panel));
+    auto* bytes = reinterpret_cast<uint8_t*>(out.panel(panel));
     for (int64_t lane = 0; lane < kernels::kPanel; ++lane) {
       for (int64_t block = 0; block < blocks; ++block) {
         // What pads a row must stand for zero.
@@ -186,7 +186,7 @@ void round_with(const Importance& importance, std::span<float> weights, runtime:
         const Grid& grid = grids[static_cast<size_t>(lane * blocks + block)];
         for (int64_t k = std::max<int64_t>(0, width - block * kBlock); lane < count && k < kBlock; ++k)
           one.q[k] = grid.nearest(0);
-        kernels::store_int4_block(one, lane, lines + block * kernels::kInt4BlockBytes);
+        kernels::store_int4_block(one, lane, kernels::int4_place(block, blocks), bytes);
       }
     }
   });

@@ -27,8 +27,8 @@ class PackedWeights : public model::Weights {
   void read_rows_f32(const std::string& name, int64_t first, std::span<float> out) const override {
     const model::PackedTensor& tensor = container_.tensor(name);
     const int64_t columns = tensor.shape.back();
-    for (const auto format :
-         {kernels::WeightFormat::kBF16, kernels::WeightFormat::kInt8, kernels::WeightFormat::kInt4}) {
+    for (const auto format : {kernels::WeightFormat::kBF16, kernels::WeightFormat::kInt8, kernels::WeightFormat::kInt6,
+                              kernels::WeightFormat::kInt4}) {
       if (tensor.format != format_name(format)) continue;
       const int64_t bytes = kernels::panel_bytes(format, columns);
       for (int64_t row = first; (row - first) * columns < static_cast<int64_t>(out.size()); ++row) {

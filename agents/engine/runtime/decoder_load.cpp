@@ -1,5 +1,6 @@
 // How the decoder gets its weights.
 #include <cmath>
+#include <utility>
 
 #include "agents/engine/runtime/decoder.h"
 #include "agents/engine/runtime/weight_loader.h"
@@ -36,9 +37,12 @@ Decoder::Decoder(const std::filesystem::path& path, const model::Architecture& a
   }
   strips_.resize(static_cast<size_t>(pool.threads()));
   int64_t scratch = kernels::attention_scratch_bytes(architecture.head_dim);
-  for (const int64_t depth : {hidden, architecture.intermediate_size, queries_}) {
+  for (const auto& [given, depth] : {std::pair{format, hidden},
+                                     {format, architecture.intermediate_size},
+                                     {format, queries_},
+                                     {output_format, hidden}}) {
     // The loader keeps as kBF12 what it can.
-    const auto kept = format == kernels::WeightFormat::kBF16 ? kernels::WeightFormat::kBF12 : format;
+    const auto kept = given == kernels::WeightFormat::kBF16 ? kernels::WeightFormat::kBF12 : given;
     scratch = std::max(scratch, kernels::matmul_scratch_bytes(kept, depth));
   }
   for (int i = 0; i < pool.threads(); ++i) scratch_.emplace_back(static_cast<size_t>(scratch));

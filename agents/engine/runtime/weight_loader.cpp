@@ -25,7 +25,7 @@ std::string shape_text(const std::vector<int64_t>& sizes) {
 kernels::WeightFormat kept_format(model::Role role, kernels::WeightFormat format) {
   if (role == model::Role::kPositions) return kernels::WeightFormat::kF32;
   const bool whole = role == model::Role::kEmbeddings || role == model::Role::kOutput;
-  return whole && format == kernels::WeightFormat::kInt4 ? kernels::WeightFormat::kInt8 : format;
+  return whole && format == kernels::WeightFormat::kInt4 ? kernels::WeightFormat::kInt6 : format;
 }
 
 const char* format_name(kernels::WeightFormat format) {
@@ -36,6 +36,8 @@ const char* format_name(kernels::WeightFormat format) {
       return "bf12";
     case kernels::WeightFormat::kInt8:
       return "int8";
+    case kernels::WeightFormat::kInt6:
+      return "int6";
     case kernels::WeightFormat::kInt4:
       return "int4";
     case kernels::WeightFormat::kF32:

@@ -16,7 +16,7 @@
 namespace slipway::runtime {
 
 // How a matrix of the decoder is kept where those of the layers are in `format`: learned positions as f32; the
-// embeddings, and with them the output, with eight bits where the layers have four, since every token passes them
+// embeddings, and with them the output, with six bits where the layers have four, since every token passes them
 // whole.
 kernels::WeightFormat kept_format(model::Role role, kernels::WeightFormat format);
 

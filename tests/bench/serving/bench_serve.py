@@ -29,7 +29,7 @@ STREAMS = 16
 WORDS = ("river", "stone", "light", "apple", "seven", "green")  # one token each
 LAYER_WEIGHTS, OUTPUT_WEIGHTS = 106_168_320, 28_311_552  # of SmolLM2-135M
 # Bytes of a weight, scales included (agents/engine/kernels/layout.h), in the layers and in the output matrix.
-BYTES = {"int8": (1 + 2 / 64, 1 + 2 / 64), "int4": (0.5 + 4 / 32, 1 + 2 / 64), "bf16": (1.5, 1.5)}
+BYTES = {"int8": (1 + 2 / 64, 1 + 2 / 64), "int4": (0.5 + 3 / 32, 0.75 + 2 / 32), "bf16": (1.5, 1.5)}
 
 
 @dataclass

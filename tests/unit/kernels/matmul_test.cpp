@@ -7,8 +7,8 @@
 namespace slipway::kernels {
 namespace {
 
-constexpr WeightFormat kFormats[] = {WeightFormat::kF32, WeightFormat::kBF16, WeightFormat::kBF12, WeightFormat::kInt8,
-                                     WeightFormat::kInt4};
+constexpr WeightFormat kFormats[] = {WeightFormat::kF32,  WeightFormat::kBF16, WeightFormat::kBF12,
+                                     WeightFormat::kInt8, WeightFormat::kInt6, WeightFormat::kInt4};
 
 bool keeps(WeightFormat format, int64_t depth) { return format != WeightFormat::kBF12 || depth % kBf12Step == 0; }
 
@@ -185,6 +185,7 @@ TEST_P(Kernels, PackingLosesNoMoreThanItsFormatMust) {
   for (const auto& [format, weights, rows] : {std::tuple{WeightFormat::kBF16, 2e-3, 2e-3},
                                               {WeightFormat::kBF12, 2e-3, 2e-3},
                                               {WeightFormat::kInt8, 1e-2, 7e-3},
+                                              {WeightFormat::kInt6, 3e-2, 7e-3},
                                               {WeightFormat::kInt4, 9e-2, 7e-3}}) {
     const Product product(*table_, format, 8, 64, 576);
     EXPECT_LT(product.weight_error(), weights) << static_cast<int>(format);
@@ -241,6 +242,25 @@ TEST_P(Kernels, FourBitsKeepWhatAFileOfFourBitsHolds) {
   table_->pack_panel(WeightFormat::kInt4, row.data(), 1, 64, panel.data<void>());
   unpack_column(WeightFormat::kInt4, panel.data<void>(), 0, 64, back.data());
   for (size_t i = 0; i < row.size(); ++i) EXPECT_NEAR(back[i], row[i], 0.25 / 16 + 1e-6);
+}
+
+TEST_P(Kernels, SixBitsKeepAllTheirValues) {
+  // Each of the 63 in every place of a line and of what it shares, in four blocks and a part of a fifth.
+  constexpr int64_t kDepth = 150;
+  std::vector<float> rows(kPanel * kDepth), back(kDepth);
+  for (int64_t row = 0; row < kPanel; ++row) {
+    for (int64_t k = 0; k < kDepth; ++k) {
+      const int64_t q = k % kInt6Block == 0 ? 31 : (5 * row + k) % 63 - 31;
+      rows[static_cast<size_t>(row * kDepth + k)] = 0.25F * static_cast<float>(q);
+    }
+  }
+  Aligned panel(panel_bytes(WeightFormat::kInt6, kDepth));
+  table_->pack_panel(WeightFormat::kInt6, rows.data(), kPanel, kDepth, panel.data<void>());
+  for (int64_t row = 0; row < kPanel; ++row) {
+    unpack_column(WeightFormat::kInt6, panel.data<void>(), row, kDepth, back.data());
+    for (int64_t k = 0; k < kDepth; ++k)
+      ASSERT_EQ(back[static_cast<size_t>(k)], rows[static_cast<size_t>(row * kDepth + k)]);
+  }
 }
 
 TEST_P(Kernels, LevelsPackAlikeAndAgreeWithThePortableOne) {

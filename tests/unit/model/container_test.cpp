@@ -74,9 +74,24 @@ TEST_F(ContainerTest, WritingTheSameGivesTheSameFileAndLeavesNothingElse) {
 
 TEST_F(ContainerTest, ANewerVersionIsNotRead) {
   std::string text = read();
-  text[8] = 2;
+  text[8] = static_cast<char>(kContainerVersion + 1);
   write(text);
-  EXPECT_NE(failure().find("UNSUPPORTED " + path_.string() + ": the file is of version 2"), std::string::npos);
+  EXPECT_NE(failure().find("UNSUPPORTED " + path_.string() + ": the file is of version 3"), std::string::npos);
+}
+
+TEST_F(ContainerTest, AnOlderVersionIsReadUnlessItHoldsFourBits) {
+  const auto as_version_one = [&] {
+    std::string text = read();
+    text[8] = 1;
+    write(text);
+  };
+  as_version_one();
+  EXPECT_EQ(failure(), "");
+  content_.weights = "int4";
+  write_container(path_, content_);
+  EXPECT_EQ(failure(), "");
+  as_version_one();
+  EXPECT_NE(failure().find("UNSUPPORTED " + path_.string() + ": the file is of version 1"), std::string::npos);
 }
 
 TEST_F(ContainerTest, AnyFlippedByteThatMattersIsNoticed) {
