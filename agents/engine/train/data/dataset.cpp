@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cmath>
+#include <future>
 #include <thread>
 #include <utility>
 
@@ -22,10 +23,10 @@ namespace slipway::train {
 
 namespace {
 
-constexpr size_t kLinesAtOnce = 4096;
+constexpr size_t kLinesAtOnce = 2048;
 constexpr size_t kBytesAtOnce = size_t{64} << 20U;
 
-// Makes one file's tokens. One thread.
+// Makes one file's tokens. One thread, and those that encode.
 class Loader {
  public:
   Loader(const text::Tokenizer& tokenizer, const TokenizeOptions& options, const std::atomic<bool>& stop,
@@ -37,14 +38,23 @@ class Loader {
     const text::RowEncoder encoder(tokenizer_, file.format, options_.rows);
     const bool preferences = file.format == text::RowFormat::kPreference;
     std::vector<Line> lines;
+    std::future<std::vector<Line>> encoded;
     size_t bytes = 0;
-    const auto flush = [&] {
-      encode_lines(encoder, preferences, options_.threads, stop_, lines);
-      for (const Line& line : lines) {
+    const auto write = [&] {
+      if (!encoded.valid()) return;
+      for (Line& line : encoded.get()) {
         if (line.error) text::throw_at_line(file.path, line.number, line.error->what(), line.error->advice());
-        add(line.rows, preferences);
+        add(std::move(line.rows), preferences);
       }
-      lines.clear();
+    };
+    // While some lines are encoded, those before them are written and the next are read.
+    const auto flush = [&] {
+      auto next = std::async(std::launch::async, [&, block = std::exchange(lines, {})]() mutable {
+        encode_lines(encoder, preferences, options_.threads, stop_, block);
+        return std::move(block);
+      });
+      write();
+      encoded = std::move(next);
       bytes = 0;
     };
     int64_t number = 0;
@@ -55,6 +65,7 @@ class Loader {
       return !stop_.load();
     });
     flush();
+    write();
     if (stop_.load()) return false;
     writer_.finish(statistics_);
     return true;
