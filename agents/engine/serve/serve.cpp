@@ -148,7 +148,8 @@ void run_server(const ServeSettings& settings, const std::atomic<bool>& stop, st
   const auto begin = SteadyClock::now();
   Metrics metrics(names_of(settings));
   ModelList list(names_of(settings), clock);
-  for (const AdapterSettings& adapter : settings.adapters) list.expect(adapter.name, adapter.model, adapter.path);
+  for (const AdapterSettings& adapter : settings.adapters)
+    list.expect(adapter.name, adapter.model, adapter.path, adapter.task_id);
   const PoolOptions pool_options{settings.memory_limit_bytes,
                                  std::chrono::milliseconds(static_cast<int64_t>(settings.idle_unload_s * 1000.0))};
   bool starting = true;  // only read where it is written, or after load_now()
