@@ -8,6 +8,7 @@
 #include "agents/engine/model/architecture.h"
 #include "agents/engine/model/container.h"
 #include "agents/engine/model/decoder_tensors.h"
+#include "agents/engine/model/prompt_adapter.h"
 #include "agents/engine/text/chat_template.h"
 #include "agents/engine/text/tokenizer.h"
 #include "backend/base/error.h"
@@ -93,7 +94,20 @@ ModelInspection inspect_base(const fs::path& path) {
   return inspection;
 }
 
+ModelInspection inspect_prompt(const fs::path& folder) {
+  const model::PromptAdapter adapter = model::load_prompt_adapter(folder);
+  ModelInspection inspection;
+  inspection.adapter = true;
+  inspection.base_name = adapter.base_model_name_or_path;
+  inspection.format = "peft prompt tokens=" + std::to_string(adapter.virtual_tokens);
+  if (adapter.tasks > 0) inspection.format += " tasks=" + std::to_string(adapter.tasks);
+  inspection.parameter_count =
+      static_cast<int64_t>(adapter.embeddings.size() + adapter.task_columns.size() + adapter.task_rows.size());
+  return inspection;
+}
+
 ModelInspection inspect_adapter(const fs::path& folder) {
+  if (model::is_prompt_adapter(folder)) return inspect_prompt(folder);
   const model::Adapter adapter = model::load_adapter(folder, model::DoraAdapters::kTaken);
   ModelInspection inspection;
   inspection.adapter = true;
@@ -147,8 +161,16 @@ absl::StatusOr<ModelInspection> inspect_model(const fs::path& folder, const arti
 
 absl::Status check_adapter_fits(const fs::path& adapter_folder, const fs::path& base_path) {
   try {
-    const model::Adapter adapter = model::load_adapter(adapter_folder, model::DoraAdapters::kTaken);
     const model::Architecture architecture = model::load_architecture(base_path);
+    if (model::is_prompt_adapter(adapter_folder)) {
+      const int64_t width = model::load_prompt_adapter(adapter_folder).width;
+      if (width == architecture.hidden_size) return absl::OkStatus();
+      return refused("ADAPTER_DOES_NOT_FIT",
+                     "the adapter's virtual tokens have " + std::to_string(width) +
+                         " numbers each, the base model's hidden states " + std::to_string(architecture.hidden_size),
+                     "import the adapter's own base model first");
+    }
+    const model::Adapter adapter = model::load_adapter(adapter_folder, model::DoraAdapters::kTaken);
     for (const model::AdapterTensor& tensor : adapter.tensors) {
       const auto parts = model::parts_of_module(architecture, tensor.module);
       const bool fits =

@@ -5,6 +5,7 @@
 #include "agents/engine/model/architecture.h"
 #include "agents/engine/model/container.h"
 #include "agents/engine/model/decoder_tensors.h"
+#include "agents/engine/model/prompt_adapter.h"
 #include "backend/base/status.h"
 #include "tests/unit/service_registry/registry_fixture.h"
 
@@ -33,8 +34,21 @@ class ModelTest : public RegistryFixture {
     adapter.tensors = {tensor};
     const base::TemporaryFolder folder;
     model::save_adapter(folder.path(), adapter);
+    return put_folder(folder.path());
+  }
+  std::string put_prompt(int64_t width, const std::string& base_name) {
+    model::PromptAdapter adapter;
+    adapter.virtual_tokens = 3;
+    adapter.width = width;
+    adapter.embeddings.assign(static_cast<size_t>(3 * width), 0.5F);
+    adapter.base_model_name_or_path = base_name;
+    const base::TemporaryFolder folder;
+    model::save_prompt_adapter(folder.path(), adapter);
+    return put_folder(folder.path());
+  }
+  std::string put_folder(const std::filesystem::path& folder) {
     std::vector<std::pair<std::string, std::string>> files;
-    for (const auto& entry : std::filesystem::directory_iterator(folder.path())) {
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
       files.emplace_back(entry.path().filename().string(), base::read_file(entry.path()));
     }
     return put(files);
@@ -130,6 +144,17 @@ TEST_F(ModelTest, ARealModelIsReadRegisteredAndDeletedWithItsBytes) {
   ASSERT_TRUE(models_.remove("SmolLM2-135M-Instruct").ok());
   EXPECT_EQ(count_models(), 0);
   EXPECT_EQ(store_.get(version.artifact_id).status().code(), StatusCode::kNotFound);
+}
+
+TEST_F(ModelTest, PromptsOfPromptTuningAreAdaptersToo) {
+  import_smollm2();
+  const auto adapter = models_.import("prompt", put_prompt(576, "HuggingFaceTB/SmolLM2-135M-Instruct"), "");
+  ASSERT_TRUE(adapter.ok()) << adapter.status();
+  EXPECT_TRUE(adapter->adapter);
+  EXPECT_EQ(adapter->format, "peft prompt tokens=3");
+  EXPECT_EQ(adapter->parameter_count, 3 * 576);
+  const auto narrow = models_.import("narrow", put_prompt(575, "HuggingFaceTB/SmolLM2-135M-Instruct"), "");
+  EXPECT_EQ(base::detail_of(narrow.status()).reason, "ADAPTER_DOES_NOT_FIT");
 }
 
 TEST_F(ModelTest, BrokenFilesAreRefusedAndNothingIsRegistered) {
