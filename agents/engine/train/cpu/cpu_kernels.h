@@ -30,6 +30,13 @@ struct Product {
   int64_t k = 0;
 };
 
+// Rows of the upper half, from a tile's first on, each with the one `half` rows below it.
+struct HalvedRows {
+  int64_t begin = 0, end = 0;
+  int64_t half = 0;   // a multiple of kTileRows, at least half of total
+  int64_t total = 0;  // of both halves
+};
+
 struct ProductOutput {
   void* data = nullptr;
   int64_t stride = 0;
@@ -76,6 +83,11 @@ struct CpuKernels {
   // must lie alike.
   void (*multiply)(const Product* products, int count, const ProductOutput& output, int64_t row_begin, int64_t row_end,
                    int64_t n);
+  // The same by Strassen's algorithm, for large products: an eighth fewer operations, and a rounding error that is
+  // some times theirs. products[0].k must be even, its left side in rows, and n a multiple of 2·kPanelColumns. Null
+  // where the compute type is not f32: quarters' sums would lose too much.
+  void (*multiply_halved)(const Product* products, int count, const ProductOutput& output, const HalvedRows& rows,
+                          int64_t n);
 
   void (*attention_forward)(const AttentionShape& shape, const AttentionHeads& heads);
   void (*attention_backward)(const AttentionShape& shape, const AttentionHeads& heads);

@@ -7,6 +7,8 @@
 #include <array>
 #include <utility>
 
+#include "agents/engine/train/decoder/share_out.h"
+
 namespace slipway::train {
 
 namespace {
@@ -14,6 +16,11 @@ namespace {
 // Tiles of rows, and columns, that one thread takes at least.
 constexpr int64_t kTilesPerShare = 4;
 constexpr int64_t kColumnsPerShare = 2 * kPanelColumns;
+
+// Rows, steps and columns from which on Strassen's algorithm is worth its sums.
+constexpr int64_t kHalvedRowsLeast = 192;
+constexpr int64_t kHalvedStepsLeast = 256;
+constexpr int64_t kHalvedColumnsLeast = 128;
 
 int64_t panel_count(int64_t columns) { return (columns + kPanelColumns - 1) / kPanelColumns; }
 int64_t tile_count(int64_t rows) { return (rows + kTileRows - 1) / kTileRows; }
@@ -75,26 +82,53 @@ Job columns_of(const Compute& compute, Job job, int64_t begin, int64_t end) {
   return job;
 }
 
-// All jobs, which have the same rows, on all threads: rows are shared out, or columns where rows are few. Sums do not
-// depend on who computes them.
+bool is_halved(const Compute& compute, const Job& job, int64_t rows) {
+  const Product& product = job.products[0];
+  return compute.kernels->multiply_halved != nullptr && rows >= kHalvedRowsLeast && product.k >= kHalvedStepsLeast &&
+         product.k % 2 == 0 && product.left_tile_stride == 0 && job.columns >= kHalvedColumnsLeast &&
+         job.columns % (2 * kPanelColumns) == 0;
+}
+
+// By Strassen's algorithm; `rows` are the two halves'.
+void run_halved(const Compute& compute, const std::vector<Job>& jobs, int64_t rows) {
+  const int64_t tiles = tile_count((rows + 1) / 2);
+  share_out(tiles, kTilesPerShare / 2, [&](int64_t begin, int64_t end) {
+    for (const Job& job : jobs) {
+      compute.kernels->multiply_halved(job.products.data(), job.count, job.output,
+                                       {begin * kTileRows, end * kTileRows, tiles * kTileRows, rows}, job.columns);
+    }
+  });
+}
+
+void run_rows(const Compute& compute, const std::vector<Job>& jobs, int64_t rows) {
+  share_out(tile_count(rows), kTilesPerShare, [&](int64_t begin, int64_t end) {
+    for (const Job& job : jobs) {
+      compute.kernels->multiply(job.products.data(), job.count, job.output, begin * kTileRows,
+                                std::min(end * kTileRows, rows), job.columns);
+    }
+  });
+}
+
+// Few rows: columns are shared out.
+void run_columns(const Compute& compute, const Job& job, int64_t rows) {
+  const int64_t shares = (job.columns + kColumnsPerShare - 1) / kColumnsPerShare;
+  share_out(shares, 1, [&](int64_t begin, int64_t end) {
+    const Job part = columns_of(compute, job, begin * kColumnsPerShare, std::min(end * kColumnsPerShare, job.columns));
+    compute.kernels->multiply(part.products.data(), part.count, part.output, 0, rows, part.columns);
+  });
+}
+
+// All jobs, which have the same rows, on all threads. Sums do not depend on who computes them.
 void run(const Compute& compute, const std::vector<Job>& jobs, int64_t rows) {
-  if (const int64_t tiles = tile_count(rows); tiles >= 2 * kTilesPerShare) {
-    at::parallel_for(0, tiles, kTilesPerShare, [&](int64_t begin, int64_t end) {
-      for (const Job& job : jobs) {
-        compute.kernels->multiply(job.products.data(), job.count, job.output, begin * kTileRows,
-                                  std::min(end * kTileRows, rows), job.columns);
-      }
-    });
+  std::vector<Job> halved, whole;
+  for (const Job& job : jobs) (is_halved(compute, job, rows) ? halved : whole).push_back(job);
+  if (!halved.empty()) run_halved(compute, halved, rows);
+  if (whole.empty()) return;
+  if (tile_count(rows) >= 2 * kTilesPerShare) {
+    run_rows(compute, whole, rows);
     return;
   }
-  for (const Job& job : jobs) {
-    const int64_t shares = (job.columns + kColumnsPerShare - 1) / kColumnsPerShare;
-    at::parallel_for(0, shares, 1, [&](int64_t begin, int64_t end) {
-      const Job part =
-          columns_of(compute, job, begin * kColumnsPerShare, std::min(end * kColumnsPerShare, job.columns));
-      compute.kernels->multiply(part.products.data(), part.count, part.output, 0, rows, part.columns);
-    });
-  }
+  for (const Job& job : whole) run_columns(compute, job, rows);
 }
 
 Job forward_job(const Compute& compute, const at::Tensor& x, const ForwardPart& part, bool add) {
