@@ -72,13 +72,7 @@ struct JoinedRight {
     if constexpr (kJoin == Join::kDifference) return _mm512_sub_ps(_mm512_loadu_ps(a), _mm512_loadu_ps(b));
     return _mm512_loadu_ps(a);
   }
-  static void fetch_ahead(const float* p) {
-    prefetch(p);
-    prefetch(p + 16);
-  }
   void next() {
-    fetch_ahead(at + kStepsAhead * step);
-    if constexpr (kJoin != Join::kFirst) fetch_ahead(other + kStepsAhead * step);
     first = join(at, other);
     second = join(at + 16, other + 16);
     at += step;
@@ -147,20 +141,33 @@ inline void multiply_quarters(const float* lefts, int64_t rows, const RightQuart
   }
 }
 
-// `sums` [rows, kPanelColumns] and the further products to the output's rows from `begin` on.
+// kRows of a quarter's sums [kRows, kPanelColumns] and the further products to the output.
+template <int kRows>
+inline void store_rows_of(const float* sums, const Product* further, int count, const ProductOutput& output,
+                          int64_t row, int64_t column) {
+  Tile<kRows, 2> tile;
+#pragma GCC unroll 12
+  for (int i = 0; i < kRows; ++i) {
+    tile.sums[i][0] = _mm512_load_ps(sums + i * kPanelColumns);
+    tile.sums[i][1] = _mm512_load_ps(sums + i * kPanelColumns + 16);
+  }
+  for (int i = 0; i < count; ++i) {
+    if (further[i].right_side == RightSide::kPanels) {
+      add_panels<F32>(tile, further[i], row, column / kPanelColumns);
+    } else {
+      add_rows<F32>(tile, further[i], row, column, kPanelColumns);
+    }
+  }
+  store_tile<F32>(tile, output, row, column, kPanelColumns, false);
+}
+
 inline void store_quarter(const float* sums, const Product* further, int count, const ProductOutput& output,
                           int64_t begin, int64_t rows, int64_t column) {
-  for_each_tile(begin, begin + rows, [&]<int kRows>(int64_t row) {
-    Tile<kRows, 2> tile;
-#pragma GCC unroll 12
-    for (int i = 0; i < kRows; ++i) {
-      const float* const from = sums + (row - begin + i) * kPanelColumns;
-      tile.sums[i][0] = _mm512_load_ps(from);
-      tile.sums[i][1] = _mm512_load_ps(from + 16);
-    }
-    add_products<F32>(tile, further, count, row, column, kPanelColumns);
-    store_tile<F32>(tile, output, row, column, kPanelColumns, false);
-  });
+  int64_t row = 0;
+  for (; row + kTileRows <= rows; row += kTileRows) {
+    store_rows_of<kTileRows>(sums + row * kPanelColumns, further, count, output, begin + row, column);
+  }
+  for (; row < rows; ++row) store_rows_of<1>(sums + row * kPanelColumns, further, count, output, begin + row, column);
 }
 
 inline void multiply_halved(const Product* products, int count, const ProductOutput& output, const HalvedRows& rows,

@@ -75,6 +75,9 @@ struct CpuKernels {
   // source: `columns` rows of k elements (a linear layer's weight, so that the product is x·Wᵀ) -> panels.
   void (*pack_transposed)(const void* source, int64_t source_stride, int64_t k, int64_t columns, void* panels,
                           int64_t panel_begin, int64_t panel_end);
+  // source: k rows of `columns` elements, as they are (so that the product is x·W) -> panels.
+  void (*pack_rows)(const void* source, int64_t source_stride, int64_t k, int64_t columns, void* panels,
+                    int64_t panel_begin, int64_t panel_end);
   // source: k rows of m elements (the left side transposed) -> tiles of kTileRows times k rounded up to whole pairs:
   // left_row_stride is 1 (bf16: 2), left_k_stride kTileRows.
   void (*pack_left)(const void* source, int64_t source_stride, int64_t k, int64_t m, void* tiles, int64_t tile_begin,

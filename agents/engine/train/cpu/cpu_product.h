@@ -10,19 +10,12 @@
 namespace slipway::train {
 namespace {
 
-// Steps of k that the right side is fetched ahead: a step takes 24 cycles or more, memory some 300.
-constexpr int64_t kStepsAhead = 16;
-
-inline void prefetch(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T0); }
-
 // Two vectors of the right side: 32 columns of the next kPair rows.
 template <typename T>
 struct PanelRight {
   const typename T::Storage* at;
   typename T::Factor first, second;
   void next() {
-    prefetch(at + kStepsAhead * kPanelColumns * T::kPair);
-    prefetch(at + kStepsAhead * kPanelColumns * T::kPair + 16 * T::kPair);
     first = load_factor(at);
     second = load_factor(at + 16 * T::kPair);
     at += kPanelColumns * T::kPair;
@@ -48,8 +41,6 @@ struct RowsRight<F32> {
         second_mask(columns > 16 ? tail_mask(columns - 16) : static_cast<__mmask16>(0)) {}
   template <int kVectors>
   void next(bool) {
-    prefetch(at + kStepsAhead * stride);
-    if constexpr (kVectors == 2) prefetch(at + kStepsAhead * stride + 16);
     first = _mm512_maskz_loadu_ps(first_mask, at);
     if constexpr (kVectors == 2) second = _mm512_maskz_loadu_ps(second_mask, at + 16);
     at += stride;
@@ -69,8 +60,6 @@ struct RowsRight<Bf16> {
   template <int kVectors>
   void next(bool has_second_row) {
     const __mmask32 odd_mask = has_second_row ? mask : 0;
-    prefetch(at + 2 * kStepsAhead * stride);
-    prefetch(at + (2 * kStepsAhead + 1) * stride);
     if constexpr (kVectors == 2) {
       const __m512i even = _mm512_maskz_loadu_epi16(mask, at), odd = _mm512_maskz_loadu_epi16(odd_mask, at + stride);
       first = _mm512_unpacklo_epi16(even, odd);
@@ -184,10 +173,14 @@ inline void store_tile(const Tile<kRows, kVectors>& tile, const ProductOutput& o
   }
 }
 
-// Adds the products of the tile's rows and columns. Returns whether its columns are to be put in order.
 template <typename T, int kRows, int kVectors>
-inline bool add_products(Tile<kRows, kVectors>& tile, const Product* products, int count, int64_t row, int64_t column,
-                         int64_t columns) {
+inline void multiply_tile(const Product* products, int count, const ProductOutput& output, int64_t row, int64_t column,
+                          int64_t columns) {
+  Tile<kRows, kVectors> tile;
+#pragma GCC unroll 12
+  for (int i = 0; i < kRows; ++i) {
+    for (int half = 0; half < kVectors; ++half) tile.sums[i][half] = _mm512_setzero_ps();
+  }
   bool interleaved = false;
   for (int i = 0; i < count; ++i) {
     if (products[i].right_side == RightSide::kPanels) {
@@ -197,34 +190,22 @@ inline bool add_products(Tile<kRows, kVectors>& tile, const Product* products, i
       interleaved = T::kPair == 2;
     }
   }
-  return interleaved;
+  store_tile<T>(tile, output, row, column, columns, interleaved);
 }
 
-// Calls use<kRows>(row) for tiles of rows [row, end), as high as may be.
-template <typename Use>
-inline void for_each_tile(int64_t row, int64_t end, Use use) {
+template <typename T, int kVectors>
+inline void multiply_rows(const Product* products, int count, const ProductOutput& output, int64_t row, int64_t end,
+                          int64_t column, int64_t columns) {
   const auto tiles = [&]<int kRows>() {
-    for (; row + kRows <= end; row += kRows) use.template operator()<kRows>(row);
+    for (; row + kRows <= end; row += kRows) {
+      multiply_tile<T, kRows, kVectors>(products, count, output, row, column, columns);
+    }
   };
   tiles.template operator()<kTileRows>();
   tiles.template operator()<8>();
   tiles.template operator()<4>();
   tiles.template operator()<2>();
   tiles.template operator()<1>();
-}
-
-template <typename T, int kVectors>
-inline void multiply_rows(const Product* products, int count, const ProductOutput& output, int64_t begin, int64_t end,
-                          int64_t column, int64_t columns) {
-  for_each_tile(begin, end, [&]<int kRows>(int64_t row) {
-    Tile<kRows, kVectors> tile;
-#pragma GCC unroll 12
-    for (int i = 0; i < kRows; ++i) {
-      for (int half = 0; half < kVectors; ++half) tile.sums[i][half] = _mm512_setzero_ps();
-    }
-    const bool interleaved = add_products<T>(tile, products, count, row, column, columns);
-    store_tile<T>(tile, output, row, column, columns, interleaved);
-  });
 }
 
 template <typename T>
@@ -307,6 +288,25 @@ void pack_transposed(const void* source, int64_t stride, int64_t k, int64_t colu
         for (int64_t i = begin; i < end; i += T::kPair) {
           Storage* const to = target + i * kPanelColumns + c * T::kPair;
           for (int j = 0; j < T::kPair; ++j) to[j] = column < columns && i + j < k ? from[i + j] : Storage{0};
+        }
+      }
+    }
+  }
+}
+
+template <typename T>
+void pack_rows(const void* source, int64_t stride, int64_t k, int64_t columns, void* panels, int64_t panel_begin,
+               int64_t panel_end) {
+  using Storage = typename T::Storage;
+  const auto* const rows = static_cast<const Storage*>(source);
+  for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
+    Storage* const target = static_cast<Storage*>(panels) + panel * panel_elements<T>(k);
+    const int64_t column = panel * kPanelColumns, width = std::min(kPanelColumns, columns - column);
+    for (int64_t i = 0; i < k; i += T::kPair) {
+      for (int64_t c = 0; c < kPanelColumns; ++c) {
+        for (int j = 0; j < T::kPair; ++j) {
+          target[i * kPanelColumns + c * T::kPair + j] =
+              c < width && i + j < k ? rows[(i + j) * stride + column + c] : Storage{0};
         }
       }
     }

@@ -15,7 +15,7 @@ namespace {
 // Calls use(document, kv head) for all of them, on all threads.
 template <typename Use>
 void for_each_task(const std::vector<int64_t>& starts, int64_t kv_heads, Use use) {
-  share_out((static_cast<int64_t>(starts.size()) - 1) * kv_heads, 1, [&](int64_t begin, int64_t end) {
+  share_out((static_cast<int64_t>(starts.size()) - 1) * kv_heads, 1, 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) use(task / kv_heads, task % kv_heads);
   });
 }
