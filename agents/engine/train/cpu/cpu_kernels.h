@@ -109,10 +109,9 @@ struct CpuKernels {
                         int64_t width);
   // f32 <-> compute type.
   void (*narrow)(const float* source, void* target, int64_t count);
-  // logits f32 [rows, width] of one row each -> log p(target); when gradient is not null it becomes
-  // weight[row] · (softmax - onehot) in the compute type. cap: as softcap above.
-  void (*softmax_loss)(float* logits, const int64_t* targets, const float* weights, float* log_probabilities,
-                       void* gradient, int64_t rows, int64_t width, float cap);
+  // logits f32 [width] -> log p(target); when gradient is not null it becomes weight · (softmax - onehot) in the
+  // compute type. cap: as softcap above.
+  float (*softmax_loss)(float* logits, int64_t target, float weight, void* gradient, int64_t width, float cap);
 };
 
 // nullptr when this CPU has not what they need: AVX-512 (F, BW, DQ, VL), and for bf16 AVX512_BF16.
