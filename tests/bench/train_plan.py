@@ -36,6 +36,7 @@ SETTINGS = {
     "full bf16 512x4": setting(FULL),
     "full f32 256x4": setting(FULL, "f32", length=256),
     "full bf16 512x1": setting(FULL, batch=1),
+    "full bf16 512x1 saving": setting(FULL, batch=1, save_steps=2),
     "lora bf16 512x2 on 2 ranks": setting(LORA, batch=2, ranks=2),
     "full bf16 512x2 on 2 ranks fsdp": setting(FULL, batch=2, ranks=2, strategy="fsdp"),
 }

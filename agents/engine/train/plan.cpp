@@ -71,6 +71,15 @@ std::string advice_for(const TrainSettings& settings) {
   return "lower max_length, or choose a smaller model";
 }
 
+// What this rank keeps of a checkpoint beside the steps that are computed while it is written.
+int64_t checkpoint_copy_bytes(const Job& job, Ranks& ranks, Decoder& decoder, Optimizer& optimizer) {
+  const bool saves_between = job.settings.save_steps > 0 && job.settings.save_steps < job.total_steps;
+  if (!saves_between || !ranks.is_first()) return 0;
+  auto bytes = static_cast<int64_t>(ranks.own(decoder).values.nbytes());
+  for (const StateTensor& state : optimizer.state()) bytes += static_cast<int64_t>(state.tensor.nbytes());
+  return bytes * (ranks.moves_together() ? ranks.size() : 1);
+}
+
 nlohmann::ordered_json plan_job(const spec::EngineContext& context, const std::filesystem::path& scratch) {
   const auto began = SteadyClock::now();
   Job job;
@@ -117,7 +126,8 @@ nlohmann::ordered_json plan_job(const spec::EngineContext& context, const std::f
     duration += evaluations * share * static_cast<double>(job.validation.statistics.tokens) / rate;
   }
   if (!reference.empty()) duration += 0.5 * static_cast<double>(job.train.statistics.tokens) / rate;
-  const std::vector<double> peaks = ranks.of_each(static_cast<double>(peak_resident_bytes()));
+  const int64_t kept = checkpoint_copy_bytes(job, ranks, *decoder, *optimizer);
+  const std::vector<double> peaks = ranks.of_each(static_cast<double>(peak_resident_bytes() + kept));
   const double peak = *std::max_element(peaks.begin(), peaks.end());
   const double all = std::accumulate(peaks.begin(), peaks.end(), 0.0);
   // To this process; what the others hold is theirs already.

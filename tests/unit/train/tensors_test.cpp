@@ -48,8 +48,14 @@ INSTANTIATE_TEST_SUITE_P(Ways, Both, testing::Bool(),
 Compute bf16() { return make_compute(at::kCPU, at::kBFloat16, cpu_kernels_bf16() == nullptr); }
 
 TEST_P(Both, ProductsOfAllShapes) {
-  for (const auto& [n, k, m] :
-       {std::tuple{1, 2, 1}, {12, 64, 32}, {29, 96, 45}, {60, 34, 130}, {211, 50, 16}, {100, 8, 2200}}) {
+  for (const auto& [n, k, m] : {std::tuple{1, 2, 1},
+                                {12, 64, 32},
+                                {29, 96, 45},
+                                {60, 34, 130},
+                                {211, 50, 16},
+                                {100, 8, 2200},
+                                {205, 832, 256},  // from here on large enough for Strassen's algorithm
+                                {389, 320, 1600}}) {
     const at::Tensor x = random({n, k}), w = random({m, k}), b = random({m}), left = random({n, 4}),
                      right = random({m, 4});
     const at::Tensor y = at::empty({n, m}, at::kFloat);

@@ -13,7 +13,7 @@ namespace slipway::train {
 
 namespace {
 
-constexpr int kWriterNiceness = 10;
+constexpr int kWriterNiceness = 19;
 constexpr char kBestValues[] = "best_values";
 
 at::Tensor copy_of(const at::Tensor& tensor) { return tensor.is_cpu() ? tensor.clone() : tensor.to(at::kCPU); }

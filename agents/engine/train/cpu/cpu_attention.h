@@ -4,33 +4,14 @@
 #pragma once
 
 #include <cmath>
-#include <cstdlib>
-#include <new>
 
 #include "agents/engine/train/cpu/cpu_product.h"
+#include "agents/engine/train/cpu/cpu_scratch.h"
 
 namespace slipway::train {
 namespace {
 
 constexpr int64_t kQueries = 4 * kTileRows;
-
-// Memory of one call.
-template <typename Element>
-class Scratch {
- public:
-  explicit Scratch(int64_t count)
-      : data_(static_cast<Element*>(
-            std::aligned_alloc(64, (static_cast<size_t>(count) * sizeof(Element) + 127) / 64 * 64))) {
-    if (data_ == nullptr) throw std::bad_alloc();
-  }
-  ~Scratch() { std::free(data_); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  Element* get() { return data_; }
-
- private:
-  Element* data_;
-};
 
 inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 

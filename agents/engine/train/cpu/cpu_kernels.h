@@ -30,6 +30,13 @@ struct Product {
   int64_t k = 0;
 };
 
+// Rows of the upper half, from a tile's first on, each with the one `half` rows below it.
+struct HalvedRows {
+  int64_t begin = 0, end = 0;
+  int64_t half = 0;   // a multiple of kTileRows, at least half of total
+  int64_t total = 0;  // of both halves
+};
+
 struct ProductOutput {
   void* data = nullptr;
   int64_t stride = 0;
@@ -68,6 +75,9 @@ struct CpuKernels {
   // source: `columns` rows of k elements (a linear layer's weight, so that the product is x·Wᵀ) -> panels.
   void (*pack_transposed)(const void* source, int64_t source_stride, int64_t k, int64_t columns, void* panels,
                           int64_t panel_begin, int64_t panel_end);
+  // source: k rows of `columns` elements, as they are (so that the product is x·W) -> panels.
+  void (*pack_rows)(const void* source, int64_t source_stride, int64_t k, int64_t columns, void* panels,
+                    int64_t panel_begin, int64_t panel_end);
   // source: k rows of m elements (the left side transposed) -> tiles of kTileRows times k rounded up to whole pairs:
   // left_row_stride is 1 (bf16: 2), left_k_stride kTileRows.
   void (*pack_left)(const void* source, int64_t source_stride, int64_t k, int64_t m, void* tiles, int64_t tile_begin,
@@ -76,6 +86,11 @@ struct CpuKernels {
   // must lie alike.
   void (*multiply)(const Product* products, int count, const ProductOutput& output, int64_t row_begin, int64_t row_end,
                    int64_t n);
+  // The same by Strassen's algorithm, for large products: an eighth fewer operations, and a rounding error that is
+  // some times theirs. products[0].k must be even, its left side in rows, and n a multiple of 2·kPanelColumns. Null
+  // where the compute type is not f32: quarters' sums would lose too much.
+  void (*multiply_halved)(const Product* products, int count, const ProductOutput& output, const HalvedRows& rows,
+                          int64_t n);
 
   void (*attention_forward)(const AttentionShape& shape, const AttentionHeads& heads);
   void (*attention_backward)(const AttentionShape& shape, const AttentionHeads& heads);
@@ -94,10 +109,9 @@ struct CpuKernels {
                         int64_t width);
   // f32 <-> compute type.
   void (*narrow)(const float* source, void* target, int64_t count);
-  // logits f32 [rows, width] of one row each -> log p(target); when gradient is not null it becomes
-  // weight[row] · (softmax - onehot) in the compute type. cap: as softcap above.
-  void (*softmax_loss)(float* logits, const int64_t* targets, const float* weights, float* log_probabilities,
-                       void* gradient, int64_t rows, int64_t width, float cap);
+  // logits f32 [width] -> log p(target); when gradient is not null it becomes weight · (softmax - onehot) in the
+  // compute type. cap: as softcap above.
+  float (*softmax_loss)(float* logits, int64_t target, float weight, void* gradient, int64_t width, float cap);
 };
 
 // nullptr when this CPU has not what they need: AVX-512 (F, BW, DQ, VL), and for bf16 AVX512_BF16.

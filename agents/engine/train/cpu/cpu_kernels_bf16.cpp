@@ -7,8 +7,10 @@
 namespace slipway::train::detail {
 
 const CpuKernels kAvx512Bf16 = {pack_transposed<Bf16>,
+                                pack_rows<Bf16>,
                                 pack_left<Bf16>,
                                 multiply<Bf16>,
+                                nullptr,
                                 attention_forward<Bf16>,
                                 attention_backward<Bf16>,
                                 rms_norm<Bf16>,

@@ -145,53 +145,49 @@ void narrow(const float* source, void* target, int64_t count) {
 }
 
 template <typename T>
-void softmax_loss(float* logits, const int64_t* targets, const float* weights, float* log_probabilities, void* gradient,
-                  int64_t rows, int64_t width, float cap) {
-  for (int64_t row = 0; row < rows; ++row) {
-    float* const in = logits + row * width;
-    const __m512 high = _mm512_set1_ps(cap), inverse = _mm512_set1_ps(cap > 0 ? 1.0F / cap : 0.0F);
-    __m512 largest = _mm512_set1_ps(-INFINITY);
-    for (int64_t i = 0; i < width; i += 16) {
-      const __mmask16 mask = tail_mask(width - i);
-      __m512 v = _mm512_maskz_loadu_ps(mask, in + i);
-      if (cap > 0) {
-        v = _mm512_mul_ps(high, tanh16(_mm512_mul_ps(v, inverse)));
-        _mm512_mask_storeu_ps(in + i, mask, v);
-      }
-      largest = _mm512_mask_max_ps(largest, mask, largest, v);
+float softmax_loss(float* logits, int64_t target, float weight_of_target, void* gradient, int64_t width, float cap) {
+  const __m512 high = _mm512_set1_ps(cap), inverse = _mm512_set1_ps(cap > 0 ? 1.0F / cap : 0.0F);
+  __m512 largest = _mm512_set1_ps(-INFINITY);
+  for (int64_t i = 0; i < width; i += 16) {
+    const __mmask16 mask = tail_mask(width - i);
+    __m512 v = _mm512_maskz_loadu_ps(mask, logits + i);
+    if (cap > 0) {
+      v = _mm512_mul_ps(high, tanh16(_mm512_mul_ps(v, inverse)));
+      _mm512_mask_storeu_ps(logits + i, mask, v);
     }
-    const float top = _mm512_reduce_max_ps(largest);
-    const __m512 shift = _mm512_set1_ps(top);
-    double total = 0;  // a vocabulary is long: sums of 4,096 are added up in f64
-    for (int64_t begin = 0; begin < width; begin += 4096) {
-      const int64_t end = begin + 4096 < width ? begin + 4096 : width;
-      __m512 sum = _mm512_setzero_ps();
-      for (int64_t i = begin; i < end; i += 16) {
-        const __mmask16 mask = tail_mask(end - i);
-        sum = _mm512_mask_add_ps(sum, mask, sum, exp16(_mm512_sub_ps(_mm512_maskz_loadu_ps(mask, in + i), shift)));
-      }
-      total += _mm512_reduce_add_ps(sum);
-    }
-    const float log_sum = top + static_cast<float>(std::log(total));
-    const float target_logit = in[targets[row]];
-    log_probabilities[row] = target_logit - log_sum;
-    if (gradient == nullptr) continue;
-    auto* const out = static_cast<typename T::Storage*>(gradient) + row * width;
-    const __m512 norm = _mm512_set1_ps(log_sum), weight = _mm512_set1_ps(weights[row]), one = _mm512_set1_ps(1.0F);
-    for (int64_t i = 0; i < width; i += 16) {
-      const __mmask16 mask = tail_mask(width - i);
-      const __m512 v = _mm512_maskz_loadu_ps(mask, in + i);
-      __m512 d = exp16(_mm512_sub_ps(v, norm));
-      const int64_t target = targets[row] - i;
-      if (target >= 0 && target < 16) {
-        d = _mm512_mask_sub_ps(d, static_cast<__mmask16>(1U << target), d, one);
-      }
-      d = _mm512_mul_ps(d, weight);
-      const __m512 ratio = _mm512_mul_ps(v, inverse);
-      if (cap > 0) d = _mm512_mul_ps(d, _mm512_fnmadd_ps(ratio, ratio, one));
-      T::store(out + i, d, mask);
-    }
+    largest = _mm512_mask_max_ps(largest, mask, largest, v);
   }
+  const float top = _mm512_reduce_max_ps(largest);
+  const __m512 shift = _mm512_set1_ps(top);
+  double total = 0;  // a vocabulary is long: sums of 4,096 are added up in f64
+  for (int64_t begin = 0; begin < width; begin += 4096) {
+    const int64_t end = begin + 4096 < width ? begin + 4096 : width;
+    __m512 sum = _mm512_setzero_ps();
+    for (int64_t i = begin; i < end; i += 16) {
+      const __mmask16 mask = tail_mask(end - i);
+      sum = _mm512_mask_add_ps(sum, mask, sum, exp16(_mm512_sub_ps(_mm512_maskz_loadu_ps(mask, logits + i), shift)));
+    }
+    total += _mm512_reduce_add_ps(sum);
+  }
+  const float log_sum = top + static_cast<float>(std::log(total));
+  const float target_logit = logits[target];
+  if (gradient == nullptr) return target_logit - log_sum;
+  auto* const out = static_cast<typename T::Storage*>(gradient);
+  const __m512 norm = _mm512_set1_ps(log_sum), weight = _mm512_set1_ps(weight_of_target), one = _mm512_set1_ps(1.0F);
+  for (int64_t i = 0; i < width; i += 16) {
+    const __mmask16 mask = tail_mask(width - i);
+    const __m512 v = _mm512_maskz_loadu_ps(mask, logits + i);
+    __m512 d = exp16(_mm512_sub_ps(v, norm));
+    const int64_t place = target - i;
+    if (place >= 0 && place < 16) {
+      d = _mm512_mask_sub_ps(d, static_cast<__mmask16>(1U << place), d, one);
+    }
+    d = _mm512_mul_ps(d, weight);
+    const __m512 ratio = _mm512_mul_ps(v, inverse);
+    if (cap > 0) d = _mm512_mul_ps(d, _mm512_fnmadd_ps(ratio, ratio, one));
+    T::store(out + i, d, mask);
+  }
+  return target_logit - log_sum;
 }
 
 }  // namespace

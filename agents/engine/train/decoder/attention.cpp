@@ -1,26 +1,22 @@
 #include "agents/engine/train/decoder/attention.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 
-#include <atomic>
 #include <cmath>
 #include <utility>
+
+#include "agents/engine/train/decoder/share_out.h"
 
 namespace slipway::train {
 
 namespace {
 
-// Calls use(document, kv head) for all of them, on all threads; which thread takes which changes no number.
+// Calls use(document, kv head) for all of them, on all threads.
 template <typename Use>
 void for_each_task(const std::vector<int64_t>& starts, int64_t kv_heads, Use use) {
-  const int64_t tasks = (static_cast<int64_t>(starts.size()) - 1) * kv_heads;
-  std::atomic<int64_t> next = 0;
-  at::parallel_for(0, std::min<int64_t>(tasks, at::get_num_threads()), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t share = begin; share < end; ++share) {
-      for (int64_t task = next++; task < tasks; task = next++) use(task / kv_heads, task % kv_heads);
-    }
+  share_out((static_cast<int64_t>(starts.size()) - 1) * kv_heads, 1, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) use(task / kv_heads, task % kv_heads);
   });
 }
 

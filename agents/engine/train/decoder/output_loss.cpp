@@ -16,6 +16,13 @@ int64_t rows_at_once(const at::Tensor& hidden, int64_t vocabulary) {
   return std::clamp<int64_t>(budget / vocabulary / 24 * 24, 24, 4096);
 }
 
+// [rows, columns] whose rows do not begin at the same place of a page: in a cache, which finds its lines by that, a
+// product's rows would drive each other out.
+at::Tensor apart(int64_t rows, int64_t columns, const at::TensorOptions& options) {
+  constexpr int64_t kPadding = 32;
+  return at::empty({rows, columns + kPadding}, options).narrow(1, 0, columns);
+}
+
 at::Tensor compute_blocks(const Compute& compute, const at::Tensor& hidden, const ProductWeight& weight,
                           const at::Tensor& targets, const at::Tensor& weights, double softcap, at::Tensor* gradient,
                           at::Tensor weight_gradient) {
@@ -25,8 +32,8 @@ at::Tensor compute_blocks(const Compute& compute, const at::Tensor& hidden, cons
   at::Tensor logits, dlogits;
   if (compute.kernels != nullptr) {
     const int64_t most = std::min(block, rows);
-    logits = at::empty({most, vocabulary}, hidden.options().dtype(at::kFloat));
-    if (gradient != nullptr) dlogits = at::empty({most, vocabulary}, hidden.options());
+    logits = apart(most, vocabulary, hidden.options().dtype(at::kFloat));
+    if (gradient != nullptr) dlogits = apart(most, vocabulary, hidden.options());
   }
   for (int64_t begin = 0; begin < rows; begin += block) {
     const int64_t size = std::min(block, rows - begin);
@@ -37,13 +44,12 @@ at::Tensor compute_blocks(const Compute& compute, const at::Tensor& hidden, cons
       output_scores(compute, part, weight, scores);
       if (gradient != nullptr) typed = dlogits.narrow(0, 0, size);
       at::parallel_for(0, size, 4, [&](int64_t first, int64_t last) {
-        compute.kernels->softmax_loss(
-            scores.data_ptr<float>() + first * vocabulary, target.data_ptr<int64_t>() + first,
-            gradient != nullptr ? weights.data_ptr<float>() + begin + first : nullptr,
-            result.data_ptr<float>() + begin + first,
-            gradient != nullptr ? static_cast<std::byte*>(typed.data_ptr()) + first * vocabulary * typed.element_size()
-                                : nullptr,
-            last - first, vocabulary, static_cast<float>(softcap));
+        for (int64_t row = first; row < last; ++row) {
+          result.data_ptr<float>()[begin + row] = compute.kernels->softmax_loss(
+              scores.data_ptr<float>() + row * scores.stride(0), target.data_ptr<int64_t>()[row],
+              gradient != nullptr ? weights.data_ptr<float>()[begin + row] : 0.0F,
+              gradient != nullptr ? typed.select(0, row).data_ptr() : nullptr, vocabulary, static_cast<float>(softcap));
+        }
       });
     } else {
       at::Tensor scores = at::empty({size, vocabulary}, hidden.options().dtype(at::kFloat));

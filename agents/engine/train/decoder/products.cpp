@@ -7,13 +7,21 @@
 #include <array>
 #include <utility>
 
+#include "agents/engine/train/decoder/share_out.h"
+
 namespace slipway::train {
 
 namespace {
 
-// Tiles of rows, and columns, that one thread takes at least.
+// Tiles of rows that one thread takes at once, and at least; and columns.
+constexpr int64_t kTilesAtOnce = 24;
 constexpr int64_t kTilesPerShare = 4;
 constexpr int64_t kColumnsPerShare = 2 * kPanelColumns;
+
+// Rows, steps and columns from which on Strassen's algorithm is worth its sums.
+constexpr int64_t kHalvedRowsLeast = 192;
+constexpr int64_t kHalvedStepsLeast = 256;
+constexpr int64_t kHalvedColumnsLeast = 128;
 
 int64_t panel_count(int64_t columns) { return (columns + kPanelColumns - 1) / kPanelColumns; }
 int64_t tile_count(int64_t rows) { return (rows + kTileRows - 1) / kTileRows; }
@@ -40,11 +48,11 @@ ProductOutput output_of(const at::Tensor& y, bool add) {
   return output;
 }
 
-Product by_panels(const Compute& compute, const at::Tensor& left, const ProductWeight& right) {
+Product by_panels(const Compute& compute, const at::Tensor& left, const at::Tensor& panels) {
   Product product;
   product.left = left.data_ptr();
   product.left_row_stride = left.stride(0);
-  product.right = right.panels(compute).data_ptr();
+  product.right = panels.data_ptr();
   product.k = left.size(1);
   product.panel_stride = padded(compute.type, product.k) * kPanelColumns;
   return product;
@@ -75,32 +83,59 @@ Job columns_of(const Compute& compute, Job job, int64_t begin, int64_t end) {
   return job;
 }
 
-// All jobs, which have the same rows, on all threads: rows are shared out, or columns where rows are few. Sums do not
-// depend on who computes them.
+bool is_halved(const Compute& compute, const Job& job, int64_t rows) {
+  const Product& product = job.products[0];
+  return compute.kernels->multiply_halved != nullptr && rows >= kHalvedRowsLeast && product.k >= kHalvedStepsLeast &&
+         product.k % 2 == 0 && product.left_tile_stride == 0 && job.columns >= kHalvedColumnsLeast &&
+         job.columns % (2 * kPanelColumns) == 0;
+}
+
+// By Strassen's algorithm; `rows` are the two halves'.
+void run_halved(const Compute& compute, const std::vector<Job>& jobs, int64_t rows) {
+  const int64_t tiles = tile_count((rows + 1) / 2);
+  share_out(tiles, kTilesAtOnce / 2, kTilesPerShare / 2, [&](int64_t begin, int64_t end) {
+    for (const Job& job : jobs) {
+      compute.kernels->multiply_halved(job.products.data(), job.count, job.output,
+                                       {begin * kTileRows, end * kTileRows, tiles * kTileRows, rows}, job.columns);
+    }
+  });
+}
+
+void run_rows(const Compute& compute, const std::vector<Job>& jobs, int64_t rows) {
+  share_out(tile_count(rows), kTilesAtOnce, kTilesPerShare, [&](int64_t begin, int64_t end) {
+    for (const Job& job : jobs) {
+      compute.kernels->multiply(job.products.data(), job.count, job.output, begin * kTileRows,
+                                std::min(end * kTileRows, rows), job.columns);
+    }
+  });
+}
+
+// Few rows: columns are shared out.
+void run_columns(const Compute& compute, const Job& job, int64_t rows) {
+  const int64_t shares = (job.columns + kColumnsPerShare - 1) / kColumnsPerShare;
+  share_out(shares, 1, 1, [&](int64_t begin, int64_t end) {
+    const Job part = columns_of(compute, job, begin * kColumnsPerShare, std::min(end * kColumnsPerShare, job.columns));
+    compute.kernels->multiply(part.products.data(), part.count, part.output, 0, rows, part.columns);
+  });
+}
+
+// All jobs, which have the same rows, on all threads. Sums do not depend on who computes them.
 void run(const Compute& compute, const std::vector<Job>& jobs, int64_t rows) {
-  if (const int64_t tiles = tile_count(rows); tiles >= 2 * kTilesPerShare) {
-    at::parallel_for(0, tiles, kTilesPerShare, [&](int64_t begin, int64_t end) {
-      for (const Job& job : jobs) {
-        compute.kernels->multiply(job.products.data(), job.count, job.output, begin * kTileRows,
-                                  std::min(end * kTileRows, rows), job.columns);
-      }
-    });
+  std::vector<Job> halved, whole;
+  for (const Job& job : jobs) (is_halved(compute, job, rows) ? halved : whole).push_back(job);
+  if (!halved.empty()) run_halved(compute, halved, rows);
+  if (whole.empty()) return;
+  if (tile_count(rows) >= 2 * kTilesPerShare) {
+    run_rows(compute, whole, rows);
     return;
   }
-  for (const Job& job : jobs) {
-    const int64_t shares = (job.columns + kColumnsPerShare - 1) / kColumnsPerShare;
-    at::parallel_for(0, shares, 1, [&](int64_t begin, int64_t end) {
-      const Job part =
-          columns_of(compute, job, begin * kColumnsPerShare, std::min(end * kColumnsPerShare, job.columns));
-      compute.kernels->multiply(part.products.data(), part.count, part.output, 0, rows, part.columns);
-    });
-  }
+  for (const Job& job : whole) run_columns(compute, job, rows);
 }
 
 Job forward_job(const Compute& compute, const at::Tensor& x, const ForwardPart& part, bool add) {
   Job job;
-  job.add(by_panels(compute, x, *part.weight));
-  if (part.delta.left.defined()) job.add(by_panels(compute, part.delta.left, *part.delta.right));
+  job.add(by_panels(compute, x, part.weight->panels(compute)));
+  if (part.delta.left.defined()) job.add(by_panels(compute, part.delta.left, part.delta.right->panels(compute)));
   job.output = output_of(part.y, add);
   if (part.bias.defined()) job.output.bias = part.bias.data_ptr<float>();
   job.columns = part.weight->rows().size(0);
@@ -127,25 +162,33 @@ Compute make_compute(at::Device device, at::ScalarType type, bool portable) {
 
 void ProductWeight::assign(at::Tensor rows) {
   rows_ = std::move(rows);
-  packed_ = false;
+  transposed_.is_current = plain_.is_current = false;
 }
 
 void ProductWeight::release() {
   rows_.reset();
-  panels_.reset();
-  packed_ = false;
+  transposed_ = plain_ = {};
+}
+
+template <typename Pack>
+const at::Tensor& ProductWeight::packed(const Compute& compute, Copy& copy, int64_t k, int64_t columns,
+                                        Pack pack) const {
+  if (copy.is_current) return copy.panels;
+  const int64_t panels = panel_count(columns), elements = panels * padded(compute.type, k) * kPanelColumns;
+  if (!copy.panels.defined() || copy.panels.numel() != elements) copy.panels = at::empty({elements}, rows_.options());
+  at::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
+    pack(rows_.data_ptr(), rows_.stride(0), k, columns, copy.panels.data_ptr(), begin, end);
+  });
+  copy.is_current = true;
+  return copy.panels;
 }
 
 const at::Tensor& ProductWeight::panels(const Compute& compute) const {
-  if (packed_) return panels_;
-  const int64_t columns = rows_.size(0), k = rows_.size(1), panels = panel_count(columns);
-  const int64_t elements = panels * padded(compute.type, k) * kPanelColumns;
-  if (!panels_.defined() || panels_.numel() != elements) panels_ = at::empty({elements}, rows_.options());
-  at::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
-    compute.kernels->pack_transposed(rows_.data_ptr(), rows_.stride(0), k, columns, panels_.data_ptr(), begin, end);
-  });
-  packed_ = true;
-  return panels_;
+  return packed(compute, transposed_, rows_.size(1), rows_.size(0), compute.kernels->pack_transposed);
+}
+
+const at::Tensor& ProductWeight::row_panels(const Compute& compute) const {
+  return packed(compute, plain_, rows_.size(0), rows_.size(1), compute.kernels->pack_rows);
 }
 
 void forward_products(const Compute& compute, const at::Tensor& x, const std::vector<ForwardPart>& parts) {
@@ -212,10 +255,10 @@ void output_gradient(const Compute& compute, const at::Tensor& dscores, const Pr
     at::mm_out(dx, dscores, weight.rows());
     return;
   }
-  // So long a sum is put aside now and then, in f32.
+  // So long a sum is put aside now and then, in f32. By panels: so many rows of the weight lie in as many pages.
   const at::Tensor sums = at::empty(dx.sizes(), dx.options().dtype(at::kFloat));
   Job job;
-  job.add(by_rows(dscores, weight.rows()));
+  job.add(by_panels(compute, dscores, weight.row_panels(compute)));
   job.output = output_of(sums, false);
   job.columns = dx.size(1);
   run(compute, {job}, dx.size(0));

@@ -23,13 +23,20 @@ class ProductWeight {
   void release();
 
   const at::Tensor& rows() const { return rows_; }
-  // The packed copy for x·Wᵀ, made when it is first asked for. Only with kernels.
+  // The packed copies for x·Wᵀ and dy·W, made when they are first asked for. Only with kernels.
   const at::Tensor& panels(const Compute& compute) const;
+  const at::Tensor& row_panels(const Compute& compute) const;
 
  private:
+  struct Copy {
+    at::Tensor panels;
+    bool is_current = false;
+  };
+  template <typename Pack>
+  const at::Tensor& packed(const Compute& compute, Copy& copy, int64_t k, int64_t columns, Pack pack) const;
+
   at::Tensor rows_;
-  mutable at::Tensor panels_;
-  mutable bool packed_ = false;
+  mutable Copy transposed_, plain_;
 };
 
 // A second pair of factors whose product is added: low-rank deltas. Nothing when left is undefined.
