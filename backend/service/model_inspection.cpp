@@ -8,15 +8,21 @@
 #include "agents/engine/model/architecture.h"
 #include "agents/engine/model/container.h"
 #include "agents/engine/model/decoder_tensors.h"
+#include "agents/engine/model/prompt_adapter.h"
 #include "agents/engine/text/chat_template.h"
 #include "agents/engine/text/tokenizer.h"
 #include "backend/base/error.h"
+#include "backend/base/files.h"
 #include "backend/base/status.h"
 
 namespace slipway::service {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr char kAdapterConfig[] = "adapter_config.json";
+constexpr char kScoreHead[] = "score.weight";
+constexpr uint64_t kMostConfigBytes = 16U << 20U;
 
 bool ends_with(const std::string& text, const std::string& end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
@@ -74,6 +80,24 @@ std::string weight_format(const fs::path& path, const model::Architecture& archi
   return kQuantisedFormat + container.weights() + (container.method() == "rounded" ? "" : " " + container.method());
 }
 
+// Whether a sequence classifier's one label is a score. More labels are refused: nothing here knows what they mean.
+bool is_reward_model(const fs::path& path, const model::Architecture& architecture) {
+  const nlohmann::json names = architecture.source_config.is_object()
+                                   ? architecture.source_config.value("architectures", nlohmann::json())
+                                   : nlohmann::json();
+  const bool classifier = names.is_array() && !names.empty() && names[0].is_string() &&
+                          ends_with(names[0].get<std::string>(), "ForSequenceClassification");
+  if (!classifier) return false;
+  const auto weights = model::open_weights(path);
+  const std::vector<int64_t> one_label = {1, architecture.hidden_size};
+  if (!weights->contains(kScoreHead) || weights->get(kScoreHead).shape != one_label) {
+    throw base::Error(base::kUnsupported,
+                      std::string("this is a classifier whose ") + kScoreHead + " does not give one score",
+                      "import a model that writes text, or a reward model (one label)");
+  }
+  return true;
+}
+
 ModelInspection inspect_base(const fs::path& path) {
   ModelInspection inspection;
   const model::Architecture architecture = model::load_architecture(path);
@@ -88,15 +112,38 @@ ModelInspection inspect_base(const fs::path& path) {
   inspection.has_chat_template = !tokenizer->chat_template().empty();
   if (inspection.has_chat_template) text::ChatTemplate parsed(tokenizer->chat_template());
   inspection.family = architecture.family;
-  inspection.parameter_count = architecture.parameter_count();
+  inspection.reward = is_reward_model(path, architecture);
+  inspection.parameter_count = architecture.parameter_count() + (inspection.reward ? architecture.hidden_size : 0);
   inspection.context_length = architecture.max_position_embeddings;
   return inspection;
 }
 
-ModelInspection inspect_adapter(const fs::path& folder) {
-  const model::Adapter adapter = model::load_adapter(folder, model::DoraAdapters::kTaken);
+bool is_prompt_adapter(const fs::path& folder) {
+  const auto config = nlohmann::json::parse(base::read_file(folder / kAdapterConfig, kMostConfigBytes), nullptr, false);
+  if (!config.is_object()) return false;
+  const nlohmann::json type = config.value("peft_type", nlohmann::json());
+  return type == "PROMPT_TUNING" || type == "MULTITASK_PROMPT_TUNING";
+}
+
+ModelInspection inspect_prompt_adapter(const fs::path& folder) {
+  const model::PromptAdapter adapter = model::load_prompt_adapter(folder);
   ModelInspection inspection;
   inspection.adapter = true;
+  inspection.base_name = adapter.base_model_name_or_path;
+  inspection.format = "peft prompt tuning " + std::to_string(adapter.virtual_tokens) + " tokens";
+  if (adapter.tasks > 0) inspection.format += ", " + std::to_string(adapter.tasks) + " tasks";
+  inspection.parameter_count =
+      static_cast<int64_t>(adapter.embeddings.size() + adapter.task_columns.size() + adapter.task_rows.size());
+  return inspection;
+}
+
+ModelInspection inspect_adapter(const fs::path& folder) {
+  if (is_prompt_adapter(folder)) return inspect_prompt_adapter(folder);
+  const model::Adapter adapter = model::load_adapter(folder, model::DoraAdapters::kTaken, model::ScoreHeads::kTaken);
+  ModelInspection inspection;
+  inspection.adapter = true;
+  inspection.reward = !adapter.score.empty();
+  inspection.parameter_count = static_cast<int64_t>(adapter.score.size());
   inspection.base_name = adapter.config.base_model_name_or_path;
   inspection.format =
       std::string(adapter.config.use_dora ? "peft dora r=" : "peft lora r=") + std::to_string(adapter.config.r);
@@ -116,7 +163,7 @@ absl::StatusOr<ModelInspection> inspect_model(const fs::path& folder, const arti
   const std::string root = common_folder(manifest);
   const auto has = [&](const char* name) { return manifest.find(root.empty() ? name : root + "/" + name) != nullptr; };
   try {
-    if (has("adapter_config.json")) {
+    if (has(kAdapterConfig)) {
       ModelInspection inspection = inspect_adapter(folder / root);
       inspection.path = root;
       return inspection;
@@ -147,8 +194,17 @@ absl::StatusOr<ModelInspection> inspect_model(const fs::path& folder, const arti
 
 absl::Status check_adapter_fits(const fs::path& adapter_folder, const fs::path& base_path) {
   try {
-    const model::Adapter adapter = model::load_adapter(adapter_folder, model::DoraAdapters::kTaken);
     const model::Architecture architecture = model::load_architecture(base_path);
+    if (is_prompt_adapter(adapter_folder)) {
+      const int64_t width = model::load_prompt_adapter(adapter_folder).width;
+      if (width == architecture.hidden_size) return absl::OkStatus();
+      return refused("ADAPTER_DOES_NOT_FIT",
+                     "the adapter's virtual tokens have " + std::to_string(width) + " numbers each, the base model's " +
+                         std::to_string(architecture.hidden_size),
+                     "import the adapter's own base model first");
+    }
+    const model::Adapter adapter =
+        model::load_adapter(adapter_folder, model::DoraAdapters::kTaken, model::ScoreHeads::kTaken);
     for (const model::AdapterTensor& tensor : adapter.tensors) {
       const auto parts = model::parts_of_module(architecture, tensor.module);
       const bool fits =

@@ -259,7 +259,7 @@ void Trainer::report_step(const StepResult& result, double learning_rate, double
   nlohmann::ordered_json values = step_values(job_, state_, result, pace_, learning_rate, gradient_norm,
                                               static_cast<int64_t>(*std::max_element(memory.begin(), memory.end())));
   if (matrix_rate_ > 0) values["mfu"] = pace_.work_per_second() / matrix_rate_;
-  if (ranks_.size() > 1) values["ranks"] = ranks_.size();
+  if (std::max(job_.settings.ranks, ranks_.size()) > 1) values["ranks"] = ranks_.size();  // also when one is left
   reporter_.step(step, values);
   state_.interval_steps = 0;
   state_.interval_loss = 0;

@@ -25,6 +25,7 @@ export const keys = {
   compare: (runIds: readonly string[], name: string) => ["compare", name, runIds] as const,
   metrics: (runId: string) => ["metrics", runId] as const,
   events: (runId: string) => ["events", runId] as const,
+  warnings: (runId: string) => ["warnings", runId] as const,
   spec: (runId: string, task: string, attempts: number) => ["spec", runId, task, attempts] as const,
 };
 export type ListKind = "run" | "model" | "dataset" | "deployment" | "node";
