@@ -29,7 +29,7 @@ void fill_parameter(const workflows::Parameter& parameter, v1::WorkflowParameter
   for (const workflows::Condition& condition : parameter.conditions) {
     auto* added = message->add_conditions();
     added->set_parameter(condition.parameter);
-    for (const std::string& value : condition.values) added->add_values(value);
+    for (const std::string& one : condition.values) added->add_values(one);
   }
 }
 

@@ -63,7 +63,7 @@ TEST(ParseWorkflow, ConditionsAreAboutChoicesDeclaredBefore) {
   - {name: list, type: integer, label: N, help: h, step: one, for: [mode]}
 tasks: [{name: a, title: A, engine: prep, spec: {}}]
 )");
-  EXPECT_THAT(problems, HasSubstr("w.yaml:7:68: there is no parameter 'mode' (before this place)"));
+  EXPECT_THAT(problems, HasSubstr("w.yaml:7:70: there is no parameter 'mode' (before this place)"));
   EXPECT_THAT(problems, HasSubstr("'b' is no choice of parameter 'mode'"));
   EXPECT_THAT(problems, HasSubstr("'1' is no choice of parameter 'early'"));
   EXPECT_THAT(problems, HasSubstr("'for' is a mapping of parameters to lists of values"));
