@@ -51,8 +51,9 @@ std::optional<RankEnvironment> rank_environment() {
   if (const std::string count = text_of("TORCHELASTIC_RESTART_COUNT"); !count.empty())
     e.round = "slipway/" + count + "/";
   e.launched = !text_of(kLaunchedVariable).empty();
-  e.notice = text_of(kNoticeVariable);
   return e;
 }
+
+std::string launch_notice() { return text_of(kNoticeVariable); }
 
 }  // namespace slipway::train
