@@ -1,6 +1,6 @@
 // Further ways through the console in a real Chromium, with a model of a moment: quantize and evaluate, how a deployment
 // serves and its change, several answers, samples, stop and keep, resume, train again, several ranks and the loss of one,
-// preference tuning, a reward model. Run by ctest.
+// prompt tuning, preference tuning, a reward model. Run by ctest.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -247,6 +247,31 @@ async function ranks() {
   await warnings.getByText("RANK_LOST").waitFor();
 }
 
+async function promptTuning() {
+  const { page } = stage;
+  say("prompt tuning: its own settings alone; measured, registered, served");
+  await page.goto(`${stage.web}/train/new/fine-tune-and-deploy?model=tiny%401&dataset=rows%401&step=method`);
+  await page.getByLabel(/^Adapter rank/).waitFor();
+  await stage.choose(page.getByLabel(/^Method/), "Prompt tuning");
+  await page.getByLabel(/^Virtual tokens/).fill("4");
+  assert.equal(await page.getByLabel(/^Adapter rank/).count(), 0);
+  await stage.screenshot("light-prompt-wizard");
+  const next = page.getByRole("button", { name: "Next" });
+  await next.click();
+  await page.getByLabel(/^Steps at most/).fill("3");
+  await next.click();
+  await page.getByLabel(/^Name of the tuned model/).fill("prompted");
+  await page.getByLabel(/^Only when it is better/).click();
+  await startRun();
+  await reaches("Succeeded");
+  const perplexity = JSON.parse(stage.cli("--json", "run", "show", page.url().split("/runs/")[1].split("?")[0])).results.tuned_perplexity;
+  assert.ok(perplexity > 1);
+  await open("/models", "prompted");
+  await page.getByText("peft prompt tuning 4 tokens").first().waitFor();
+  await stage.screenshot("light-prompt-model");
+  assert.ok(stage.cliWith("Where is the keel?\n", "deployment", "chat", "prompted").length > 0);
+}
+
 async function preferences() {
   const { page } = stage;
   say("preference tuning");
@@ -297,5 +322,6 @@ await play(stage, async () => {
   await deploy();
   await train();
   await ranks();
+  await promptTuning();
   await preferences();
 });

@@ -101,8 +101,8 @@ function RankFigure({ run, metrics }: { run: Run; metrics: RunMetrics }) {
   const fewer = now !== undefined && now < wanted;
   return (
     <Figure
-      label={fewer ? "Ranks: the rest comes back at a checkpoint" : "Ranks"}
-      value={<span className={fewer ? "tone-warn" : ""}>{now === undefined ? formatCount(wanted) : `${formatCount(now)} of ${formatCount(wanted)}`}</span>}
+      label="Ranks"
+      value={<span className={fewer ? "tone-warn" : ""} title={fewer ? "Lost ones come back at a checkpoint" : undefined}>{now === undefined ? formatCount(wanted) : `${formatCount(now)} of ${formatCount(wanted)}`}</span>}
     />
   );
 }
