@@ -12,7 +12,6 @@
 #include "agents/engine/text/chat_template.h"
 #include "agents/engine/text/tokenizer.h"
 #include "backend/base/error.h"
-#include "backend/base/files.h"
 #include "backend/base/status.h"
 
 namespace slipway::service {
@@ -20,9 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr char kAdapterConfig[] = "adapter_config.json";
 constexpr char kScoreHead[] = "score.weight";
-constexpr uint64_t kMostConfigBytes = 16U << 20U;
 
 bool ends_with(const std::string& text, const std::string& end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
@@ -118,27 +115,20 @@ ModelInspection inspect_base(const fs::path& path) {
   return inspection;
 }
 
-bool is_prompt_adapter(const fs::path& folder) {
-  const auto config = nlohmann::json::parse(base::read_file(folder / kAdapterConfig, kMostConfigBytes), nullptr, false);
-  if (!config.is_object()) return false;
-  const nlohmann::json type = config.value("peft_type", nlohmann::json());
-  return type == "PROMPT_TUNING" || type == "MULTITASK_PROMPT_TUNING";
-}
-
-ModelInspection inspect_prompt_adapter(const fs::path& folder) {
+ModelInspection inspect_prompt(const fs::path& folder) {
   const model::PromptAdapter adapter = model::load_prompt_adapter(folder);
   ModelInspection inspection;
   inspection.adapter = true;
   inspection.base_name = adapter.base_model_name_or_path;
-  inspection.format = "peft prompt tuning " + std::to_string(adapter.virtual_tokens) + " tokens";
-  if (adapter.tasks > 0) inspection.format += ", " + std::to_string(adapter.tasks) + " tasks";
+  inspection.format = "peft prompt tokens=" + std::to_string(adapter.virtual_tokens);
+  if (adapter.tasks > 0) inspection.format += " tasks=" + std::to_string(adapter.tasks);
   inspection.parameter_count =
       static_cast<int64_t>(adapter.embeddings.size() + adapter.task_columns.size() + adapter.task_rows.size());
   return inspection;
 }
 
 ModelInspection inspect_adapter(const fs::path& folder) {
-  if (is_prompt_adapter(folder)) return inspect_prompt_adapter(folder);
+  if (model::is_prompt_adapter(folder)) return inspect_prompt(folder);
   const model::Adapter adapter = model::load_adapter(folder, model::DoraAdapters::kTaken, model::ScoreHeads::kTaken);
   ModelInspection inspection;
   inspection.adapter = true;
@@ -163,7 +153,7 @@ absl::StatusOr<ModelInspection> inspect_model(const fs::path& folder, const arti
   const std::string root = common_folder(manifest);
   const auto has = [&](const char* name) { return manifest.find(root.empty() ? name : root + "/" + name) != nullptr; };
   try {
-    if (has(kAdapterConfig)) {
+    if (has("adapter_config.json")) {
       ModelInspection inspection = inspect_adapter(folder / root);
       inspection.path = root;
       return inspection;
@@ -195,12 +185,12 @@ absl::StatusOr<ModelInspection> inspect_model(const fs::path& folder, const arti
 absl::Status check_adapter_fits(const fs::path& adapter_folder, const fs::path& base_path) {
   try {
     const model::Architecture architecture = model::load_architecture(base_path);
-    if (is_prompt_adapter(adapter_folder)) {
+    if (model::is_prompt_adapter(adapter_folder)) {
       const int64_t width = model::load_prompt_adapter(adapter_folder).width;
       if (width == architecture.hidden_size) return absl::OkStatus();
       return refused("ADAPTER_DOES_NOT_FIT",
-                     "the adapter's virtual tokens have " + std::to_string(width) + " numbers each, the base model's " +
-                         std::to_string(architecture.hidden_size),
+                     "the adapter's virtual tokens have " + std::to_string(width) +
+                         " numbers each, the base model's hidden states " + std::to_string(architecture.hidden_size),
                      "import the adapter's own base model first");
     }
     const model::Adapter adapter =

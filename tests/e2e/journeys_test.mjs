@@ -267,7 +267,7 @@ async function promptTuning() {
   const perplexity = JSON.parse(stage.cli("--json", "run", "show", page.url().split("/runs/")[1].split("?")[0])).results.tuned_perplexity;
   assert.ok(perplexity > 1);
   await open("/models", "prompted");
-  await page.getByText("peft prompt tuning 4 tokens").first().waitFor();
+  await page.getByText("peft prompt tokens=4").first().waitFor();
   await stage.screenshot("light-prompt-model");
   assert.ok(stage.cliWith("Where is the keel?\n", "deployment", "chat", "prompted").length > 0);
 }

@@ -2,11 +2,13 @@
 
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 
 #include "agents/engine/eval/examples.h"
 #include "agents/engine/eval/perplexity.h"
 #include "agents/engine/model/architecture.h"
+#include "agents/engine/model/prompt_adapter.h"
 #include "agents/engine/runtime/engine.h"
 #include "agents/engine/spec/engine_main.h"
 #include "agents/engine/text/tokenizer.h"
@@ -66,18 +68,8 @@ class Evaluation {
     options.weight_type = runtime::choose_weight_type(spec_["model"]["dtype"].get<std::string>(), model);
     options.cache_type = runtime::choose_cache_type(spec_["model"]["kv_cache_dtype"].get<std::string>());
     options.threads = spec_["threads"].get<int>();
-    const int64_t limit = model::load_architecture(model).max_position_embeddings;
-    for (size_t i = 0; i < spec_["tasks"].size(); ++i) {
-      const auto length = spec_["tasks"][i]["max_length"].get<int64_t>();
-      if (length > limit) {
-        throw base::Error(base::kInvalidSpec,
-                          "tasks[" + std::to_string(i) + "].max_length is " + std::to_string(length) +
-                              ", the model takes at most " + std::to_string(limit),
-                          "give 0 for the model's own");
-      }
-      // Rows may be longer than the engine's own choice for a long model.
-      if (length > kUsualLength) options.max_model_len = std::max(options.max_model_len, length);
-    }
+    inspect_adapter();
+    options.max_model_len = needed_length(model);
     engine_ = std::make_unique<runtime::Engine>(model, options);
     dtype_ = runtime::weight_type_name(options.weight_type);
     if (tokenizer_->vocab_size() > engine_->architecture().vocab_size) {
@@ -86,12 +78,49 @@ class Evaluation {
                             " tokens, the model " + std::to_string(engine_->architecture().vocab_size),
                         "use the tokenizer that belongs to the model");
     }
-    const std::string folder = spec_["model"]["adapter"].get<std::string>();
-    if (!folder.empty()) {
-      engine_->load_adapter(kAdapter, context_.resolve(folder));
+    if (!adapter_folder_.empty()) {
+      engine_->load_adapter(kAdapter, adapter_folder_);
       adapter_ = kAdapter;
     }
     context_.events.phase("load", "end");
+  }
+
+  void inspect_adapter() {
+    const std::string folder = spec_["model"]["adapter"].get<std::string>();
+    if (folder.empty()) return;
+    adapter_folder_ = context_.resolve(folder);
+    if (!model::is_prompt_adapter(adapter_folder_)) return;
+    const model::PromptAdapter adapter = model::load_prompt_adapter(adapter_folder_);
+    virtual_tokens_ = adapter.virtual_tokens;
+    adapter_tasks_ = adapter.tasks;
+  }
+
+  // For EngineOptions::max_model_len: rows may be longer than the engine's own choice for a long model.
+  int64_t needed_length(const std::filesystem::path& model) const {
+    const int64_t limit = model::load_architecture(model).max_position_embeddings - virtual_tokens_;
+    int64_t needed = 0;
+    for (size_t i = 0; i < spec_["tasks"].size(); ++i) {
+      const auto length = spec_["tasks"][i]["max_length"].get<int64_t>();
+      if (length > limit) {
+        throw base::Error(
+            base::kInvalidSpec,
+            "tasks[" + std::to_string(i) + "].max_length is " + std::to_string(length) + ", the model takes at most " +
+                std::to_string(limit) +
+                (virtual_tokens_ > 0 ? " beside the adapter's " + std::to_string(virtual_tokens_) + " virtual tokens"
+                                     : ""),
+            "give 0 for the model's own");
+      }
+      if (length + virtual_tokens_ > kUsualLength) needed = std::max(needed, length + virtual_tokens_);
+    }
+    return needed;
+  }
+
+  // Each task of a multitask adapter is an adapter of its own to the engine, which has task 0 already.
+  void load_tasks(const Examples& examples) {
+    for (const Example& example : examples.kept) {
+      if (example.task_id == 0 || !loaded_tasks_.insert(example.task_id).second) continue;
+      engine_->load_adapter(adapter_of_task(kAdapter, example.task_id), adapter_folder_, example.task_id);
+    }
   }
 
   // False: stopped.
@@ -103,7 +132,8 @@ class Evaluation {
     options.assistant_only = task["assistant_only"].get<bool>();
     options.limit = task["limit"].get<int64_t>();
     options.max_length = task["max_length"].get<int64_t>();
-    if (options.max_length == 0) options.max_length = engine_->max_model_len();
+    if (options.max_length == 0) options.max_length = engine_->max_model_len() - virtual_tokens_;
+    options.tasks = adapter_tasks_;
     const std::string path = task["data"]["path"].get<std::string>();
     const Examples examples = ExampleEncoder(*tokenizer_, options).read(context_.resolve(path));
     if (examples.kept.empty()) {
@@ -123,6 +153,7 @@ class Evaluation {
                                   " rows have no token to score",
                               "");
     }
+    load_tasks(examples);
     const auto begin = SteadyClock::now();
     const auto measured = measure_perplexity(
         examples, *engine_, adapter_,
@@ -192,7 +223,11 @@ class Evaluation {
   std::unique_ptr<const text::Tokenizer> tokenizer_;
   std::unique_ptr<runtime::Engine> engine_;
   std::string dtype_;
-  std::string adapter_;  // its name in the engine; empty: the base model
+  std::string adapter_;                   // its name in the engine; empty: the base model
+  std::filesystem::path adapter_folder_;  // empty: the base model
+  int64_t virtual_tokens_ = 0;            // of a prompt tuning adapter, before each row
+  int64_t adapter_tasks_ = 0;             // of a multitask one: rows say which
+  std::set<int64_t> loaded_tasks_;        // but for 0
   ordered_json results_ = ordered_json::object(), configs_ = ordered_json::object();
   ordered_json versions_ = ordered_json::object(), samples_ = ordered_json::object();
 };

@@ -8,12 +8,12 @@
 namespace slipway::eval {
 
 ExampleEncoder::ExampleEncoder(const text::Tokenizer& tokenizer, const ExampleOptions& options)
-    : options_(options), rows_(tokenizer, options.format, {options.assistant_only, true}) {}
+    : options_(options), rows_(tokenizer, options.format, {options.assistant_only, true, options.tasks}) {}
 
 Example ExampleEncoder::encode(std::string_view line) const {
   text::TrainingRow row = rows_.encode(line);
   if (!row.trained.empty()) row.trained[0] = 0;
-  return {std::move(row.ids), std::move(row.trained)};
+  return {std::move(row.ids), std::move(row.trained), row.task_id};
 }
 
 Examples ExampleEncoder::read(const std::filesystem::path& path) const {

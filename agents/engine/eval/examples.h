@@ -13,7 +13,10 @@ namespace slipway::eval {
 
 struct Example {
   std::vector<int32_t> tokens;
-  std::vector<uint8_t> scored;  // one per token; the first token is never scored, nothing comes before it
+  // One per token; the first is never scored: nothing comes before it, or an adapter's virtual tokens alone, and the
+  // numbers are to be compared with those of the base model.
+  std::vector<uint8_t> scored;
+  int64_t task_id = 0;  // see ExampleOptions::tasks
 };
 
 struct Examples {
@@ -29,6 +32,7 @@ struct ExampleOptions {
   bool assistant_only = true;  // messages: score what the assistant says, else everything
   int64_t max_length = 0;      // tokens of a row that count, from its beginning
   int64_t limit = 0;           // rows at most; 0: all
+  int64_t tasks = 0;           // as text::RowOptions
 };
 
 // Rows as the model sees them, the same as slipway-train makes of them (text/training_rows.h). The tokenizer must

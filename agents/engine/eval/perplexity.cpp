@@ -20,7 +20,7 @@ constexpr auto kProgressInterval = std::chrono::seconds(1);
 
 // Negative log-likelihood of the scored tokens of one row.
 double row_loss(const Example& example, runtime::Engine& engine, const std::string& adapter) {
-  const std::vector<float> logprobs = engine.score(example.tokens, adapter);
+  const std::vector<float> logprobs = engine.score(example.tokens, adapter_of_task(adapter, example.task_id));
   double sum = 0;
   for (size_t i = 0; i < logprobs.size(); ++i) {
     if (example.scored[i + 1] != 0) sum -= static_cast<double>(logprobs[i]);
@@ -40,6 +40,10 @@ struct Shared {
 };
 
 }  // namespace
+
+std::string adapter_of_task(const std::string& adapter, int64_t task_id) {
+  return task_id == 0 ? adapter : adapter + " of task " + std::to_string(task_id);
+}
 
 std::optional<Perplexity> measure_perplexity(const Examples& examples, runtime::Engine& engine,
                                              const std::string& adapter,

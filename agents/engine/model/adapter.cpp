@@ -28,8 +28,10 @@ constexpr int64_t kMaxRank = 1 << 14;
 }
 
 [[noreturn]] void unsupported(const std::filesystem::path& file, const std::string& what) {
-  throw base::Error(base::kUnsupported, file.string() + ": " + what,
-                    "known are plain LoRA adapters of linear layers (peft_type LORA, also rank-stabilised)");
+  throw base::Error(
+      base::kUnsupported, file.string() + ": " + what,
+      "known are adapters of linear layers (peft_type LORA: LoRA, rsLoRA, DoRA), and prompt tuning's where "
+      "a model is served or evaluated (PROMPT_TUNING, MULTITASK_PROMPT_TUNING)");
 }
 
 // True for values that switch nothing on: missing, null, false, "none", empty.

@@ -7,6 +7,7 @@
 
 #include "agents/engine/model/dequantize.h"
 #include "agents/engine/model/family.h"
+#include "agents/engine/model/shape_text.h"
 #include "backend/base/error.h"
 
 namespace slipway::model {
@@ -53,12 +54,6 @@ class Collector {
  private:
   const Architecture& architecture_;
 };
-
-std::string shape_text(const std::vector<int64_t>& shape) {
-  std::string text;
-  for (const int64_t size : shape) text += (text.empty() ? "" : " × ") + std::to_string(size);
-  return text;
-}
 
 // The shape of the file's tensor that holds `tensor` at `place`.
 std::vector<int64_t> file_shape(const DecoderTensor& tensor, const TensorPlace& place) {

@@ -1,8 +1,10 @@
 #include "agents/engine/model/prompt_adapter.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <span>
 
+#include "agents/engine/model/shape_text.h"
 #include "agents/engine/model/weights.h"
 #include "backend/base/error.h"
 #include "backend/base/files.h"
@@ -30,13 +32,46 @@ std::vector<float> read(const Weights& weights, const std::filesystem::path& fil
                         const std::vector<int64_t>& shape) {
   if (!weights.contains(name)) fail(file, std::string("there is no tensor ") + name);
   const TensorView view = weights.get(name);
-  if (view.shape != shape) fail(file, std::string("the tensor ") + name + " does not have the shape of the config");
+  if (view.shape != shape) {
+    fail(file, std::string("tensor ") + name + " is " + shape_text(view.shape) + ", adapter_config.json says " +
+                   shape_text(shape));
+  }
   std::vector<float> values(static_cast<size_t>(view.elements()));
   weights.read_f32(name, values);
   return values;
 }
 
+nlohmann::json read_config(const std::filesystem::path& file) {
+  return nlohmann::json::parse(base::read_file(file, 16U << 20U), nullptr, false);
+}
+
+// Empty where it says none.
+std::string peft_type(const nlohmann::json& config) {
+  if (!config.is_object()) return "";
+  const auto found = config.find("peft_type");
+  return found != config.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+// A classifier's head, or embeddings that were trained along, would be left out without a word.
+void check_names(const Weights& weights, const std::filesystem::path& file, bool multitask) {
+  for (const std::string& name : weights.names()) {
+    if (name == kPromptEmbeddings || (multitask && (name == kPromptTaskColumns || name == kPromptTaskRows))) continue;
+    throw base::Error(
+        base::kUnsupported,
+        file.string() + ": tensor " + name.substr(0, 120) + " is no part of " + (multitask ? kMultitask : kPlain),
+        "known are adapters of causal language models that hold virtual tokens alone");
+  }
+}
+
 }  // namespace
+
+bool is_prompt_adapter(const std::filesystem::path& folder) {
+  const auto file = folder / kConfigFile;
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(file, ignored)) return false;
+  const std::string type = peft_type(read_config(file));
+  return type == kPlain || type == kMultitask;
+}
 
 PromptAdapter load_prompt_adapter(const std::filesystem::path& folder) {
   if (!std::filesystem::is_directory(folder)) {
@@ -45,12 +80,12 @@ PromptAdapter load_prompt_adapter(const std::filesystem::path& folder) {
   const auto config_file = folder / kConfigFile, tensor_file = folder / kTensorFile;
   if (!std::filesystem::exists(config_file)) fail(folder, "there is no adapter_config.json");
   if (!std::filesystem::exists(tensor_file)) fail(folder, "there is no adapter_model.safetensors");
-  const auto config = nlohmann::json::parse(base::read_file(config_file, 16U << 20U), nullptr, false);
+  const auto config = read_config(config_file);
   if (!config.is_object()) fail(config_file, "the file is no JSON object");
-  const auto found = config.find("peft_type");
-  const std::string type = found != config.end() && found->is_string() ? found->get<std::string>() : "missing";
+  const std::string type = peft_type(config);
   if (type != kPlain && type != kMultitask) {
-    throw base::Error(base::kUnsupported, config_file.string() + ": peft_type is " + type.substr(0, 80),
+    throw base::Error(base::kUnsupported,
+                      config_file.string() + ": peft_type is " + (type.empty() ? "missing" : type.substr(0, 80)),
                       "give an adapter of prompt tuning (PROMPT_TUNING or MULTITASK_PROMPT_TUNING)");
   }
   PromptAdapter adapter;
@@ -64,6 +99,7 @@ PromptAdapter load_prompt_adapter(const std::filesystem::path& folder) {
     adapter.base_model_name_or_path = base->get<std::string>();
   }
   const auto weights = open_weights(tensor_file);
+  check_names(*weights, tensor_file, type == kMultitask);
   adapter.embeddings = read(*weights, tensor_file, kPromptEmbeddings, {adapter.virtual_tokens, adapter.width});
   if (type == kPlain) return adapter;
   adapter.tasks = count(config, config_file, "num_tasks");
@@ -72,6 +108,24 @@ PromptAdapter load_prompt_adapter(const std::filesystem::path& folder) {
       read(*weights, tensor_file, kPromptTaskColumns, {adapter.tasks, adapter.virtual_tokens, adapter.ranks});
   adapter.task_rows = read(*weights, tensor_file, kPromptTaskRows, {adapter.tasks, adapter.ranks, adapter.width});
   return adapter;
+}
+
+std::vector<float> prompt_rows(const PromptAdapter& adapter, int64_t task) {
+  std::vector<float> rows = adapter.embeddings;
+  if (adapter.tasks == 0) return rows;
+  const int64_t tokens = adapter.virtual_tokens, ranks = adapter.ranks, width = adapter.width;
+  const float* columns = adapter.task_columns.data() + task * tokens * ranks;
+  const float* task_rows = adapter.task_rows.data() + task * ranks * width;
+  std::vector<float> factors(static_cast<size_t>(width));
+  for (int64_t token = 0; token < tokens; ++token) {
+    std::fill(factors.begin(), factors.end(), 0.0F);
+    for (int64_t rank = 0; rank < ranks; ++rank) {
+      const float column = columns[token * ranks + rank];
+      for (int64_t i = 0; i < width; ++i) factors[static_cast<size_t>(i)] += column * task_rows[rank * width + i];
+    }
+    for (int64_t i = 0; i < width; ++i) rows[static_cast<size_t>(token * width + i)] *= factors[static_cast<size_t>(i)];
+  }
+  return rows;
 }
 
 void save_prompt_adapter(const std::filesystem::path& folder, const PromptAdapter& adapter) {

@@ -1,5 +1,5 @@
 // PEFT prompt tuning adapters on disk (PROMPT_TUNING, MULTITASK_PROMPT_TUNING): adapter_config.json and
-// adapter_model.safetensors. Used by train.
+// adapter_model.safetensors. Used by train, by runtime and by the backend's imports.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +26,16 @@ inline constexpr char kPromptEmbeddings[] = "prompt_embeddings";
 inline constexpr char kPromptTaskColumns[] = "prefix_task_cols";
 inline constexpr char kPromptTaskRows[] = "prefix_task_rows";
 
-// Throws base::Error NOT_FOUND, INVALID_MODEL naming file and key or tensor, UNSUPPORTED for other PEFT types.
+// Whether a PEFT folder says that it holds one. False where nothing is said: the loaders tell what is wrong with it.
+bool is_prompt_adapter(const std::filesystem::path& folder);
+
+// Throws base::Error NOT_FOUND, INVALID_MODEL naming file and key or tensor, UNSUPPORTED for other PEFT types and for
+// tensors that are no part of prompt tuning.
 PromptAdapter load_prompt_adapter(const std::filesystem::path& folder);
+
+// What stands before a document of task `task`, 0 to tasks − 1 (0 where there are no tasks): [virtual_tokens, width],
+// as PEFT computes it in f32.
+std::vector<float> prompt_rows(const PromptAdapter& adapter, int64_t task);
 
 // Writes a folder that `peft` loads unchanged: files in one step each, the config last.
 void save_prompt_adapter(const std::filesystem::path& folder, const PromptAdapter& adapter);

@@ -14,10 +14,11 @@ std::filesystem::file_time_type written_at(const std::filesystem::path& folder) 
 
 }  // namespace
 
-AdapterStore::AdapterStore(const model::Architecture& architecture, int64_t most_in_memory,
+AdapterStore::AdapterStore(const model::Architecture& architecture, int64_t most_in_memory, int64_t max_length,
                            std::function<void()> on_loaded)
     : architecture_(architecture),
       most_in_memory_(most_in_memory),
+      max_length_(max_length),
       on_loaded_(std::move(on_loaded)),
       thread_([this] { load_in_background(); }) {}
 
@@ -30,11 +31,18 @@ AdapterStore::~AdapterStore() {
   thread_.join();
 }
 
-void AdapterStore::add(const std::string& name, const std::filesystem::path& folder) {
+void AdapterStore::add(const std::string& name, const std::filesystem::path& folder, int64_t task_id) {
   const auto written = written_at(folder);
-  auto weights = load_lora(folder, architecture_);
+  auto weights = load_adapter_weights(folder, architecture_, task_id);
+  const auto virtual_tokens = static_cast<int64_t>(weights->virtual_tokens.size()) / architecture_.hidden_size;
+  if (virtual_tokens > 0 && virtual_tokens + 2 > max_length_) {
+    throw base::Error(base::kInvalidModel,
+                      folder.string() + " has " + std::to_string(virtual_tokens) +
+                          " virtual tokens; sequences of this model have at most " + std::to_string(max_length_),
+                      "serve the model with a larger max_model_len, or train fewer virtual tokens");
+  }
   const std::lock_guard lock(mutex_);
-  auto adapter = std::make_shared<Adapter>(name, folder, kBaseRoot + ++roots_);
+  const auto adapter = std::make_shared<Adapter>(Adapter{name, folder, task_id, virtual_tokens, kBaseRoot + ++roots_});
   adapter->written = written;
   if (make_room()) {
     adapter->weights = std::move(weights);
@@ -47,7 +55,7 @@ void AdapterStore::add(const std::string& name, const std::filesystem::path& fol
     place->removed = true;
     if (place->pins == 0) drop(*place);
   }
-  place = std::move(adapter);
+  place = adapter;
 }
 
 void AdapterStore::remove(const std::string& name) {
@@ -100,7 +108,7 @@ void AdapterStore::drop(Adapter& adapter) {
   std::erase_if(resident_, [&](const auto& other) { return other.get() == &adapter; });
 }
 
-const Lora* AdapterStore::pin(const std::shared_ptr<Adapter>& adapter) {
+const AdapterWeights* AdapterStore::pin(const std::shared_ptr<Adapter>& adapter) {
   const std::lock_guard lock(mutex_);
   adapter->last_use = ++uses_;
   if (adapter->state == Adapter::State::kInMemory) {
@@ -133,13 +141,13 @@ void AdapterStore::load_in_background() {
     if (stop_) return;
     const std::shared_ptr<Adapter> adapter = to_load_.front();
     to_load_.pop_front();
-    std::shared_ptr<const Lora> weights;
+    std::shared_ptr<const AdapterWeights> weights;
     std::string failure;
     lock.unlock();
     try {
       // Other weights under the same name would make one answer out of two models.
       if (written_at(adapter->folder) != adapter->written) failure = "its files have changed since it was loaded";
-      if (failure.empty()) weights = load_lora(adapter->folder, architecture_);
+      if (failure.empty()) weights = load_adapter_weights(adapter->folder, architecture_, adapter->task_id);
     } catch (const std::exception& error) {
       failure = error.what();
     }

@@ -37,9 +37,18 @@ void Decoder::embed(std::span<const int32_t> tokens, std::span<const Segment> se
   const auto scale = static_cast<float>(architecture_.embedding_scale);
   parallel(rows, 4 * rows * hidden, [&](int64_t row, int) {
     float* out = hidden_.data() + row * hidden;
-    embeddings_.weights.read_row(tokens[static_cast<size_t>(row)], out);
+    const int32_t token = tokens[static_cast<size_t>(row)];
+    if (token < 0) return;
+    embeddings_.weights.read_row(token, out);
     if (scale != 1) std::transform(out, out + hidden, out, [&](float x) { return x * scale; });
   });
+  for (const Segment& segment : segments) {
+    for (int64_t row = segment.row; row < segment.row + segment.rows; ++row) {
+      const int32_t token = tokens[static_cast<size_t>(row)];
+      if (token >= 0) break;  // they come first
+      std::copy_n(segment.virtual_tokens - (token + 1) * hidden, hidden, hidden_.data() + row * hidden);
+    }
+  }
   if (architecture_.positions != model::PositionKind::kLearned) return;
   for (const Segment& segment : segments) {
     for (int64_t row = 0; row < segment.rows; ++row) {

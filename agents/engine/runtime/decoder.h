@@ -24,7 +24,9 @@ struct Segment {
   int64_t rows = 0;
   int64_t position = 0;            // of the first row within the sequence
   const int32_t* pages = nullptr;  // the sequence's pages of the KV cache, enough for all its positions so far
-  const Lora* lora = nullptr;      // null: the base model
+  const Lora* lora = nullptr;      // null: the base model's layers
+  // [n, hidden_size]: what the tokens −1, −2, … to −n are, which come first in a sequence.
+  const float* virtual_tokens = nullptr;
 };
 
 class Decoder {

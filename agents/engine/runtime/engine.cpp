@@ -37,7 +37,7 @@ class Engine::Impl {
         cache_(architecture_.num_hidden_layers, architecture_.num_key_value_heads, architecture_.head_dim,
                cache_pages(options_, max_length_), cache_format(options_)),
         pages_(cache_, options_.prefix_caching),
-        adapters_(architecture_, options_.adapters_in_memory, [this] { wake(); }),
+        adapters_(architecture_, options_.adapters_in_memory, max_length_, [this] { wake(); }),
         scheduler_(pages_, adapters_, scheduler_options(options_, architecture_)),
         runner_(architecture_, decoder_, cache_, pool_, table_),
         thread_([this] { loop(); }) {}
@@ -57,7 +57,7 @@ class Engine::Impl {
   AdapterStore& adapters() { return adapters_; }
 
   uint64_t submit(GenerationRequest request) {
-    check_tokens(request.prompt, max_length_ - 1);
+    auto sequence = new_sequence(request.prompt, request.adapter, 1);
     check_options(request.sampling);
     for (const auto& [id, bias] : request.sampling.logit_bias) check_token(id, "logit_bias");
     if (request.max_tokens < 0 || request.min_tokens < 0) {
@@ -66,7 +66,6 @@ class Engine::Impl {
     if (request.prompt_logprobs < -1 || request.prompt_logprobs > 20) {
       throw base::Error(kInvalidRequest, "prompt_logprobs is out of range", "give 0 to 20, or -1 for none");
     }
-    auto sequence = new_sequence(request.prompt, request.adapter);
     if (request.prompt_logprobs >= 0) sequence->prompt_results.resize(request.prompt.size());
     const int64_t room = max_length_ - sequence->prompt_tokens;
     sequence->max_length =
@@ -86,8 +85,7 @@ class Engine::Impl {
   }
 
   uint64_t submit(EmbeddingRequest request) {
-    check_tokens(request.prompt, max_length_);
-    auto sequence = new_sequence(request.prompt, request.adapter);
+    auto sequence = new_sequence(request.prompt, request.adapter, 0);
     sequence->max_length = sequence->prompt_tokens;
     auto state = std::make_shared<std::vector<float>>();
     sequence->on_state = [state](std::vector<float> given) { *state = std::move(given); };
@@ -121,11 +119,13 @@ class Engine::Impl {
   // Runs `tokens` through the model and gives on_logits the logits of each position from first_wanted on.
   void evaluate(const std::vector<int32_t>& tokens, const std::string& adapter, int64_t first_wanted,
                 std::function<void(int64_t, const float*)> on_logits) {
-    check_tokens(tokens, max_length_);
-    auto sequence = new_sequence(tokens, adapter);
+    auto sequence = new_sequence(tokens, adapter, 0);
+    const int64_t before = sequence->virtual_tokens;
     sequence->max_length = sequence->prompt_tokens;
-    sequence->first_wanted = first_wanted;
-    sequence->on_logits = std::move(on_logits);
+    sequence->first_wanted = before + first_wanted;
+    sequence->on_logits = [before, use = std::move(on_logits)](int64_t position, const float* logits) {
+      use(position - before, logits);
+    };
     std::promise<void> done;
     sequence->request.on_finish = [&done](FinishReason reason, const std::string& message) {
       if (reason == FinishReason::kStop) {
@@ -142,13 +142,15 @@ class Engine::Impl {
   const kernels::Table& table() const { return table_; }
 
  private:
-  void check_tokens(const std::vector<int32_t>& tokens, int64_t most) const {
+  void check_tokens(const std::vector<int32_t>& tokens, int64_t most, int64_t virtual_tokens) const {
     if (tokens.empty()) throw base::Error(kInvalidRequest, "the prompt is empty", "give at least one token");
     if (static_cast<int64_t>(tokens.size()) > most) {
-      throw base::Error(kInvalidRequest,
-                        "the prompt has " + std::to_string(tokens.size()) + " tokens, this model takes at most " +
-                            std::to_string(most) + " of its " + std::to_string(max_length_),
-                        "shorten the prompt, or start the server with a larger max_model_len");
+      throw base::Error(
+          kInvalidRequest,
+          "the prompt has " + std::to_string(tokens.size()) + " tokens, this model takes at most " +
+              std::to_string(most) + " of its " + std::to_string(max_length_) +
+              (virtual_tokens > 0 ? "; the adapter's virtual tokens take " + std::to_string(virtual_tokens) : ""),
+          "shorten the prompt, or start the server with a larger max_model_len");
     }
     for (const int32_t id : tokens) check_token(id, "the prompt");
   }
@@ -161,11 +163,17 @@ class Engine::Impl {
                       "use the tokenizer that came with the model");
   }
 
-  std::unique_ptr<Sequence> new_sequence(const std::vector<int32_t>& tokens, const std::string& adapter) const {
+  // With room for `answer` tokens more.
+  std::unique_ptr<Sequence> new_sequence(const std::vector<int32_t>& prompt, const std::string& adapter,
+                                         int64_t answer) const {
     auto sequence = std::make_unique<Sequence>();
-    sequence->tokens = tokens;
-    sequence->prompt_tokens = static_cast<int64_t>(tokens.size());
     if (!adapter.empty()) sequence->adapter = adapters_.find(adapter);
+    const int64_t before = sequence->adapter ? sequence->adapter->virtual_tokens : 0;
+    check_tokens(prompt, max_length_ - before - answer, before);
+    for (int64_t i = 0; i < before; ++i) sequence->tokens.push_back(static_cast<int32_t>(-1 - i));
+    sequence->tokens.insert(sequence->tokens.end(), prompt.begin(), prompt.end());
+    sequence->virtual_tokens = before;
+    sequence->prompt_tokens = static_cast<int64_t>(sequence->tokens.size());
     return sequence;
   }
 
@@ -268,7 +276,9 @@ class Engine::Impl {
 
   void use(StepResult& result) {
     Sequence& sequence = *result.sequence;
-    prompt_tokens_ += std::clamp<int64_t>(sequence.prompt_tokens - sequence.computed, 0, result.computed);
+    const int64_t first = std::max(sequence.computed, sequence.virtual_tokens);
+    const int64_t last = std::min(sequence.computed + result.computed, sequence.prompt_tokens);
+    prompt_tokens_ += std::max<int64_t>(0, last - first);
     scheduler_.advance(sequence, result.computed);
     if (!result.failure.empty()) {
       if (!sequence.on_logits) {
@@ -285,7 +295,7 @@ class Engine::Impl {
     }
     if (result.tokens.empty()) return;
     if (sequence.outstanding() == 0 && sequence.computed == sequence.prompt_tokens && sequence.request.on_cached)
-      sequence.request.on_cached(sequence.cached_tokens);
+      sequence.request.on_cached(std::max<int64_t>(0, sequence.cached_tokens - sequence.virtual_tokens));
     if (!sequence.prompt_results.empty() && !give_prompt(sequence)) return;
     int64_t right = 0;
     for (size_t i = 0; i < result.tokens.size(); ++i) {
@@ -299,7 +309,7 @@ class Engine::Impl {
 
   // False: the request has ended.
   bool give_prompt(Sequence& sequence) {
-    sequence.prompt_results[0].id = sequence.tokens[0];
+    sequence.prompt_results[0].id = sequence.text()[0];
     const auto results = std::exchange(sequence.prompt_results, {});
     try {
       if (sequence.request.on_prompt) sequence.request.on_prompt(results);
@@ -375,11 +385,14 @@ Engine::~Engine() = default;
 const model::Architecture& Engine::architecture() const { return impl_->architecture(); }
 int64_t Engine::max_model_len() const { return impl_->max_length(); }
 
-void Engine::load_adapter(const std::string& name, const std::filesystem::path& folder) {
-  impl_->adapters().add(name, folder);
+void Engine::load_adapter(const std::string& name, const std::filesystem::path& folder, int64_t task_id) {
+  impl_->adapters().add(name, folder, task_id);
 }
 void Engine::unload_adapter(const std::string& name) { impl_->adapters().remove(name); }
 std::vector<std::string> Engine::adapters() const { return impl_->adapters().names(); }
+int64_t Engine::virtual_tokens(const std::string& adapter) const {
+  return adapter.empty() ? 0 : impl_->adapters().find(adapter)->virtual_tokens;
+}
 
 uint64_t Engine::submit(GenerationRequest request) { return impl_->submit(std::move(request)); }
 uint64_t Engine::submit(EmbeddingRequest request) { return impl_->submit(std::move(request)); }

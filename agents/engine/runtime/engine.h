@@ -134,9 +134,13 @@ class Engine {
 
   // Any thread. Throws base::Error NOT_FOUND, INVALID_MODEL (shapes that do not fit the base). Any number may be
   // loaded: adapters_in_memory of them are, the others are read again from their folders when a request needs them.
-  void load_adapter(const std::string& name, const std::filesystem::path& folder);
+  // task_id: which of a multitask adapter's prompts; else 0.
+  void load_adapter(const std::string& name, const std::filesystem::path& folder, int64_t task_id = 0);
   void unload_adapter(const std::string& name);
   std::vector<std::string> adapters() const;
+  // How many tokens prompt tuning puts before each prompt: they take part of max_model_len, and no result of a request
+  // shows or counts them. 0 of other adapters and of the base model (an empty name). Throws base::Error NOT_FOUND.
+  int64_t virtual_tokens(const std::string& adapter) const;
 
   // Queues a request; any thread. Returns its id. Throws base::Error INVALID_REQUEST for a prompt that is empty, too
   // long, or holds ids outside the vocabulary, and for sampling options out of range; NOT_FOUND for an adapter that is

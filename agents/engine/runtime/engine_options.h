@@ -1,5 +1,5 @@
 // What the engine's options mean for a model: checked, with defaults filled in, and in the words of its parts. Used by
-// engine.cpp.
+// engine.cpp, memory_estimate.cpp and serve/.
 #pragma once
 
 #include <cstdint>

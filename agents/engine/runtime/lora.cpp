@@ -1,6 +1,7 @@
 #include "agents/engine/runtime/lora.h"
 
 #include <cmath>
+#include <memory>
 #include <optional>
 
 #include "agents/engine/model/adapter.h"
@@ -54,12 +55,12 @@ std::vector<float> row_norms(const model::Weights& weights, const std::string& n
 
 }  // namespace
 
-std::shared_ptr<const Lora> load_lora(const std::filesystem::path& folder, const model::Architecture& architecture) {
+Lora load_lora(const std::filesystem::path& folder, const model::Architecture& architecture) {
   const model::Adapter adapter = model::load_adapter(folder, model::DoraAdapters::kTaken);
   std::unique_ptr<const model::Weights> base;
   if (adapter.config.use_dora) base = open_base_weights(architecture);
-  auto lora = std::make_shared<Lora>();
-  lora->layers.resize(static_cast<size_t>(architecture.num_hidden_layers));
+  Lora lora;
+  lora.layers.resize(static_cast<size_t>(architecture.num_hidden_layers));
   const auto scaling = static_cast<float>(adapter.config.scaling());
   for (const model::AdapterTensor& tensor : adapter.tensors) {
     const auto parts = model::parts_of_module(architecture, tensor.module);
@@ -79,7 +80,7 @@ std::shared_ptr<const Lora> load_lora(const std::filesystem::path& folder, const
     }
     for (const model::ModulePart& part : parts) {
       const auto module = static_cast<size_t>(*module_of(part.tensor.role));
-      LoraLinear& linear = lora->layers[static_cast<size_t>(part.tensor.layer)][module];
+      LoraLinear& linear = lora.layers[static_cast<size_t>(part.tensor.layer)][module];
       linear.rank = tensor.rank;
       linear.a = tensor.a;
       for (const int64_t row : part.rows) {

@@ -4,7 +4,6 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
-#include <memory>
 #include <vector>
 
 #include "agents/engine/model/architecture.h"
@@ -29,6 +28,6 @@ struct Lora {
 
 // Reads a PEFT folder; for DoRA also the base model's weights, from where `architecture` was loaded. Throws
 // base::Error: what load_adapter throws, INVALID_MODEL for a module or shape that the base model does not have.
-std::shared_ptr<const Lora> load_lora(const std::filesystem::path& folder, const model::Architecture& architecture);
+Lora load_lora(const std::filesystem::path& folder, const model::Architecture& architecture);
 
 }  // namespace slipway::runtime

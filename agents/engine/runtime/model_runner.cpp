@@ -45,7 +45,10 @@ void ModelRunner::assemble(const std::vector<Work>& plan) {
     segment.rows = plan[i].tokens;
     segment.position = sequence.computed;
     segment.pages = sequence.pages.data();
-    segment.lora = sequence.lora;
+    if (const AdapterWeights* adapter = sequence.adapter_weights; adapter != nullptr) {
+      segment.lora = adapter->lora.layers.empty() ? nullptr : &adapter->lora;
+      segment.virtual_tokens = adapter->virtual_tokens.data();
+    }
     segments_.push_back(segment);
     const auto length = static_cast<int64_t>(sequence.tokens.size());
     const int64_t known = std::min(plan[i].tokens, length - sequence.computed);
@@ -138,15 +141,15 @@ void ModelRunner::use_row(const Wanted& want, std::span<float> logits, std::stri
     return;
   }
   if (!sequence.prompt_results.empty() && want.position + 1 < sequence.prompt_tokens) {
-    const auto next = static_cast<size_t>(want.position + 1);
+    const auto next = static_cast<size_t>(want.position + 1 - sequence.virtual_tokens);
     sequence.prompt_results[next] =
-        describe(logits, sequence.tokens[next], sequence.request.prompt_logprobs, total.value);
+        describe(logits, sequence.text()[next], sequence.request.prompt_logprobs, total.value);
   }
   if (want.guess < 0) return;
   SamplingState state;
-  state.tokens = sequence.tokens;
+  state.tokens = sequence.text();
   state.guesses = std::span(sequence.draft).first(static_cast<size_t>(want.guess));
-  state.prompt_tokens = sequence.prompt_tokens;
+  state.prompt_tokens = sequence.prompt_tokens - sequence.virtual_tokens;
   if (sequence.request.constraint) state.mask = sequence.mask;
   const int64_t generated = static_cast<int64_t>(sequence.tokens.size()) + want.guess - sequence.prompt_tokens;
   if (generated < sequence.request.min_tokens) state.banned = sequence.end_tokens;

@@ -113,16 +113,16 @@ bool Scheduler::make_room_for(const Sequence& sequence) {
 bool Scheduler::pin_adapter(Sequence& sequence) {
   if (!sequence.adapter) return true;
   try {
-    sequence.lora = adapters_.pin(sequence.adapter);
+    sequence.adapter_weights = adapters_.pin(sequence.adapter);
   } catch (const base::Error& error) {
     broken_.emplace_back(sequence.id, error.what());
   }
-  return sequence.lora != nullptr;
+  return sequence.adapter_weights != nullptr;
 }
 
 void Scheduler::unpin_adapter(Sequence& sequence) {
-  if (sequence.lora != nullptr) adapters_.unpin(sequence.adapter);
-  sequence.lora = nullptr;
+  if (sequence.adapter_weights != nullptr) adapters_.unpin(sequence.adapter);
+  sequence.adapter_weights = nullptr;
 }
 
 void Scheduler::admit() {
@@ -202,7 +202,7 @@ void Scheduler::draft(Sequence& sequence, int64_t rows) {
   // A grammar's mask is known for the next token alone.
   if (sequence.draft_limit == 0 || !sequence.generates() || sequence.request.constraint) return;
   const int64_t most = std::min({sequence.draft_limit, rows, sequence.max_length - length - 1});
-  sequence.draft = look_up_continuation(sequence.tokens, most);
+  sequence.draft = look_up_continuation(sequence.text(), most);
   counts_.draft_tokens += static_cast<int64_t>(sequence.draft.size());
 }
 
@@ -248,7 +248,8 @@ const std::vector<Work>& Scheduler::plan() {
     ++next;
   }
   std::sort(work_.begin(), work_.end(), [](const Work& a, const Work& b) {
-    if (a.sequence->lora != b.sequence->lora) return std::less<>()(a.sequence->lora, b.sequence->lora);
+    const AdapterWeights *of_a = a.sequence->adapter_weights, *of_b = b.sequence->adapter_weights;
+    if (of_a != of_b) return std::less<>()(of_a, of_b);
     return a.sequence->rank() < b.sequence->rank();
   });
   return work_;

@@ -28,6 +28,11 @@ kernels::WeightFormat kept_format(model::Role role, kernels::WeightFormat format
   return whole && format == kernels::WeightFormat::kInt4 ? kernels::WeightFormat::kInt8 : format;
 }
 
+kernels::WeightFormat short_format(kernels::WeightFormat format, int64_t columns) {
+  const bool fits = format == kernels::WeightFormat::kBF16 && columns % kernels::kBf12Step == 0;
+  return fits ? kernels::WeightFormat::kBF12 : format;
+}
+
 const char* format_name(kernels::WeightFormat format) {
   switch (format) {
     case kernels::WeightFormat::kBF16:
@@ -70,8 +75,7 @@ std::vector<float> WeightLoader::vector(const std::string& name, int64_t size) c
 void WeightLoader::matrix(const std::string& name, int64_t rows, int64_t columns, kernels::WeightFormat format,
                           Matrix& matrix) {
   check(name, {rows, columns});  // before memory is asked for: the configuration may lie
-  const bool short_form = format == kernels::WeightFormat::kBF16 && !container_ && columns % kernels::kBf12Step == 0;
-  pending_.push_back({&matrix, name, rows, columns, short_form ? kernels::WeightFormat::kBF12 : format});
+  pending_.push_back({&matrix, name, rows, columns, container_ ? format : short_format(format, columns)});
 }
 
 // Gives every matrix its memory: in the container, or in one piece for all.

@@ -20,6 +20,9 @@ namespace slipway::runtime {
 // whole.
 kernels::WeightFormat kept_format(model::Role role, kernels::WeightFormat format);
 
+// What is tried first for a matrix of so many columns that is packed while loading: kBF12 for kBF16.
+kernels::WeightFormat short_format(kernels::WeightFormat format, int64_t columns);
+
 // As headers of containers, specs and reports spell it.
 const char* format_name(kernels::WeightFormat format);
 

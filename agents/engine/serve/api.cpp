@@ -43,6 +43,7 @@ ApiError load_error(const base::Error& error, const std::string& model) {
   return {503, "the model " + model + " could not be loaded: " + error.what(), "", "model_not_available"};
 }
 
+// max_model_len: the base model's.
 ordered_json model_json(const ModelList::Entry& entry, const std::string& base, int64_t max_model_len) {
   return {{"id", entry.name},
           {"object", "model"},
@@ -50,7 +51,7 @@ ordered_json model_json(const ModelList::Entry& entry, const std::string& base, 
           {"owned_by", "slipway"},
           {"root", base},
           {"parent", entry.adapter ? ordered_json(base) : ordered_json()},
-          {"max_model_len", max_model_len}};
+          {"max_model_len", max_model_len - entry.virtual_tokens}};
 }
 
 // Answers with whatever `work` throws.
@@ -227,10 +228,11 @@ void Api::load_adapter(const std::shared_ptr<Exchange>& exchange) {
   const size_t base = list_.resolve_base(wanted.base_model);
   with_base(exchange, base, [this, exchange, wanted, base, places = take_places(1)](const ModelLease& model) {
     try {
-      list_.load(wanted.name, base, options_.adapter_root / wanted.path, *model->tokenizer, *model->generator);
+      list_.load(wanted.name, base, options_.adapter_root / wanted.path, wanted.task_id, *model->tokenizer,
+                 *model->generator);
     } catch (const base::Error& error) {
       const bool name = error.code() == "ALREADY_EXISTS" || error.code() == "INVALID_NAME";
-      throw api_error(error, name ? "lora_name" : "lora_path");
+      throw api_error(error, name ? "lora_name" : error.code() == base::kInvalidSpec ? "task_id" : "lora_path");
     }
     spdlog::info("adapter loaded name={} model={}", wanted.name, list_.base_name(base));
     exchange->respond(plain("Success: LoRA adapter '" + wanted.name + "' added successfully."));

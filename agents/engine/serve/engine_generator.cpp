@@ -38,10 +38,11 @@ class EngineGenerator : public Generator {
   int64_t max_model_len() const override { return engine_.max_model_len(); }
   int64_t vocab_size() const override { return engine_.architecture().vocab_size; }
   int64_t hidden_size() const override { return engine_.architecture().hidden_size; }
-  void load_adapter(const std::string& name, const std::filesystem::path& folder) override {
-    engine_.load_adapter(name, folder);
+  void load_adapter(const std::string& name, const std::filesystem::path& folder, int64_t task_id) override {
+    engine_.load_adapter(name, folder, task_id);
   }
   void unload_adapter(const std::string& name) override { engine_.unload_adapter(name); }
+  int64_t virtual_tokens(const std::string& adapter) const override { return engine_.virtual_tokens(adapter); }
   std::shared_ptr<runtime::TokenConstraint> constrain(runtime::GrammarKind kind, const std::string& text) override {
     return grammars_.compile(kind, text);
   }

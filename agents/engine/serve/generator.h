@@ -23,8 +23,9 @@ class Generator {
   virtual int64_t max_model_len() const = 0;
   virtual int64_t vocab_size() const = 0;
   virtual int64_t hidden_size() const = 0;  // of an embedding
-  virtual void load_adapter(const std::string& name, const std::filesystem::path& folder) = 0;
+  virtual void load_adapter(const std::string& name, const std::filesystem::path& folder, int64_t task_id) = 0;
   virtual void unload_adapter(const std::string& name) = 0;
+  virtual int64_t virtual_tokens(const std::string& adapter) const = 0;
   // A constraint for one answer. Throws base::Error: UNSUPPORTED, INVALID_REQUEST.
   virtual std::shared_ptr<runtime::TokenConstraint> constrain(runtime::GrammarKind kind, const std::string& text) = 0;
   virtual uint64_t submit(runtime::GenerationRequest request) = 0;

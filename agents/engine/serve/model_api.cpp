@@ -24,17 +24,23 @@ constexpr int64_t kMostBytesPerToken = 256;  // no vocabulary in use has longer 
       field, "invalid_value");
 }
 
-[[noreturn]] void fail_too_long(int64_t limit, const std::string& what, const std::string& field) {
-  throw ApiError(400, "this model's context holds " + std::to_string(limit) + " tokens; " + what, field,
-                 "context_length_exceeded");
-}
-
 // Given back by the first of: the end of the request, the end of what answers it.
 std::function<void()> released_at_end(Places places, ModelLease model) {
   return [places = std::move(places), model = std::move(model)]() mutable { places.reset(); };
 }
 
 }  // namespace
+
+int64_t ModelApi::context_length() const {
+  return model_->generator->max_model_len() - model_->generator->virtual_tokens(target_.adapter);
+}
+
+void ModelApi::fail_too_long(const std::string& what, const std::string& field) const {
+  const int64_t whole = model_->generator->max_model_len(), left = context_length();
+  std::string message = "this model's context holds " + std::to_string(whole) + " tokens";
+  if (left < whole) message += ", of which the adapter's virtual tokens take " + std::to_string(whole - left);
+  throw ApiError(400, message + "; " + what, field, "context_length_exceeded");
+}
 
 void ModelApi::chat(const std::shared_ptr<Exchange>& exchange, const ChatRequest& request, Places places) const {
   // The template writes the special tokens itself.
@@ -70,12 +76,12 @@ void ModelApi::embeddings(const std::shared_ptr<Exchange>& exchange, const Embed
                    "dimensions", "invalid_value");
   }
   EmbeddingsPlan plan;
-  const int64_t limit = generator.max_model_len();
+  const int64_t limit = context_length();
   for (const Prompt& input : request.inputs) {
     plan.inputs.push_back(prompt_tokens(input, true, "input"));
     const auto length = static_cast<int64_t>(plan.inputs.back().size());
     if (length == 0) throw ApiError(400, "input holds an empty text", "input", "invalid_value");
-    if (length > limit) fail_too_long(limit, "an input has " + std::to_string(length) + "; shorten it", "input");
+    if (length > limit) fail_too_long("an input has " + std::to_string(length) + "; shorten it", "input");
   }
   const int64_t now_ms = clock_.now_ms();
   plan.id = base::new_id("embd", now_ms);
@@ -95,8 +101,7 @@ HttpResponse ModelApi::tokenize(const TokenizeRequest& request) const {
   const std::string text =
       chat ? model_->chat_prompt.render(std::get<ChatRequest>(request.prompt)) : std::get<std::string>(request.prompt);
   const std::vector<int32_t> tokens = tokenizer.encode(text, request.add_special_tokens);
-  ordered_json body = {
-      {"count", tokens.size()}, {"max_model_len", model_->generator->max_model_len()}, {"tokens", tokens}};
+  ordered_json body = {{"count", tokens.size()}, {"max_model_len", context_length()}, {"tokens", tokens}};
   if (request.return_token_strs) {
     body["token_strs"] = ordered_json::array();
     for (const int32_t token : tokens) body["token_strs"].push_back(tokenizer.id_to_token(token));
@@ -114,9 +119,8 @@ HttpResponse ModelApi::detokenize(const DetokenizeRequest& request) const {
 
 std::vector<int32_t> ModelApi::encode(const std::string& text, bool add_special, const std::string& field) const {
   // Far too long is said before the work of tokenising, not after.
-  const int64_t limit = model_->generator->max_model_len();
-  if (static_cast<int64_t>(text.size()) > limit * kMostBytesPerToken) {
-    fail_too_long(limit, "the " + field + " has " + std::to_string(text.size()) + " bytes; shorten it", field);
+  if (static_cast<int64_t>(text.size()) > context_length() * kMostBytesPerToken) {
+    fail_too_long("the " + field + " has " + std::to_string(text.size()) + " bytes; shorten it", field);
   }
   return model_->tokenizer->encode(text, add_special);
 }
@@ -133,15 +137,14 @@ std::vector<int32_t> ModelApi::prompt_tokens(const Prompt& prompt, bool add_spec
 
 void ModelApi::check_lengths(ResponseKind kind, const CompletionOptions& options, const std::string& prompt_field,
                              GenerationPlan& plan) const {
-  const int64_t limit = model_->generator->max_model_len();
+  const int64_t limit = context_length();
   for (const auto& prompt : plan.prompts) {
     const auto length = static_cast<int64_t>(prompt.size());
     if (length == 0)
       throw ApiError(400, prompt_field + " is empty: there is nothing to go on from", prompt_field, "invalid_value");
     const int64_t wanted = options.max_tokens.value_or(0);
     if (length >= limit || length + wanted > limit) {
-      fail_too_long(limit,
-                    "the " + prompt_field + " has " + std::to_string(length) +
+      fail_too_long("the " + prompt_field + " has " + std::to_string(length) +
                         (wanted > 0 ? " and max_tokens asks for " + std::to_string(wanted) + " more" : "") +
                         "; shorten one of them",
                     length >= limit ? prompt_field : "max_tokens");

@@ -43,6 +43,9 @@ class ModelApi {
   void check_lengths(ResponseKind kind, const CompletionOptions& options, const std::string& prompt_field,
                      GenerationPlan& plan) const;
   void check_tokens(const CompletionOptions& options) const;
+  // What the model takes: its length without what an adapter's virtual tokens take of it.
+  int64_t context_length() const;
+  [[noreturn]] void fail_too_long(const std::string& what, const std::string& field) const;
   void constrain(GenerationPlan& plan, const OutputFormat& format, int64_t choices) const;
   std::vector<int32_t> prompt_tokens(const Prompt& prompt, bool add_special, const std::string& field) const;
   std::vector<int32_t> encode(const std::string& text, bool add_special, const std::string& field) const;

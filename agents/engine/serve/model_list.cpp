@@ -77,10 +77,10 @@ void ModelList::check_free(const std::string& name) const {
   }
 }
 
-void ModelList::expect(const std::string& name, size_t base, const std::filesystem::path& folder) {
+void ModelList::expect(const std::string& name, size_t base, const std::filesystem::path& folder, int64_t task_id) {
   const std::lock_guard lock(mutex_);
   check_free(name);
-  adapters_[name] = {base, folder, clock_.now_ms() / 1000, ""};
+  adapters_[name] = {base, folder, task_id, clock_.now_ms() / 1000};
 }
 
 void ModelList::give_adapters(size_t base, const text::Tokenizer& tokenizer, Generator& generator, bool strict) {
@@ -93,9 +93,11 @@ void ModelList::give_adapters(size_t base, const text::Tokenizer& tokenizer, Gen
   for (const auto& [name, adapter] : adapters) {
     if (adapter.base != base) continue;
     std::string failure;
+    int64_t virtual_tokens = 0;
     try {
       check_fingerprint(name, adapter.folder, tokenizer.fingerprint());
-      generator.load_adapter(name, adapter.folder);
+      generator.load_adapter(name, adapter.folder, adapter.task_id);
+      virtual_tokens = generator.virtual_tokens(name);
     } catch (const base::Error& error) {
       if (strict) throw;
       failure = error.what();
@@ -103,11 +105,14 @@ void ModelList::give_adapters(size_t base, const text::Tokenizer& tokenizer, Gen
                     failure);
     }
     const std::lock_guard lock(mutex_);
-    if (const auto found = adapters_.find(name); found != adapters_.end()) found->second.failure = failure;
+    const auto found = adapters_.find(name);
+    if (found == adapters_.end()) continue;
+    found->second.failure = failure;
+    found->second.virtual_tokens = virtual_tokens;
   }
 }
 
-void ModelList::load(const std::string& name, size_t base, const std::filesystem::path& folder,
+void ModelList::load(const std::string& name, size_t base, const std::filesystem::path& folder, int64_t task_id,
                      const text::Tokenizer& tokenizer, Generator& generator) {
   const std::lock_guard one_at_a_time(loading_);
   {
@@ -115,9 +120,10 @@ void ModelList::load(const std::string& name, size_t base, const std::filesystem
     check_free(name);
   }
   check_fingerprint(name, folder, tokenizer.fingerprint());
-  generator.load_adapter(name, folder);
+  generator.load_adapter(name, folder, task_id);
+  const int64_t virtual_tokens = generator.virtual_tokens(name);
   const std::lock_guard lock(mutex_);
-  adapters_[name] = {base, folder, clock_.now_ms() / 1000, ""};
+  adapters_[name] = {base, folder, task_id, clock_.now_ms() / 1000, virtual_tokens};
 }
 
 size_t ModelList::forget(const std::string& name) {
@@ -135,9 +141,9 @@ std::vector<ModelList::Entry> ModelList::entries() const {
   const std::lock_guard lock(mutex_);
   std::vector<Entry> result;
   for (size_t base = 0; base < bases_.size(); ++base) {
-    result.push_back({bases_[base], base, false, created_});
+    result.push_back({bases_[base], base, false, created_, 0});
     for (const auto& [name, adapter] : adapters_) {
-      if (adapter.base == base) result.push_back({name, base, true, adapter.created});
+      if (adapter.base == base) result.push_back({name, base, true, adapter.created, adapter.virtual_tokens});
     }
   }
   return result;

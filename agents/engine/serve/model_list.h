@@ -33,16 +33,16 @@ class ModelList {
   size_t resolve_base(const std::string& model) const;
 
   // A PEFT folder that is given to its base model's engine when that is loaded. Throws base::Error ALREADY_EXISTS,
-  // INVALID_NAME.
-  void expect(const std::string& name, size_t base, const std::filesystem::path& folder);
+  // INVALID_NAME. task_id: as runtime::Engine::load_adapter, here and below.
+  void expect(const std::string& name, size_t base, const std::filesystem::path& folder, int64_t task_id);
   // Gives the engine of a base model all of its adapters. One that cannot be used is logged and refused from then on;
   // with `strict` its base::Error is thrown.
   void give_adapters(size_t base, const text::Tokenizer& tokenizer, Generator& generator, bool strict);
 
   // Loads a PEFT folder into a base model that is in memory. Throws base::Error: ALREADY_EXISTS, INVALID_MODEL (also
   // when the adapter was trained with another tokenizer), NOT_FOUND.
-  void load(const std::string& name, size_t base, const std::filesystem::path& folder, const text::Tokenizer& tokenizer,
-            Generator& generator);
+  void load(const std::string& name, size_t base, const std::filesystem::path& folder, int64_t task_id,
+            const text::Tokenizer& tokenizer, Generator& generator);
   // Forgets the name; the engine must be told. Returns its base model. Throws base::Error NOT_FOUND.
   size_t forget(const std::string& name);
 
@@ -50,7 +50,8 @@ class ModelList {
     std::string name;
     size_t base = 0;
     bool adapter = false;
-    int64_t created = 0;  // Unix seconds
+    int64_t created = 0;         // Unix seconds
+    int64_t virtual_tokens = 0;  // that it takes of the model's length; known since it was loaded
   };
   std::vector<Entry> entries() const;  // each base, then its adapters
 
@@ -58,8 +59,10 @@ class ModelList {
   struct Adapter {
     size_t base = 0;
     std::filesystem::path folder;
+    int64_t task_id = 0;
     int64_t created = 0;
-    std::string failure;  // why it could not be loaded with its base model
+    int64_t virtual_tokens = 0;
+    std::string failure = {};  // why it could not be loaded with its base model
   };
 
   void check_free(const std::string& name) const;  // with mutex_ held

@@ -11,6 +11,7 @@ using nlohmann::ordered_json;
 
 constexpr size_t kMaxMessages = 10'000;
 constexpr size_t kMaxPrompts = 2048;
+constexpr int64_t kMaxTasks = 1 << 20;
 
 // Content as one text: templates of text models take no parts.
 std::string content_text(const ordered_json& content, const std::string& where) {
@@ -206,7 +207,8 @@ AdapterRequest parse_load_adapter_request(std::string_view text) {
   const ordered_json body = parse_body(text);
   const JsonFields fields(body);
   AdapterRequest request{fields.text("lora_name").value_or(""), fields.text("lora_path").value_or(""),
-                         fields.text("base_model_name").value_or("")};
+                         fields.text("base_model_name").value_or(""),
+                         fields.integer("task_id", 0, kMaxTasks).value_or(0)};
   if (request.name.empty()) fields.fail("lora_name", "a name that is not empty");
   if (request.path.empty()) fields.fail("lora_path", "the path of a PEFT folder");
   return request;
@@ -215,7 +217,7 @@ AdapterRequest parse_load_adapter_request(std::string_view text) {
 AdapterRequest parse_unload_adapter_request(std::string_view text) {
   const ordered_json body = parse_body(text);
   const JsonFields fields(body);
-  AdapterRequest request{fields.text("lora_name").value_or(""), "", ""};
+  AdapterRequest request{fields.text("lora_name").value_or("")};
   if (request.name.empty()) fields.fail("lora_name", "a name that is not empty");
   return request;
 }

@@ -53,8 +53,9 @@ struct DetokenizeRequest {
 
 struct AdapterRequest {
   std::string name;
-  std::string path;        // empty for unloading
-  std::string base_model;  // served name of the model to load it on; empty: the first
+  std::string path = {};        // empty for unloading
+  std::string base_model = {};  // served name of the model to load it on; empty: the first
+  int64_t task_id = 0;          // whose prompt, of a multitask prompt tuning adapter
 };
 
 // Each throws ApiError 400 that names the field, what was expected, and what came.

@@ -8,12 +8,13 @@
 #include <thread>
 
 #include "agents/engine/model/architecture.h"
+#include "agents/engine/runtime/engine_options.h"
+#include "agents/engine/runtime/memory_estimate.h"
 #include "agents/engine/serve/access_log.h"
 #include "agents/engine/serve/api.h"
 #include "agents/engine/serve/api_error.h"
 #include "agents/engine/serve/generator.h"
 #include "agents/engine/serve/http_server.h"
-#include "agents/engine/serve/memory_estimate.h"
 #include "agents/engine/serve/metrics.h"
 #include "agents/engine/serve/model_list.h"
 #include "agents/engine/serve/model_pool.h"
@@ -70,8 +71,8 @@ std::vector<PooledModel> describe_models(const ServeSettings& settings) {
   for (size_t i = 0; i < settings.models.size(); ++i) {
     const model::Architecture architecture = model::load_architecture(settings.models[i].path);
     const runtime::EngineOptions options = options_of(settings, i, architecture);
-    models.push_back({settings.models[i].served_model_name, estimate_memory(architecture, options),
-                      served_length(architecture, options)});
+    models.push_back({settings.models[i].served_model_name, runtime::estimate_memory(architecture, options),
+                      runtime::checked_max_length(options, architecture)});
   }
   return models;
 }
@@ -148,7 +149,8 @@ void run_server(const ServeSettings& settings, const std::atomic<bool>& stop, st
   const auto begin = SteadyClock::now();
   Metrics metrics(names_of(settings));
   ModelList list(names_of(settings), clock);
-  for (const AdapterSettings& adapter : settings.adapters) list.expect(adapter.name, adapter.model, adapter.path);
+  for (const AdapterSettings& adapter : settings.adapters)
+    list.expect(adapter.name, adapter.model, adapter.path, adapter.task_id);
   const PoolOptions pool_options{settings.memory_limit_bytes,
                                  std::chrono::milliseconds(static_cast<int64_t>(settings.idle_unload_s * 1000.0))};
   bool starting = true;  // only read where it is written, or after load_now()

@@ -29,6 +29,8 @@ constexpr char kUsage[] =
     "  --served-model-name NAME  default: the name of the folder or file\n"
     "  --adapter NAME=DIR        a PEFT folder served under NAME, for the --model before it; may be given several "
     "times\n"
+    "  --task-id N               whose prompt, if the --adapter before it has several tasks (multitask prompt tuning); "
+    "default 0\n"
     "  --memory-limit SIZE       of all models in memory, e.g. 6GiB: the one unused for longest is dropped for "
     "another\n"
     "  --idle-unload-s SECONDS   drop a model that was not used for so long; default 0: never\n"
@@ -146,6 +148,8 @@ class FlagReader {
       take_model(value);
     } else if (name == "--adapter") {
       return take_adapter(value);
+    } else if (name == "--task-id") {
+      return take_task(value);
     } else if (name == "--api-key") {
       setenv("SLIPWAY_API_KEY", value.c_str(), 1);
     } else if (name == "--memory-limit") {
@@ -173,7 +177,7 @@ class FlagReader {
   }
 
  private:
-  static constexpr const char* kSpecialFlags[] = {"--model", "--adapter", "--api-key", "--memory-limit"};
+  static constexpr const char* kSpecialFlags[] = {"--model", "--adapter", "--task-id", "--api-key", "--memory-limit"};
 
   static const Flag* flag_of(const std::string& name) {
     for (const Flag& flag : kFlags) {
@@ -204,6 +208,15 @@ class FlagReader {
     adapters_.push_back({{"name", value.substr(0, equals)},
                          {"path", value.substr(equals + 1)},
                          {"model", models_ > 0 ? models_ - 1 : 0}});
+    return true;
+  }
+
+  bool take_task(const std::string& value) {
+    if (adapters_.empty()) {
+      say("--task-id belongs to the --adapter before it, and there is none");
+      return false;
+    }
+    adapters_.back()["task_id"] = flag_value(value, Kind::kInteger);
     return true;
   }
 
@@ -300,7 +313,7 @@ ServeSettings settings_from_spec(const nlohmann::json& spec, const std::filesyst
   for (const json& adapter : spec["adapters"]) {
     settings.adapters.push_back({adapter["name"].get<std::string>(),
                                  (folder / adapter["path"].get<std::string>()).lexically_normal(),
-                                 model_of_adapter(settings.models, adapter)});
+                                 model_of_adapter(settings.models, adapter), adapter["task_id"].get<int64_t>()});
   }
   check_names(settings);
   settings.memory_limit_bytes = limits["memory_limit_bytes"].get<int64_t>();

@@ -22,7 +22,8 @@ struct BaseModelSettings {
 struct AdapterSettings {
   std::string name;
   std::filesystem::path path;
-  size_t model = 0;  // index of its base model
+  size_t model = 0;     // index of its base model
+  int64_t task_id = 0;  // whose prompt, of a multitask prompt tuning adapter
 };
 
 struct ServeSettings {

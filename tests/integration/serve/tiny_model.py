@@ -9,7 +9,7 @@ TEMPLATE = ("{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ 
 HIDDEN, INTERMEDIATE, LAYERS = 64, 128, 2
 
 
-def write_model(folder: pathlib.Path, seed=1):
+def write_model(folder: pathlib.Path, seed=1, **settings):
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -22,7 +22,7 @@ def write_model(folder: pathlib.Path, seed=1):
     model = LlamaForCausalLM(LlamaConfig(hidden_size=HIDDEN, intermediate_size=INTERMEDIATE, num_hidden_layers=LAYERS,
                                          num_attention_heads=4, num_key_value_heads=2, head_dim=16,
                                          vocab_size=tokenizer.get_vocab_size(), max_position_embeddings=1024,
-                                         tie_word_embeddings=True, eos_token_id=257))
+                                         tie_word_embeddings=True, eos_token_id=257, **settings))
     model.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({
@@ -50,6 +50,28 @@ def write_adapters(folder: pathlib.Path, count: int):
         (target / "adapter_config.json").write_text(json.dumps({
             "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": 2 * rank,
             "target_modules": ["q_proj", "up_proj"], "use_rslora": i % 3 == 1, "use_dora": dora, "bias": "none"}))
+
+
+def write_prompts(folder: pathlib.Path, model: pathlib.Path, words: str):
+    """PEFT folders of prompt tuning: `words`, whose virtual tokens are the embeddings of these bytes; `tasks`, of which task 2 is the
+    same; `narrow`, which fits no such model."""
+    import numpy
+    from safetensors.numpy import load_file, save_file
+    from tokenizers import Tokenizer
+    ids = Tokenizer.from_file(str(model / "tokenizer.json")).encode(words).ids
+    rows = load_file(model / "model.safetensors")["model.embed_tokens.weight"][ids]
+    numbers = numpy.random.default_rng(1)
+    columns, task_rows = numbers.normal(0, 1, (3, len(ids), 2)).astype("float32"), numbers.normal(0, 1, (3, 2, HIDDEN)).astype("float32")
+    columns[2], task_rows[2, 0] = (1, 0), 1
+    for name, tensors, more in [
+            ("words", {"prompt_embeddings": rows}, {}),
+            ("narrow", {"prompt_embeddings": rows[:, 1:].copy()}, {"token_dim": HIDDEN - 1}),
+            ("tasks", {"prompt_embeddings": rows, "prefix_task_cols": columns, "prefix_task_rows": task_rows},
+             {"peft_type": "MULTITASK_PROMPT_TUNING", "num_tasks": 3, "num_ranks": 2})]:
+        (folder / name).mkdir()
+        save_file(tensors, folder / name / "adapter_model.safetensors")
+        (folder / name / "adapter_config.json").write_text(json.dumps({
+            "peft_type": "PROMPT_TUNING", "task_type": "CAUSAL_LM", "num_virtual_tokens": len(ids), "token_dim": HIDDEN, **more}))
 
 
 def random_text(chance: random.Random, most: int):

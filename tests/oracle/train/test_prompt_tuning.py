@@ -1,7 +1,6 @@
 """Prompt tuning and multitask prompt tuning of slipway-train against peft."""
 import json
 import shutil
-import subprocess
 
 import pytest
 import torch
@@ -10,7 +9,7 @@ from peft.utils.save_and_load import load_peft_weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from conftest_models import make_model, write_texts
-from reference import BIN, assert_close, assert_same_update, load_tensors, metrics, run_train, spec_for, train_reference
+from reference import assert_close, assert_same_update, load_tensors, metrics, run_train, spec_for, train_reference
 from test_against_peft import all_trained, assert_same_logits, cosine, steps_of, tokenized
 from test_families import make_family
 
@@ -180,10 +179,3 @@ def test_what_cannot_be_done_is_said(tmp_path, tiny_model, texts):
     assert "several tasks" in error("tasks", {**PLAIN, "init_adapter": str(init)}, 1)
     path.write_text(json.dumps({"text": rows[0]}) + "\n")
     assert "task_id" in error("missing", MULTITASK, 1)
-
-
-def test_serving_refuses_the_adapter_and_says_which_it_takes(tmp_path, tiny_model):
-    init = initial_prompt(tmp_path / "init", tiny_model)
-    done = subprocess.run([BIN / "slipway-serve", "--model", tiny_model, "--adapter", f"p={init}", "--listen", "127.0.0.1:0"],
-                          capture_output=True, text=True, timeout=60)
-    assert done.returncode != 0 and "PROMPT_TUNING" in done.stderr and "LORA" in done.stderr

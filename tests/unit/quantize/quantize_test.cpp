@@ -63,6 +63,8 @@ class QuantizeTest : public testing::Test {
 };
 
 TEST_F(QuantizeTest, TheFileGivesTheSameBitsAsRoundingWhileLoading) {
+  const auto prompt = folder_.path() / "prompt";
+  runtime::write_tiny_prompt(prompt, 3, 1);
   for (const auto type : {WeightType::kInt8, WeightType::kInt4}) {
     const Settings given = settings(type);
     ASSERT_TRUE(quantize(
@@ -70,6 +72,7 @@ TEST_F(QuantizeTest, TheFileGivesTheSameBitsAsRoundingWhileLoading) {
     EXPECT_EQ(runtime::choose_weight_type("auto", given.output), type);
     EXPECT_THROW(runtime::choose_weight_type("bf16", given.output), base::Error);
     EXPECT_EQ(logits(given.output, type), logits(given.model, type));
+    EXPECT_EQ(logits(given.output, type, prompt), logits(given.model, type, prompt));
   }
 }
 

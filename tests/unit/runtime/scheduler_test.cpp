@@ -53,7 +53,7 @@ class SchedulerTest : public testing::Test {
   }
 
   model::Architecture architecture_ = tiny_architecture();
-  AdapterStore adapters_{architecture_, 1, [] {}};
+  AdapterStore adapters_{architecture_, 1, 256, [] {}};
   std::unique_ptr<KvCache> cache_;
   std::unique_ptr<PagePool> pool_;
   std::unique_ptr<Scheduler> scheduler_;
@@ -177,8 +177,8 @@ TEST_F(SchedulerTest, AnAdapterOnDiskHoldsUpNobodyElse) {
   base::TemporaryFolder folder;
   write_tiny_adapter(folder.path() / "a", 1);
   write_tiny_adapter(folder.path() / "b", 2);
-  adapters_.add("a", folder.path() / "a");
-  adapters_.add("b", folder.path() / "b");  // puts a out
+  adapters_.add("a", folder.path() / "a", 0);
+  adapters_.add("b", folder.path() / "b", 0);  // puts a out
   make({});
   add(tokens_of(3, 0), 0, adapters_.find("b"));
   EXPECT_EQ(step(), (Pairs{{1, 3}}));
@@ -197,8 +197,8 @@ TEST_F(SchedulerTest, AnAdapterThatCannotBeReadAgainBreaksItsRequestsAlone) {
   base::TemporaryFolder folder;
   write_tiny_adapter(folder.path() / "a", 1);
   write_tiny_adapter(folder.path() / "b", 2);
-  adapters_.add("a", folder.path() / "a");
-  adapters_.add("b", folder.path() / "b");
+  adapters_.add("a", folder.path() / "a", 0);
+  adapters_.add("b", folder.path() / "b", 0);
   std::filesystem::remove_all(folder.path() / "a");
   make({});
   add(tokens_of(3, 0), 0, adapters_.find("a"));

@@ -9,6 +9,7 @@
 
 #include "agents/engine/model/adapter.h"
 #include "agents/engine/model/architecture.h"
+#include "agents/engine/model/prompt_adapter.h"
 #include "agents/engine/model/weights.h"
 
 namespace slipway::runtime {
@@ -81,6 +82,15 @@ inline void write_tiny_adapter(const std::filesystem::path& folder, uint32_t see
     }
   }
   model::save_adapter(folder, adapter);
+}
+
+// Of prompt tuning: `count` random virtual tokens.
+inline void write_tiny_prompt(const std::filesystem::path& folder, int64_t count, uint32_t seed, int64_t width = 48) {
+  model::PromptAdapter adapter;
+  adapter.virtual_tokens = count;
+  adapter.width = width;
+  adapter.embeddings = random_values(static_cast<size_t>(count * width), 0.3F, seed);
+  model::save_prompt_adapter(folder, adapter);
 }
 
 }  // namespace slipway::runtime

@@ -50,8 +50,9 @@ class FakeGenerator : public Generator {
  public:
   int64_t max_model_len() const override { return 100; }
   int64_t vocab_size() const override { return 256; }
-  void load_adapter(const std::string&, const std::filesystem::path&) override {}
+  void load_adapter(const std::string&, const std::filesystem::path&, int64_t) override {}
   void unload_adapter(const std::string&) override {}
+  int64_t virtual_tokens(const std::string&) const override { return 0; }
   uint64_t submit(runtime::GenerationRequest request) override {
     if (refuse) throw base::Error("NOT_FOUND", "the adapter is gone");
     requests.push_back(std::move(request));

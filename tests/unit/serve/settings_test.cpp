@@ -21,8 +21,8 @@ std::optional<nlohmann::json> from_flags(std::vector<std::string> flags, int& st
 TEST(Settings, FlagsAndSpecMeanTheSame) {
   int status = -1;
   const auto spec =
-      from_flags({"--model", "m.gguf", "--listen=127.0.0.1:0", "--adapter", "a=/x/a", "--adapter", "b=b", "--dtype",
-                  "f32", "--threads", "2", "--max-model-len", "512", "--served-model-name", "name"},
+      from_flags({"--model", "m.gguf", "--listen=127.0.0.1:0", "--adapter", "a=/x/a", "--adapter", "b=b", "--task-id",
+                  "2", "--dtype", "f32", "--threads", "2", "--max-model-len", "512", "--served-model-name", "name"},
                  status);
   ASSERT_TRUE(spec);
   const ServeSettings settings = settings_from_spec(spec::parse_spec("serve", spec->dump()), "/work");
@@ -30,6 +30,8 @@ TEST(Settings, FlagsAndSpecMeanTheSame) {
   EXPECT_EQ(settings.models[0].served_model_name, "name");
   EXPECT_EQ(settings.adapters[0].path, "/x/a");
   EXPECT_EQ(settings.adapters[1].path, "/work/b");
+  EXPECT_EQ(settings.adapters[0].task_id, 0);
+  EXPECT_EQ(settings.adapters[1].task_id, 2);
   EXPECT_EQ(settings.threads, 2);
   EXPECT_EQ(settings.max_model_len, 512);
 }
@@ -72,6 +74,7 @@ TEST(Settings, WrongFlagsAreNamed) {
   EXPECT_EQ(status, 2);
   EXPECT_FALSE(from_flags({"--model"}, status));
   EXPECT_FALSE(from_flags({"--model", "x", "--adapter", "no-path"}, status));
+  EXPECT_FALSE(from_flags({"--model", "x", "--task-id", "1"}, status));
   EXPECT_FALSE(from_flags({}, status));
   EXPECT_EQ(status, 2);
   const auto spec = from_flags({"--model", "x", "--threads", "many"}, status);

@@ -47,7 +47,7 @@ class ModelTest : public RegistryFixture {
     model::save_adapter(folder.path(), adapter);
     return put_folder(folder.path());
   }
-  std::string put_prompt(int64_t width, int64_t tasks) {
+  std::string put_prompt(int64_t width, const std::string& base_name, int64_t tasks = 0) {
     model::PromptAdapter adapter;
     adapter.virtual_tokens = 3;
     adapter.width = width;
@@ -56,7 +56,7 @@ class ModelTest : public RegistryFixture {
     adapter.ranks = tasks > 0 ? 1 : 0;
     adapter.task_columns.assign(static_cast<size_t>(tasks * 3), 1.0F);
     adapter.task_rows.assign(static_cast<size_t>(tasks * width), 1.0F);
-    adapter.base_model_name_or_path = "tiny";
+    adapter.base_model_name_or_path = base_name;
     const base::TemporaryFolder folder;
     model::save_prompt_adapter(folder.path(), adapter);
     return put_folder(folder.path());
@@ -150,15 +150,16 @@ TEST_F(ModelTest, RewardModelsAndPromptAdaptersAreReadForWhatTheyAre) {
   EXPECT_EQ(scores->base_version_id, plain->id);
   EXPECT_EQ(scores->parameter_count, 4 * 8 + 8);
 
-  const auto prompt = models_.import("prompt", put_prompt(8, 0), "");
+  const auto prompt = models_.import("prompt", put_prompt(8, "tiny"), "");
   ASSERT_TRUE(prompt.ok()) << prompt.status();
-  EXPECT_EQ(prompt->format, "peft prompt tuning 3 tokens");
+  EXPECT_EQ(prompt->format, "peft prompt tokens=3");
   EXPECT_EQ(prompt->parameter_count, 3 * 8);
   EXPECT_EQ(prompt->base_version_id, plain->id);
-  const auto several = models_.import("prompts", put_prompt(8, 2), "");
+  const auto several = models_.import("prompts", put_prompt(8, "tiny", 2), "");
   ASSERT_TRUE(several.ok()) << several.status();
-  EXPECT_EQ(several->format, "peft prompt tuning 3 tokens, 2 tasks");
-  EXPECT_EQ(base::detail_of(models_.import("wide", put_prompt(16, 0), "").status()).reason, "ADAPTER_DOES_NOT_FIT");
+  EXPECT_EQ(several->format, "peft prompt tokens=3 tasks=2");
+  EXPECT_EQ(base::detail_of(models_.import("wide", put_prompt(16, "tiny"), "").status()).reason,
+            "ADAPTER_DOES_NOT_FIT");
 }
 
 TEST_F(ModelTest, ARealModelIsReadRegisteredAndDeletedWithItsBytes) {
@@ -212,6 +213,17 @@ TEST_F(ModelTest, ARealModelIsReadRegisteredAndDeletedWithItsBytes) {
   ASSERT_TRUE(models_.remove("SmolLM2-135M-Instruct").ok());
   EXPECT_EQ(count_models(), 0);
   EXPECT_EQ(store_.get(version.artifact_id).status().code(), StatusCode::kNotFound);
+}
+
+TEST_F(ModelTest, PromptsOfPromptTuningAreAdaptersToo) {
+  import_smollm2();
+  const auto adapter = models_.import("prompt", put_prompt(576, "HuggingFaceTB/SmolLM2-135M-Instruct"), "");
+  ASSERT_TRUE(adapter.ok()) << adapter.status();
+  EXPECT_TRUE(adapter->adapter);
+  EXPECT_EQ(adapter->format, "peft prompt tokens=3");
+  EXPECT_EQ(adapter->parameter_count, 3 * 576);
+  const auto narrow = models_.import("narrow", put_prompt(575, "HuggingFaceTB/SmolLM2-135M-Instruct"), "");
+  EXPECT_EQ(base::detail_of(narrow.status()).reason, "ADAPTER_DOES_NOT_FIT");
 }
 
 TEST_F(ModelTest, BrokenFilesAreRefusedAndNothingIsRegistered) {

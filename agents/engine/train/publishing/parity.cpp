@@ -35,7 +35,8 @@ double logit_difference(Decoder& decoder, const std::vector<std::vector<int64_t>
   runtime::EngineOptions options;
   options.weight_type = runtime::WeightType::kF32;
   options.threads = threads;
-  options.max_model_len = std::min(longest + 1, decoder.architecture().max_position_embeddings);
+  options.max_model_len =
+      std::min(decoder.virtual_token_count() + longest + 1, decoder.architecture().max_position_embeddings);
   options.max_num_seqs = 1;
   runtime::Engine engine(model, options);
   if (!adapter.empty()) engine.load_adapter("trained", adapter);

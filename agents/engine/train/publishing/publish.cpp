@@ -69,8 +69,8 @@ void publish(const spec::EngineContext& context, const Job& job, Decoder& decode
     // Serving refuses the adapter beside a base with another tokenizer.
     const nlohmann::json note = {{"tokenizer_fingerprint", job.tokenizer->fingerprint()}};
     base::write_file_atomically(writing / "slipway.json", note.dump(2) + "\n");
-    // Virtual tokens and scores are not served: there is nothing to compare with.
-    if (!prompt && !scores) {
+    // Scores are not served: there is nothing to compare with.
+    if (!scores) {
       require_parity(logit_difference(trained, prompts, job.model_path, writing, usable_threads()), false,
                      "the adapter");
     }
