@@ -35,6 +35,8 @@ int64_t number_of(const char* name, int64_t fallback, int64_t lowest, int64_t hi
 
 }  // namespace
 
+std::string launch_notice() { return text_of(kNoticeVariable); }
+
 std::optional<RankEnvironment> rank_environment() {
   constexpr int64_t kMostRanks = 65536;
   if (text_of("WORLD_SIZE").empty()) return std::nullopt;
@@ -53,7 +55,5 @@ std::optional<RankEnvironment> rank_environment() {
   e.launched = !text_of(kLaunchedVariable).empty();
   return e;
 }
-
-std::string launch_notice() { return text_of(kNoticeVariable); }
 
 }  // namespace slipway::train

@@ -17,11 +17,11 @@ struct RankEnvironment {
   std::string round;           // of torchrun's restarts, which share one store
 };
 
-// Nothing where there is one rank. Throws base::Error INVALID_SPEC for variables that make no sense.
-std::optional<RankEnvironment> rank_environment();
-
 // What the launcher has to say, also to a rank that is left alone; empty: nothing.
 std::string launch_notice();
+
+// Nothing where there is one rank. Throws base::Error INVALID_SPEC for variables that make no sense.
+std::optional<RankEnvironment> rank_environment();
 
 // The error's code when another rank is lost.
 inline constexpr char kRankLost[] = "RANK_LOST";
