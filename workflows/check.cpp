@@ -1,4 +1,5 @@
 // Checks parameter values against their declarations.
+#include <algorithm>
 #include <cmath>
 
 #include "workflows/plan.h"
@@ -35,14 +36,19 @@ class Check {
     }
     // What is given first: templates of defaults and of the run's name may refer to it.
     for (const Parameter& parameter : workflow_.parameters) {
+      if (!counts(parameter)) {
+        checked_.values[parameter.name] = nullptr;
+        continue;
+      }
       const auto given = texts.find(parameter.name);
       Json value;
       if (given != texts.end()) value = read_text(parameter, given->second);
       take(parameter, value);
+      decide(parameter);
     }
     name_run(run_name);
     for (const Parameter& parameter : workflow_.parameters) {
-      if (!checked_.values[parameter.name].is_null()) continue;
+      if (!checked_.values[parameter.name].is_null() || !counts(parameter)) continue;
       const Json value = default_of(parameter);
       take(parameter, value);
       if (value.is_null() && parameter.required && !refused_[parameter.name]) {
@@ -54,6 +60,29 @@ class Check {
   }
 
  private:
+  // Its conditions are about parameters before it, which are decided by then. What depends on a refused one waits for
+  // it.
+  bool counts(const Parameter& parameter) const {
+    return std::all_of(parameter.conditions.begin(), parameter.conditions.end(), [&](const Condition& condition) {
+      const auto value = decided_.find(condition.parameter);
+      return value != decided_.end() &&
+             std::find(condition.values.begin(), condition.values.end(), value->second) != condition.values.end();
+    });
+  }
+
+  // Notes what conditions on it will compare with: its choice, or true or false; its default's where none is given.
+  void decide(const Parameter& parameter) {
+    if (refused_[parameter.name]) return;
+    if (const auto chosen = chosen_.find(parameter.name); chosen != chosen_.end()) {
+      decided_[parameter.name] = chosen->second;
+      return;
+    }
+    const Json& value = checked_.values[parameter.name];
+    const Json& decided = value.is_null() ? parameter.default_value : value;
+    if (decided.is_boolean()) decided_[parameter.name] = decided.dump();
+    if (parameter.type == ParameterType::kChoice && decided.is_string()) decided_[parameter.name] = decided;
+  }
+
   void refuse(const Parameter& parameter, const std::string& what, const std::string& advice) {
     refused_[parameter.name] = true;
     checked_.violations.push_back({"parameters." + parameter.name, parameter.label + " " + what, advice});
@@ -188,6 +217,7 @@ class Check {
   CheckedParameters checked_;
   std::map<std::string, bool> refused_;
   std::map<std::string, std::string> chosen_;
+  std::map<std::string, std::string> decided_;
 };
 
 }  // namespace

@@ -202,7 +202,7 @@ class Parser {
 
   void read_parameter(const YAML::Node& node) {
     if (!check_keys(node, "a parameter", {"name", "type", "label", "help", "step"},
-                    {"default", "unit", "required", "advanced", "minimum", "maximum", "choices"})) {
+                    {"default", "unit", "required", "advanced", "minimum", "maximum", "choices", "for"})) {
       return;
     }
     Parameter parameter;
@@ -234,6 +234,7 @@ class Parser {
       problem(node["minimum"], "the minimum is over the maximum");
     }
     read_choices(node, parameter);
+    if (node["for"]) read_conditions(node["for"], parameter);
     if (node["default"]) read_default(node["default"], parameter);
     workflow_.parameters.push_back(std::move(parameter));
   }
@@ -248,6 +249,28 @@ class Parser {
       Json gives = choice["gives"] ? to_json(choice["gives"], 0) : Json();
       parameter.choices.push_back(
           {text(choice, "value"), text(choice, "label"), text(choice, "help"), std::move(gives)});
+    }
+  }
+
+  // for: {method: [lora, dora], deploy: [true]}
+  void read_conditions(const YAML::Node& node, Parameter& parameter) {
+    if (!node.IsMap()) return problem(node, "'for' is a mapping of parameters to lists of values");
+    for (const auto& entry : node) {
+      const std::string name = entry.first.Scalar();
+      const Parameter* other = workflow_.find_parameter(name);
+      if (other == nullptr) {
+        problem(entry.first, "there is no parameter '" + name + "' (before this place)");
+        continue;
+      }
+      Condition condition{name, texts(node, name.c_str())};
+      for (const std::string& value : condition.values) {
+        const bool known = other->type == ParameterType::kBoolean
+                               ? value == "true" || value == "false"
+                               : std::any_of(other->choices.begin(), other->choices.end(),
+                                             [&](const Choice& choice) { return choice.value == value; });
+        if (!known) problem(entry.second, "'" + value + "' is no choice of parameter '" + name + "'");
+      }
+      parameter.conditions.push_back(std::move(condition));
     }
   }
 

@@ -24,6 +24,12 @@ struct Choice {
   Json gives;  // what templates see instead of `value`; null: the value itself
 };
 
+// A parameter counts only while another one, declared before it, has one of these values.
+struct Condition {
+  std::string parameter;            // of type choice or boolean
+  std::vector<std::string> values;  // of its choices, or true or false
+};
+
 struct Parameter {
   std::string name;
   ParameterType type = ParameterType::kString;
@@ -37,6 +43,8 @@ struct Parameter {
   std::optional<double> minimum;
   std::optional<double> maximum;
   std::vector<Choice> choices;
+  // All of them must hold. While one does not, the parameter has no value: templates see null.
+  std::vector<Condition> conditions;
   std::string step;
 };
 

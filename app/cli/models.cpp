@@ -19,7 +19,11 @@ namespace {
 
 using Stub = v1::ModelService::Stub;
 
-std::string kind_of(v1::ModelKind kind) { return kind == v1::MODEL_KIND_ADAPTER ? "adapter" : "base"; }
+std::string kind_of(const v1::ModelVersion& version) {
+  const bool adapter = version.kind() == v1::MODEL_KIND_ADAPTER;
+  if (version.reward()) return adapter ? "reward adapter" : "reward";
+  return adapter ? "adapter" : "base";
+}
 
 std::string label_of(const v1::ModelVersion& version) {
   return version.model_name() + "@" + std::to_string(version.version());
@@ -76,7 +80,7 @@ Exit list_models(Context& context, const std::string& filter) {
   const int64_t now = base::SystemClock().now_ms();
   for (const auto& model : all.models()) {
     const auto& version = model.latest_version();
-    table.add({model.name(), "@" + std::to_string(version.version()), kind_of(version.kind()), version.family(),
+    table.add({model.name(), "@" + std::to_string(version.version()), kind_of(version), version.family(),
                parameters_of(version), version.format(), format_bytes(version.artifact().size()),
                format_age(version.created_at(), now)});
   }
@@ -97,7 +101,7 @@ Exit show_model(Context& context, const std::string& id) {
   Table facts({"", ""});
   facts.add({"Model", label_of(version)});
   facts.add({"Id", version.id()});
-  facts.add({"Kind", kind_of(version.kind())});
+  facts.add({"Kind", kind_of(version)});
   if (!version.description().empty()) facts.add({"Description", version.description()});
   facts.add({"Family", version.family()});
   facts.add({"Parameters", format_count(version.parameter_count())});

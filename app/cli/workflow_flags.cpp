@@ -87,6 +87,11 @@ std::string describe(const v1::WorkflowParameter& parameter) {
   for (const auto& more : {parameter.unit(), bounds_of(parameter)}) {
     if (!more.empty()) facts += (facts.empty() ? "" : "; ") + more;
   }
+  for (const auto& condition : parameter.conditions()) {
+    std::string values;
+    for (const std::string& value : condition.values()) values += (values.empty() ? "" : " or ") + value;
+    facts += (facts.empty() ? "with " : "; with ") + flag_of(condition.parameter()) + " " + values;
+  }
   std::string text = "  " + flag + (facts.empty() ? "" : "  (" + facts + ")") + "\n";
   return text + wrapped(parameter.label() + ". " + parameter.help(), 6, 100);
 }

@@ -31,6 +31,7 @@ void ModelAdapter::fill_version(const store::ModelVersion& version, bool with_fi
   message->set_run_id(version.run_id);
   for (const auto& [name, value] : version.metrics) (*message->mutable_metrics())[name] = value;
   message->set_description(version.description);
+  message->set_reward(version.reward);
 }
 
 void ModelAdapter::fill_model(const service::ModelOverview& overview, v1::Model* message) {

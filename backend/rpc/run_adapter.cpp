@@ -155,7 +155,7 @@ grpc::ServerUnaryReactor* RunAdapter::ListRunEvents(grpc::CallbackServerContext*
                                                     const v1::ListRunEventsRequest* request,
                                                     v1::ListRunEventsResponse* response) {
   return unary(context, gate_, [=, this]() -> absl::Status {
-    const auto events = runs_.events(request->run_id(), request->after_cursor(), request->limit());
+    const auto events = runs_.events(request->run_id(), request->after_cursor(), request->limit(), request->type());
     if (!events.ok()) return events.status();
     for (const store::RunEvent& event : *events) fill(event, response->add_events());
     return absl::OkStatus();

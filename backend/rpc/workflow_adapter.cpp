@@ -26,6 +26,11 @@ void fill_parameter(const workflows::Parameter& parameter, v1::WorkflowParameter
     added->set_help(choice.help);
   }
   message->set_step(parameter.step);
+  for (const workflows::Condition& condition : parameter.conditions) {
+    auto* added = message->add_conditions();
+    added->set_parameter(condition.parameter);
+    for (const std::string& one : condition.values) added->add_values(one);
+  }
 }
 
 void fill_workflow(const workflows::Workflow& workflow, v1::Workflow* message) {

@@ -40,6 +40,11 @@ std::string folder_of(const std::string& folder, const std::string& path) {
 absl::Status Conductor::describe(store::Transaction& transaction, store::Deployment& deployment) {
   const auto version = registry_.find_model_version(transaction.connection(), deployment.model_version_id);
   if (!version.ok()) return version.status();
+  if (version->reward) {
+    return base::failed_precondition("REWARD_MODEL",
+                                     version->label + " is a reward model: it scores texts and writes none",
+                                     "deploy a model that writes; score with transformers from this one's files");
+  }
   deployment.model_version_id = version->id;
   deployment.model_label = version->label;
   deployment.served_names = {deployment.name};

@@ -227,8 +227,9 @@ absl::StatusOr<DeploymentView> Deployments::load_adapter(const std::string& refe
     const bool of_base = deployment->base_version_id.empty();
     const std::string base = of_base ? deployment->model_version_id : deployment->base_version_id;
     const std::string base_label = of_base ? deployment->model_label : deployment->base_label;
-    if (!version->adapter || version->base_version_id != base) {
-      return base::invalid_argument("model_version_id", version->label + " is no adapter of " + base_label,
+    if (!version->adapter || version->reward || version->base_version_id != base) {
+      return base::invalid_argument("model_version_id",
+                                    version->label + " is no adapter of " + base_label + " that writes text",
                                     "choose an adapter that was trained on " + base_label);
     }
     const absl::Status free = Conductor::check_free_name(connection, "", name, "name");

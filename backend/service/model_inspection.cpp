@@ -19,6 +19,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr char kScoreHead[] = "score.weight";
+
 bool ends_with(const std::string& text, const std::string& end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
@@ -75,6 +77,24 @@ std::string weight_format(const fs::path& path, const model::Architecture& archi
   return kQuantisedFormat + container.weights() + (container.method() == "rounded" ? "" : " " + container.method());
 }
 
+// Whether a sequence classifier's one label is a score. More labels are refused: nothing here knows what they mean.
+bool is_reward_model(const fs::path& path, const model::Architecture& architecture) {
+  const nlohmann::json names = architecture.source_config.is_object()
+                                   ? architecture.source_config.value("architectures", nlohmann::json())
+                                   : nlohmann::json();
+  const bool classifier = names.is_array() && !names.empty() && names[0].is_string() &&
+                          ends_with(names[0].get<std::string>(), "ForSequenceClassification");
+  if (!classifier) return false;
+  const auto weights = model::open_weights(path);
+  const std::vector<int64_t> one_label = {1, architecture.hidden_size};
+  if (!weights->contains(kScoreHead) || weights->get(kScoreHead).shape != one_label) {
+    throw base::Error(base::kUnsupported,
+                      std::string("this is a classifier whose ") + kScoreHead + " does not give one score",
+                      "import a model that writes text, or a reward model (one label)");
+  }
+  return true;
+}
+
 ModelInspection inspect_base(const fs::path& path) {
   ModelInspection inspection;
   const model::Architecture architecture = model::load_architecture(path);
@@ -89,7 +109,8 @@ ModelInspection inspect_base(const fs::path& path) {
   inspection.has_chat_template = !tokenizer->chat_template().empty();
   if (inspection.has_chat_template) text::ChatTemplate parsed(tokenizer->chat_template());
   inspection.family = architecture.family;
-  inspection.parameter_count = architecture.parameter_count();
+  inspection.reward = is_reward_model(path, architecture);
+  inspection.parameter_count = architecture.parameter_count() + (inspection.reward ? architecture.hidden_size : 0);
   inspection.context_length = architecture.max_position_embeddings;
   return inspection;
 }
@@ -108,9 +129,11 @@ ModelInspection inspect_prompt(const fs::path& folder) {
 
 ModelInspection inspect_adapter(const fs::path& folder) {
   if (model::is_prompt_adapter(folder)) return inspect_prompt(folder);
-  const model::Adapter adapter = model::load_adapter(folder, model::DoraAdapters::kTaken);
+  const model::Adapter adapter = model::load_adapter(folder, model::DoraAdapters::kTaken, model::ScoreHeads::kTaken);
   ModelInspection inspection;
   inspection.adapter = true;
+  inspection.reward = !adapter.score.empty();
+  inspection.parameter_count = static_cast<int64_t>(adapter.score.size());
   inspection.base_name = adapter.config.base_model_name_or_path;
   inspection.format =
       std::string(adapter.config.use_dora ? "peft dora r=" : "peft lora r=") + std::to_string(adapter.config.r);
@@ -170,7 +193,8 @@ absl::Status check_adapter_fits(const fs::path& adapter_folder, const fs::path& 
                          " numbers each, the base model's hidden states " + std::to_string(architecture.hidden_size),
                      "import the adapter's own base model first");
     }
-    const model::Adapter adapter = model::load_adapter(adapter_folder, model::DoraAdapters::kTaken);
+    const model::Adapter adapter =
+        model::load_adapter(adapter_folder, model::DoraAdapters::kTaken, model::ScoreHeads::kTaken);
     for (const model::AdapterTensor& tensor : adapter.tensors) {
       const auto parts = model::parts_of_module(architecture, tensor.module);
       const bool fits =

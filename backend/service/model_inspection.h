@@ -18,10 +18,12 @@ inline constexpr char kQuantisedFormat[] = "slipway ";
 struct ModelInspection {
   std::string path;  // inside the artifact: empty for its root, a folder, or the .gguf or .slipway file
   bool adapter = false;
+  bool reward = false;  // its config or adapter has a score head
   std::string family;
   int64_t parameter_count = 0;
   int64_t context_length = 0;
-  std::string format;  // "gguf Q4_1", "safetensors BF16", "slipway int4 gptq", "peft lora r=8"
+  std::string
+      format;  // "gguf Q4_1", "safetensors BF16", "slipway int4 gptq", "peft lora r=8", "peft prompt tokens=20"
   bool has_chat_template = false;
   std::string base_name;  // an adapter's base_model_name_or_path
 };

@@ -25,6 +25,7 @@ struct ModelVersionFacts {
   int64_t parameter_count = 0;
   int64_t size_bytes = 0;
   bool quantised = false;  // a .slipway file
+  bool reward = false;     // scores texts and writes none
 };
 
 struct DatasetVersionFacts {

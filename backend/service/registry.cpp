@@ -37,6 +37,7 @@ absl::StatusOr<ModelVersionFacts> Registry::find_model_version(store::Connection
   facts.path = version->path;
   facts.adapter = version->adapter;
   facts.quantised = version->format.starts_with(kQuantisedFormat);
+  facts.reward = version->reward;
   facts.base_version_id = version->base_version_id;
   facts.context_length = version->context_length;
   facts.parameter_count = version->parameter_count;
@@ -76,6 +77,7 @@ void fill_version(const ModelInspection& inspection, const artifacts::Artifact& 
   version.size_bytes = artifact.manifest.size();
   version.path = inspection.path;
   version.adapter = inspection.adapter;
+  version.reward = inspection.reward;
   version.family = inspection.family;
   version.parameter_count = inspection.parameter_count;
   version.context_length = inspection.context_length;

@@ -89,6 +89,10 @@ PlannedRun plan_run(const workflows::Workflow& workflow, const std::map<std::str
     if (found->adapter) {
       return base::invalid_argument("", found->label + " is an adapter", "choose the base model that it belongs to");
     }
+    if (found->reward) {
+      return base::invalid_argument("", found->label + " is a reward model: it scores texts and writes none",
+                                    "choose the model that it was made from");
+    }
     // Weights that are kept in few bits are for serving: nothing can be trained or rounded from them.
     const bool changes = std::any_of(workflow.tasks.begin(), workflow.tasks.end(),
                                      [](const auto& task) { return task.kind == "train" || task.kind == "quantize"; });

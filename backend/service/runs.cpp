@@ -297,12 +297,13 @@ absl::StatusOr<store::LogResult> Runs::log(const LogRequest& request) {
   });
 }
 
-absl::StatusOr<std::vector<store::RunEvent>> Runs::events(const std::string& run_id, int64_t after, int32_t limit) {
+absl::StatusOr<std::vector<store::RunEvent>> Runs::events(const std::string& run_id, int64_t after, int32_t limit,
+                                                          const std::string& type) {
   return database_.read([&](store::Connection& connection) -> absl::StatusOr<std::vector<store::RunEvent>> {
     if (!store::find_run(connection, run_id) && !store::find_deployment(connection, run_id)) {
       return base::not_found("run", run_id);
     }
-    return store::events_after(connection, run_id, after, INT64_MAX, limit_of(limit));
+    return store::events_after(connection, run_id, after, INT64_MAX, limit_of(limit), type);
   });
 }
 

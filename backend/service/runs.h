@@ -96,7 +96,8 @@ class Runs {
     std::string search;
   };
   absl::StatusOr<store::LogResult> log(const LogRequest& request);
-  absl::StatusOr<std::vector<store::RunEvent>> events(const std::string& run_id, int64_t after, int32_t limit);
+  absl::StatusOr<std::vector<store::RunEvent>> events(const std::string& run_id, int64_t after, int32_t limit,
+                                                      const std::string& type = "");
 
   static absl::StatusOr<RunView> view(store::Connection& connection, const std::string& id);
 

@@ -119,12 +119,13 @@ std::vector<LogLine> log_lines_after(Connection& connection, const std::string& 
 }
 
 std::vector<RunEvent> events_after(Connection& connection, const std::string& scope_id, int64_t after, int64_t upto,
-                                   int64_t limit) {
+                                   int64_t limit, const std::string& type) {
   return query_all(connection,
                    std::string(kEventSelect) +
                        "WHERE run_events.run_id = ? AND run_events.position > ? AND "
-                       "run_events.position <= ? ORDER BY run_events.position LIMIT ?",
-                   read_event, scope_id, after, upto, limit);
+                       "run_events.position <= ? AND (? = '' OR run_events.type = ?) "
+                       "ORDER BY run_events.position LIMIT ?",
+                   read_event, scope_id, after, upto, type, type, limit);
 }
 
 void put_metric(Connection& connection, const std::string& task_id, const std::string& name, int64_t step, double value,

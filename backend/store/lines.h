@@ -67,8 +67,9 @@ LogResult list_log_lines(Connection& connection, const LogQuery& query);
 // Positions in (after, upto], rising.
 std::vector<LogLine> log_lines_after(Connection& connection, const std::string& scope_id, int64_t after, int64_t upto,
                                      int64_t limit);
+// type: of the events wanted; empty: all.
 std::vector<RunEvent> events_after(Connection& connection, const std::string& scope_id, int64_t after, int64_t upto,
-                                   int64_t limit);
+                                   int64_t limit, const std::string& type = "");
 
 // A step given again replaces its point.
 void put_metric(Connection& connection, const std::string& task_id, const std::string& name, int64_t step, double value,

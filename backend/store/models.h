@@ -25,6 +25,7 @@ struct ModelVersion {
   std::string model_name;  // of its model
   int64_t version = 0;
   bool adapter = false;
+  bool reward = false;  // a reward model: a score in the place of next tokens
   std::string artifact_id;
   std::string path;
   int64_t size_bytes = 0;

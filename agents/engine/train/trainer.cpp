@@ -117,10 +117,10 @@ Warn Trainer::warn() {
 void Trainer::load() {
   const Warn warn = this->warn();
   reporter_.phase("load", "begin");
-  if (environment_ && !environment_->notice.empty()) {
-    warn(kRankLost, environment_->notice,
+  if (const std::string notice = launch_notice(); !notice.empty()) {
+    warn(kRankLost, notice,
          "training goes on from the last checkpoint with " + std::to_string(ranks_.size()) +
-             " ranks; look at stderr.log and at the machine's memory");
+             (ranks_.size() == 1 ? " rank" : " ranks") + "; look at stderr.log and at the machine's memory");
   }
   checkpoint_ = saver_.load_latest(job_.settings.parameter_file());
   if (checkpoint_ && checkpoint_->state.value("spec_fingerprint", "") != job_.settings.fingerprint) {
@@ -261,7 +261,7 @@ void Trainer::report_step(const StepResult& result, double learning_rate, double
   nlohmann::ordered_json values = step_values(job_, state_, result, pace_, learning_rate, gradient_norm,
                                               static_cast<int64_t>(*std::max_element(memory.begin(), memory.end())));
   if (matrix_rate_ > 0) values["mfu"] = pace_.work_per_second() / matrix_rate_;
-  if (ranks_.size() > 1) values["ranks"] = ranks_.size();
+  if (std::max(job_.settings.ranks, ranks_.size()) > 1) values["ranks"] = ranks_.size();  // also when one is left
   reporter_.step(step, values);
   state_.interval_steps = 0;
   state_.interval_loss = 0;

@@ -35,6 +35,9 @@ v1::Workflow workflow() {
   auto* schedule = add("schedule", "choice", "\"cosine\"");
   schedule->add_choices()->set_value("cosine");
   schedule->add_choices()->set_value("linear");
+  auto* condition = add("decay", "number", "0")->add_conditions();
+  condition->set_parameter("schedule");
+  condition->add_values("linear");
   return workflow;
 }
 
@@ -80,6 +83,7 @@ TEST(RunFlags, HelpShowsEveryParameterWithItsBoundsAndAdvancedOnesLast) {
   EXPECT_NE(help.find("--model NAME[@VERSION]  (required)"), std::string::npos) << help;
   EXPECT_NE(help.find("--max-steps N  (default: -1; steps; -1 to 100)"), std::string::npos) << help;
   EXPECT_NE(help.find("--schedule cosine|linear  (default: cosine)"), std::string::npos) << help;
+  EXPECT_NE(help.find("--decay X  (default: 0; with --schedule linear)"), std::string::npos) << help;
   EXPECT_LT(help.find("--schedule"), help.find("ADVANCED"));
   EXPECT_LT(help.find("ADVANCED"), help.find("--packing, --no-packing  (default: true)"));
 }

@@ -1,11 +1,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <span>
+
 #include "agents/engine/model/adapter.h"
 #include "agents/engine/model/architecture.h"
 #include "agents/engine/model/container.h"
 #include "agents/engine/model/decoder_tensors.h"
 #include "agents/engine/model/prompt_adapter.h"
+#include "agents/engine/model/safetensors.h"
 #include "backend/base/status.h"
 #include "tests/unit/service_registry/registry_fixture.h"
 
@@ -15,10 +18,17 @@ namespace {
 using absl::StatusCode;
 using testing::HasSubstr;
 
+constexpr char kTinyConfig[] = R"("],"hidden_size":8,
+      "intermediate_size":16,"num_hidden_layers":1,"num_attention_heads":2,"num_key_value_heads":1,"vocab_size":3,
+      "max_position_embeddings":32,"rms_norm_eps":1e-5,"rope_theta":10000.0,"tie_word_embeddings":true})";
+constexpr char kTinyTokenizer[] = R"({"version":"1.0","added_tokens":[],"normalizer":null,
+      "pre_tokenizer":{"type":"WhitespaceSplit"},"post_processor":null,"decoder":null,
+      "model":{"type":"BPE","vocab":{"a":0,"b":1,"c":2},"merges":[]}})";
+
 class ModelTest : public RegistryFixture {
  protected:
   // A LoRA of one layer; `width` is the hidden size it says it fits.
-  std::string put_adapter(int64_t width, const std::string& base_name) {
+  std::string put_adapter(int64_t width, const std::string& base_name, std::vector<float> score = {}) {
     model::Adapter adapter;
     adapter.config.r = 2;
     adapter.config.lora_alpha = 4;
@@ -32,18 +42,48 @@ class ModelTest : public RegistryFixture {
     tensor.a.assign(static_cast<size_t>(2 * width), 0.5F);
     tensor.b.assign(static_cast<size_t>(2 * width), 0.25F);
     adapter.tensors = {tensor};
+    adapter.score = std::move(score);
     const base::TemporaryFolder folder;
     model::save_adapter(folder.path(), adapter);
     return put_folder(folder.path());
   }
-  std::string put_prompt(int64_t width, const std::string& base_name) {
+  std::string put_prompt(int64_t width, const std::string& base_name, int64_t tasks = 0) {
     model::PromptAdapter adapter;
     adapter.virtual_tokens = 3;
     adapter.width = width;
     adapter.embeddings.assign(static_cast<size_t>(3 * width), 0.5F);
+    adapter.tasks = tasks;
+    adapter.ranks = tasks > 0 ? 1 : 0;
+    adapter.task_columns.assign(static_cast<size_t>(tasks * 3), 1.0F);
+    adapter.task_rows.assign(static_cast<size_t>(tasks * width), 1.0F);
     adapter.base_model_name_or_path = base_name;
     const base::TemporaryFolder folder;
     model::save_prompt_adapter(folder.path(), adapter);
+    return put_folder(folder.path());
+  }
+  // A whole model of one layer, of width 8; with a score head of `labels` where there are any.
+  std::string put_tiny(int64_t labels) {
+    const base::TemporaryFolder folder;
+    const std::string kind = labels > 0 ? "LlamaForSequenceClassification" : "LlamaForCausalLM";
+    base::write_file_atomically(folder.path() / "config.json",
+                                R"({"model_type":"llama","architectures":[")" + kind + kTinyConfig);
+    base::write_file_atomically(folder.path() / "tokenizer.json", kTinyTokenizer);
+    const model::Architecture architecture = model::load_architecture(folder.path());
+    const std::vector<float> zeros(1024);
+    std::vector<model::TensorView> views;
+    for (const model::DecoderTensor& tensor : model::decoder_tensors(architecture)) {
+      int64_t elements = 1;
+      for (const int64_t size : tensor.shape) elements *= size;
+      views.push_back({tensor.name(), model::DType::kF32, tensor.shape,
+                       std::as_bytes(std::span(zeros).first(static_cast<size_t>(elements)))});
+    }
+    if (labels > 0) {
+      views.push_back({"score.weight",
+                       model::DType::kF32,
+                       {labels, 8},
+                       std::as_bytes(std::span(zeros).first(static_cast<size_t>(labels * 8)))});
+    }
+    model::write_safetensors(folder.path() / "model.safetensors", views);
     return put_folder(folder.path());
   }
   std::string put_folder(const std::filesystem::path& folder) {
@@ -60,12 +100,9 @@ TEST_F(ModelTest, AQuantisedFileIsReadWithItsFactsAndItsHashes) {
   model::ContainerContent content;
   content.weights = "int4";
   content.method = "gptq";
-  content.files["config.json"] = R"({"model_type":"llama","architectures":["LlamaForCausalLM"],"hidden_size":8,
-      "intermediate_size":16,"num_hidden_layers":1,"num_attention_heads":2,"num_key_value_heads":1,"vocab_size":3,
-      "max_position_embeddings":32,"rms_norm_eps":1e-5,"rope_theta":10000.0,"tie_word_embeddings":true})";
-  content.files["tokenizer.json"] = R"({"version":"1.0","added_tokens":[],"normalizer":null,
-      "pre_tokenizer":{"type":"WhitespaceSplit"},"post_processor":null,"decoder":null,
-      "model":{"type":"BPE","vocab":{"a":0,"b":1,"c":2},"merges":[]}})";
+  content.files["config.json"] =
+      std::string(R"({"model_type":"llama","architectures":["LlamaForCausalLM)") + kTinyConfig;
+  content.files["tokenizer.json"] = kTinyTokenizer;
   const base::TemporaryFolder folder;
   base::write_file_atomically(folder.path() / "config.json", content.files["config.json"]);
   const model::Architecture architecture = model::load_architecture(folder.path());
@@ -91,6 +128,38 @@ TEST_F(ModelTest, AQuantisedFileIsReadWithItsFactsAndItsHashes) {
   model::write_container(path, content);
   const auto incomplete = models_.import("incomplete", put({{"m.slipway", base::read_file(path)}}), "");
   EXPECT_EQ(incomplete.status().code(), StatusCode::kInvalidArgument);
+}
+
+TEST_F(ModelTest, RewardModelsAndPromptAdaptersAreReadForWhatTheyAre) {
+  const auto plain = models_.import("tiny", put_tiny(0), "");
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  EXPECT_FALSE(plain->reward);
+
+  const auto reward = models_.import("judge", put_tiny(1), "");
+  ASSERT_TRUE(reward.ok()) << reward.status();
+  EXPECT_TRUE(reward->reward);
+  EXPECT_FALSE(reward->adapter);
+  EXPECT_EQ(reward->parameter_count, plain->parameter_count + 8);
+  EXPECT_TRUE(models_.get_version("judge")->reward) << "the store keeps it";
+  const auto classes = models_.import("classes", put_tiny(3), "");
+  EXPECT_EQ(base::detail_of(classes.status()).reason, "UNSUPPORTED");
+
+  const auto scores = models_.import("judge-adapter", put_adapter(8, "tiny", std::vector<float>(8, 0.5F)), "");
+  ASSERT_TRUE(scores.ok()) << scores.status();
+  EXPECT_TRUE(scores->reward && scores->adapter);
+  EXPECT_EQ(scores->base_version_id, plain->id);
+  EXPECT_EQ(scores->parameter_count, 4 * 8 + 8);
+
+  const auto prompt = models_.import("prompt", put_prompt(8, "tiny"), "");
+  ASSERT_TRUE(prompt.ok()) << prompt.status();
+  EXPECT_EQ(prompt->format, "peft prompt tokens=3");
+  EXPECT_EQ(prompt->parameter_count, 3 * 8);
+  EXPECT_EQ(prompt->base_version_id, plain->id);
+  const auto several = models_.import("prompts", put_prompt(8, "tiny", 2), "");
+  ASSERT_TRUE(several.ok()) << several.status();
+  EXPECT_EQ(several->format, "peft prompt tokens=3 tasks=2");
+  EXPECT_EQ(base::detail_of(models_.import("wide", put_prompt(16, "tiny"), "").status()).reason,
+            "ADAPTER_DOES_NOT_FIT");
 }
 
 TEST_F(ModelTest, ARealModelIsReadRegisteredAndDeletedWithItsBytes) {

@@ -84,6 +84,48 @@ TEST(CheckParameters, RefusesNumbersThatAreNot) {
   }
 }
 
+TEST(CheckParameters, WhatDoesNotCountHasNoValueAndIsNotChecked) {
+  const auto parsed = parse_workflow(R"(
+name: small
+title: Small
+description: d
+run_name: run
+steps: [{name: one, title: One}]
+parameters:
+  - {name: method, type: choice, label: M, help: h, step: one, default: a, choices: [{value: a, label: A}, {value: b, label: B, gives: [1]}]}
+  - {name: rank, type: integer, label: R, help: h, step: one, default: 4, maximum: 8, for: {method: [a]}}
+  - {name: text, type: string, label: T, help: h, step: one, required: true, for: {method: [b]}}
+  - {name: serve, type: boolean, label: S, help: h, step: one, default: true, for: {method: [a]}}
+  - {name: port, type: string, label: P, help: h, step: one, default: "${run.slug}", for: {serve: [true]}}
+tasks:
+  - {name: train, title: T, engine: prep, spec: {rank: "${parameters.rank}", text: "${parameters.text}"}}
+  - {name: serve, title: S, engine: prep, spec: {}, when: "${parameters.serve}"}
+)",
+                                     "w.yaml");
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  const auto check = [&](const std::map<std::string, std::string>& texts) {
+    return check_parameters(*parsed, texts, "", [](ParameterType, const std::string&) { return Json(); });
+  };
+  const auto plain = check({});
+  EXPECT_TRUE(plain.violations.empty());
+  EXPECT_EQ(plain.values["rank"], 4);
+  EXPECT_EQ(plain.values["port"], "run");
+  EXPECT_EQ(plain.texts.count("text"), 0U);
+
+  const auto other = check({{"method", "b"}, {"rank", "100"}, {"text", "\"x\""}, {"port", "\"p\""}});
+  EXPECT_TRUE(other.violations.empty());
+  EXPECT_TRUE(other.values["rank"].is_null());
+  EXPECT_TRUE(other.values["port"].is_null()) << "what it hangs on does not count either";
+  EXPECT_EQ(other.texts.size(), 2U);
+  EXPECT_EQ(plan_tasks(*parsed, other.values)->size(), 1U);
+
+  EXPECT_EQ(check({{"method", "b"}}).violations.at(0).field, "parameters.text");
+  EXPECT_EQ(check({{"rank", "100"}}).violations.size(), 1U);
+  EXPECT_EQ(check({{"method", "c"}, {"rank", "100"}}).violations.size(), 1U)
+      << "only the method, which the rest hangs on";
+  EXPECT_EQ(check({{"serve", "false"}}).texts.count("port"), 0U);
+}
+
 TEST(PlanTasks, LeavesOutTasksAndTheNeedsForThem) {
   const auto without = plan_tasks(workflow(), {{"fast", false}});
   ASSERT_EQ(without->size(), 2U);

@@ -83,6 +83,41 @@ TEST_F(FineTune, PreferencesAreLearnedByTheChosenObjective) {
   }
 }
 
+TEST_F(FineTune, ARewardModelIsMergedRegisteredAndNotDeployed) {
+  workflow_ = all_.back();
+  const std::map<std::string, std::string> typed = {
+      {"model", "m"}, {"dataset", "d"}, {"objective", "reward"}, {"beta", "0.2"}, {"sample_prompt", "\"Why?\""}};
+  auto all = specs(typed);
+  const Json& train = all["train_reward"];
+  EXPECT_NO_THROW(spec::parse_spec("train", train.dump()));
+  EXPECT_EQ(train["objective"], (Json{{"type", "reward"}, {"center_rewards_coefficient", 0}}));
+  EXPECT_EQ(train["output"], (Json{{"adapter", ""}, {"merged", "out/model"}}));
+  EXPECT_EQ(train["training"]["sample_prompts"], Json::array()) << "it writes nothing";
+  std::vector<std::string> names;
+  const auto planned = plan_tasks(workflow_, check_parameters(workflow_, typed, "", resolve).values);
+  for (const Task& task : planned.value()) names.push_back(task.name);
+  EXPECT_THAT(names, testing::ElementsAre("prepare", "train_reward", "register_reward"));
+}
+
+TEST_F(FineTune, PromptTuningHasItsOwnSettings) {
+  auto all = specs({{"model", "m"},
+                    {"dataset", "d"},
+                    {"method", "prompt_tuning"},
+                    {"num_virtual_tokens", "8"},
+                    {"prompt_tuning_init", "TEXT"},
+                    {"prompt_tuning_init_text", "\"Answer about Perl.\""},
+                    {"learning_rate", "1e-3"}});
+  EXPECT_EQ(all["train"]["method"], (Json{{"type", "prompt_tuning"},
+                                          {"num_virtual_tokens", 8},
+                                          {"prompt_tuning_init", "TEXT"},
+                                          {"prompt_tuning_init_text", "Answer about Perl."}}));
+  EXPECT_EQ(all["train"]["training"]["learning_rate"], 0.03);
+  EXPECT_NO_THROW(spec::parse_spec("train", all["train"].dump()));
+  EXPECT_EQ(all["evaluate_tuned"]["model"]["adapter"], "inputs/adapter");
+  const auto without = specs({{"model", "m"}, {"dataset", "d"}, {"method", "prompt_tuning"}})["train"]["method"];
+  EXPECT_FALSE(without.contains("prompt_tuning_init_text"));
+}
+
 TEST_F(FineTune, FullTuningNeedsNoAdapter) {
   workflow_ = all_[1];
   auto all = specs({{"model", "m"}, {"dataset", "d"}, {"freeze_layers", "4"}});

@@ -54,6 +54,21 @@ tasks:
   EXPECT_THAT(problems, HasSubstr("there is no parameter 'cuont'"));
 }
 
+TEST(ParseWorkflow, ConditionsAreAboutChoicesDeclaredBefore) {
+  const std::string problems = problems_of(kHead + R"(parameters:
+  - {name: early, type: integer, label: E, help: h, step: one, for: {mode: [a]}}
+  - {name: mode, type: choice, label: M, help: h, step: one, default: a, choices: [{value: a, label: A}]}
+  - {name: late, type: integer, label: L, help: h, step: one, for: {mode: [b]}}
+  - {name: number, type: integer, label: N, help: h, step: one, for: {early: [1]}}
+  - {name: list, type: integer, label: N, help: h, step: one, for: [mode]}
+tasks: [{name: a, title: A, engine: prep, spec: {}}]
+)");
+  EXPECT_THAT(problems, HasSubstr("w.yaml:7:70: there is no parameter 'mode' (before this place)"));
+  EXPECT_THAT(problems, HasSubstr("'b' is no choice of parameter 'mode'"));
+  EXPECT_THAT(problems, HasSubstr("'1' is no choice of parameter 'early'"));
+  EXPECT_THAT(problems, HasSubstr("'for' is a mapping of parameters to lists of values"));
+}
+
 TEST(ParseWorkflow, TasksReferOnlyToWhatEarlierOnesDeclare) {
   const std::string head = kHead + "parameters: []\ntasks:\n";
   EXPECT_THAT(problems_of(head + R"(  - {name: a, title: A, engine: prep, spec: {x: "${tasks.b.artifacts.y}"}})"),

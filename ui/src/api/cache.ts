@@ -1,6 +1,6 @@
 // Keys of the query cache, and how a change from the watch stream is written into it.
 import { create } from "@bufbuild/protobuf";
-import { type InfiniteData, type QueryClient } from "@tanstack/react-query";
+import { type InfiniteData, type Query, type QueryClient } from "@tanstack/react-query";
 import { type Change } from "@/api/watch";
 import { type DeploymentSample } from "@/gen/slipway/v1/deployment_pb";
 import { type NodeSample } from "@/gen/slipway/v1/node_pb";
@@ -25,6 +25,7 @@ export const keys = {
   compare: (runIds: readonly string[], name: string) => ["compare", name, runIds] as const,
   metrics: (runId: string) => ["metrics", runId] as const,
   events: (runId: string) => ["events", runId] as const,
+  warnings: (runId: string) => ["warnings", runId] as const,
   spec: (runId: string, task: string, attempts: number) => ["spec", runId, task, attempts] as const,
 };
 export type ListKind = "run" | "model" | "dataset" | "deployment" | "node";
@@ -82,7 +83,12 @@ export function applyChange(cache: QueryClient, change: Change): void {
 }
 
 function writeOne<K extends { id: string; state: number }>(cache: QueryClient, kind: ListKind, value: K): void {
-  cache.setQueryData<K>(keys.one(kind, value.id), (old) => (old === undefined ? undefined : value));
+  const key = keys.one(kind, value.id);
+  cache.setQueryData<K>(key, (old) => (old === undefined ? undefined : value));
+  // What is being read may have been answered before this change: it is given up for what the stream says.
+  if (cache.getQueryState(key)?.fetchStatus === "fetching") {
+    void cache.cancelQueries({ queryKey: key, exact: true }).then(() => cache.setQueryData<K>(key, value));
+  }
   let former: number | undefined;
   patchLists<K>(cache, kind, (old) => {
     if (old.id !== value.id) return old;
@@ -94,6 +100,13 @@ function writeOne<K extends { id: string; state: number }>(cache: QueryClient, k
   else if (former !== value.state) {
     void cache.invalidateQueries({ predicate: ({ queryKey: [one, list, filter] }) => one === kind && list === "list" && filter !== "" });
   }
+}
+
+/** Reads again what the stream keeps true; also what is just being read for the first time, and may be too old. */
+export async function readAgain(cache: QueryClient): Promise<void> {
+  const live = ({ meta }: Query) => meta?.["live"] !== false;
+  await cache.cancelQueries({ predicate: (query) => live(query) && query.state.data === undefined });
+  await cache.invalidateQueries({ predicate: live });
 }
 
 function patchLists<T>(cache: QueryClient, kind: ListKind, patch: (old: T) => T): void {

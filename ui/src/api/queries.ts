@@ -1,6 +1,7 @@
 // Reads of the API as hooks: each is one entry of the cache that the watch stream keeps true.
 import { Code, ConnectError } from "@connectrpc/connect";
-import { keepPreviousData, QueryClient, useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { keepPreviousData, QueryClient, useInfiniteQuery, useQueries, useQuery, type UseQueryResult } from "@tanstack/react-query";
+import { useMemo } from "react";
 import { keys, type ListKind, type ListPage } from "@/api/cache";
 import { clients } from "@/api/clients";
 import { type Dataset } from "@/gen/slipway/v1/dataset_pb";
@@ -63,7 +64,7 @@ const fetchers: { [K in ListKind]: (query: PageQuery) => Promise<ListPage<Items[
   },
 };
 
-/** A list by pages; `items` is what has been read so far. */
+/** A list by pages; `items` is what has been read so far, the same array until more or other is read. */
 export function useList<K extends ListKind>(kind: K, filter = "", pageSize = 100) {
   const query = useInfiniteQuery({
     queryKey: keys.list(kind, filter),
@@ -72,7 +73,7 @@ export function useList<K extends ListKind>(kind: K, filter = "", pageSize = 100
     getNextPageParam: (last) => last.nextPageToken || undefined,
     placeholderData: keepPreviousData,
   });
-  const items: Items[K][] = query.data?.pages.flatMap((one) => one.items) ?? [];
+  const items: Items[K][] = useMemo(() => query.data?.pages.flatMap((one) => one.items) ?? [], [query.data]);
   return {
     items,
     total: query.data?.pages[0]?.total ?? 0,
@@ -129,6 +130,18 @@ export const usePlan = (workflow: string, parameters: Record<string, string>, na
 
 export const useRun = (id: string) =>
   useQuery({ queryKey: keys.one("run", id), queryFn: () => clients.runs.getRun({ id }), enabled: id !== "" });
+
+const together = (results: UseQueryResult<Run>[]) => ({
+  runs: results.flatMap((one) => (one.data ? [one.data] : [])),
+  loading: results.some((one) => one.isPending),
+  error: results.find((one) => one.error && !one.data)?.error ?? null,
+});
+
+/** Several runs by their ids; `runs` is the same array until one of them changes, when `ids` is. */
+export function useRuns(ids: readonly string[]) {
+  const queries = useMemo(() => ids.map((id) => ({ queryKey: keys.one("run", id), queryFn: () => clients.runs.getRun({ id }) })), [ids]);
+  return useQueries({ queries, combine: together });
+}
 
 export const useModel = (id: string) =>
   useQuery({ queryKey: keys.one("model", id), queryFn: () => clients.models.getModel({ id }) });

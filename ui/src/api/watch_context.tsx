@@ -1,7 +1,7 @@
 // Gives every page the one watch stream: the shell holds it, pages choose its scope and hear its changes.
 import { useQueryClient } from "@tanstack/react-query";
 import { createContext, type ReactNode, useContext, useEffect, useMemo, useRef, useState } from "react";
-import { applyChange } from "@/api/cache";
+import { applyChange, readAgain } from "@/api/cache";
 import { clients, reportSignedOut } from "@/api/clients";
 import { type Change, watch, type WatchScope, type WatchState } from "@/api/watch";
 
@@ -27,7 +27,7 @@ export function WatchProvider({ children }: { children: ReactNode }) {
       (request, options) => clients.events.watch(request, options),
       { runId, logs, samples, deploymentId },
       {
-        onStart: () => void cache.invalidateQueries({ predicate: (query) => query.meta?.["live"] !== false }),
+        onStart: () => void readAgain(cache),
         onChanges: (changes) => {
           for (const change of changes) applyChange(cache, change);
           for (const listener of listeners.current) listener(changes);

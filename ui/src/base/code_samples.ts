@@ -67,3 +67,25 @@ export function asPython(origin: string, endpoint: Endpoint, body: Body, stream:
   );
   return lines.join("\n");
 }
+
+/** How a reward model's files, downloaded to `folder`, score an answer: by the classes of transformers, or of PEFT for an adapter. */
+export function rewardPython(folder: string, adapter: boolean): string {
+  const [library, loader] = adapter ? ["peft", "AutoPeftModelForSequenceClassification"] : ["transformers", "AutoModelForSequenceClassification"];
+  const origin = adapter ? 'model.peft_config["default"].base_model_name_or_path' : "folder";
+  return [
+    "import torch",
+    `from ${library} import ${loader}`,
+    "from transformers import AutoTokenizer",
+    "",
+    `folder = ${JSON.stringify(folder)}`,
+    `model = ${loader}.from_pretrained(folder, num_labels=1)`,
+    `tokenizer = AutoTokenizer.from_pretrained(${origin})`,
+    "",
+    "# As the dataset's rows were: plain texts that end with the end token ...",
+    'inputs = tokenizer("How do I sort a hash?" + "Sort its keys." + tokenizer.eos_token, return_tensors="pt")',
+    "# ... or messages by the chat template:",
+    '# inputs = tokenizer.apply_chat_template(messages, return_tensors="pt", return_dict=True)',
+    "with torch.no_grad():",
+    "    print(model(**inputs).logits[0, 0].item())",
+  ].join("\n");
+}

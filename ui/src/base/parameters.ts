@@ -33,6 +33,22 @@ export function encodeAll(values: Record<string, FieldValue>): ParameterTexts {
   return texts;
 }
 
+interface Conditional {
+  name: string;
+  defaultJson: string;
+  conditions: { parameter: string; values: string[] }[];
+}
+
+/** Those that count with these values: their conditions are about parameters before them, which count too. */
+export function counting<T extends Conditional>(parameters: readonly T[], values: Record<string, FieldValue>): T[] {
+  const decided = new Map<string, string>();
+  return parameters.filter(({ name, defaultJson, conditions }) => {
+    if (!conditions.every((one) => one.values.includes(decided.get(one.parameter) ?? ""))) return false;
+    decided.set(name, String(values[name] ?? decodeText(defaultJson) ?? ""));
+    return true;
+  });
+}
+
 /** "parameters.learning_rate" -> "learning_rate"; anything else -> "". */
 export function parameterOfField(field: string): string {
   const match = /^parameters(?:\.|\[")([^"\]]+)(?:"\])?$/.exec(field);

@@ -3,9 +3,10 @@ import { describe, expect, it } from "vitest";
 import { parseAnsi, stripAnsi } from "@/base/ansi";
 import { fuzzyScore, rank } from "@/base/fuzzy";
 import { layOut, withoutImplied } from "@/base/graph_layout";
-import { decodeText, encodeAll, parameterOfField, sayValue } from "@/base/parameters";
+import { counting, decodeText, encodeAll, parameterOfField, sayValue } from "@/base/parameters";
 import { type Point, smooth, thin, toCsv, upsertPoint } from "@/base/series";
 import { SseParser } from "@/base/sse";
+import { warningsOf } from "@/base/warnings";
 
 describe("ANSI", () => {
   it("cuts a line by its colours", () => {
@@ -73,9 +74,31 @@ describe("parameters", () => {
     expect(decodeText("perlfaq@1")).toBe("perlfaq@1");
     expect(decodeText("")).toBeNull();
   });
+  it("count while their conditions hold, given or by default", () => {
+    const parameters = [
+      { name: "method", defaultJson: '"lora"', conditions: [] },
+      { name: "r", defaultJson: "16", conditions: [{ parameter: "method", values: ["lora", "dora"] }] },
+      { name: "deploy", defaultJson: "true", conditions: [{ parameter: "method", values: ["lora"] }] },
+      { name: "dtype", defaultJson: "", conditions: [{ parameter: "deploy", values: ["true"] }] },
+    ];
+    const names = (values: Record<string, string | boolean>) => counting(parameters, values).map((one) => one.name);
+    expect(names({})).toEqual(["method", "r", "deploy", "dtype"]);
+    expect(names({ deploy: false })).toEqual(["method", "r", "deploy"]);
+    expect(names({ method: "dora", deploy: true })).toEqual(["method", "r"]);
+    expect(names({ method: "prompt_tuning" })).toEqual(["method"]);
+  });
   it("are found in violations", () => {
     expect(parameterOfField("parameters.learning_rate")).toBe("learning_rate");
     expect(parameterOfField("name")).toBe("");
+  });
+});
+
+describe("warnings", () => {
+  it("are told once by code, the latest first", () => {
+    const said = (code: string, message: string) => ({ json: JSON.stringify({ type: "warning", code, message, advice: "a" }) });
+    const [first, second, ...rest] = warningsOf([said("RANK_LOST", "rank 1"), said("NO_SIGNAL", "x"), { json: "{" }, said("RANK_LOST", "rank 0")]);
+    expect([first?.code, first?.message, first?.count]).toEqual(["RANK_LOST", "rank 0", 2]);
+    expect([second?.code, rest.length]).toEqual(["NO_SIGNAL", 0]);
   });
 });
 

@@ -1,13 +1,13 @@
 // Runs compared: one metric of all of them in one chart, and their settings and results in a table that sorts. The
 // address names a sweep, or the runs one by one.
-import { useQueries, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Select } from "antd";
-import { useMemo, useRef, useState } from "react";
+import { memo, useMemo, useRef, useState } from "react";
 import { Link } from "react-router-dom";
 import { keys } from "@/api/cache";
 import { clients } from "@/api/clients";
 import { toProblem } from "@/api/problems";
-import { useList, useWorkflow } from "@/api/queries";
+import { useList, useRuns, useWorkflow } from "@/api/queries";
 import { useChanges } from "@/api/watch_context";
 import { differing, endingOf } from "@/base/compare";
 import { formatNumber, plural, toMillis } from "@/base/format";
@@ -33,43 +33,47 @@ const rereadMs = 3000;
 export default function Compare() {
   const [sweep] = useUrlState("sweep");
   const [runsText] = useUrlState("runs");
-  return sweep ? <OfSweep id={sweep} /> : <OfIds ids={runsText.split(".").filter(Boolean)} />;
+  const ids = useMemo(() => runsText.split(".").filter(Boolean), [runsText]);
+  return sweep ? <OfSweep id={sweep} /> : <OfIds ids={ids} />;
 }
 
-function OfSweep({ id }: { id: string }) {
+// The address changes with each sort: what only reads runs is not asked again.
+const OfSweep = memo(function OfSweep({ id }: { id: string }) {
   const list = useList("run", `sweep:${id}`, 500);
-  if (list.error) {
-    return (
-      <Page title="Compare runs" crumbs={crumbs}>
-        <ProblemBox problem={toProblem(list.error)} retry={list.reload} />
-      </Page>
-    );
-  }
-  if (list.loading) return <Skeleton />;
-  return <Comparison title="Sweep" runs={list.items} />;
+  return <Loaded title="Sweep" runs={list.items} loading={list.loading} error={list.error} retry={list.reload} />;
+});
+
+const OfIds = memo(function OfIds({ ids }: { ids: string[] }) {
+  return <Loaded title="Compare runs" {...useRuns(ids)} />;
+});
+
+interface LoadedProps {
+  title: string;
+  runs: Run[];
+  loading: boolean;
+  error: Error | null;
+  retry?: () => void;
 }
 
-function OfIds({ ids }: { ids: string[] }) {
-  const queries = useQueries({
-    queries: ids.map((id) => ({ queryKey: keys.one("run", id), queryFn: () => clients.runs.getRun({ id }) })),
-  });
-  const failed = queries.find((one) => one.error);
-  if (failed?.error) {
+function Loaded({ title, runs, loading, error, retry }: LoadedProps) {
+  if (error) {
     return (
       <Page title="Compare runs" crumbs={crumbs}>
-        <ProblemBox problem={toProblem(failed.error)} />
+        <ProblemBox problem={toProblem(error)} {...(retry ? { retry } : {})} />
       </Page>
     );
   }
-  if (queries.some((one) => one.isPending)) return <Skeleton />;
-  return <Comparison title="Compare runs" runs={queries.flatMap((one) => (one.data ? [one.data] : []))} />;
+  return loading ? <Skeleton /> : <Comparison title={title} runs={runs} />;
 }
 
 function Comparison({ title, runs }: { title: string; runs: Run[] }) {
   const cache = useQueryClient();
   const [metric, setMetric] = useUrlState("metric", "loss");
   const [pointed, setPointed] = useState<string | null>(null);
-  const ids = useMemo(() => runs.map((run) => run.id).sort(), [runs]);
+  // Progress makes new runs of the same names many times a second: the lines stay.
+  const named = useSame(runs.flatMap((run) => [run.id, run.name]));
+  const labels = useMemo(() => labelsOf(named), [named]);
+  const ids = useMemo(() => [...labels.keys()].sort(), [labels]);
   const key = keys.compare(ids, metric);
   const query = useQuery({
     queryKey: key,
@@ -94,17 +98,27 @@ function Comparison({ title, runs }: { title: string; runs: Run[] }) {
     }
     return byRun;
   }, [query.data]);
-  const nameOf = useMemo(() => {
-    const names = new Map<string, number>();
-    for (const run of runs) names.set(run.name, (names.get(run.name) ?? 0) + 1);
-    return (run: Run) => (names.get(run.name) === 1 ? run.name : `${run.name} ${run.id.slice(-6)}`);
-  }, [runs]);
   const lines = useMemo(
-    () => runs.map((run): ChartLine => ({ name: nameOf(run), points: points.get(run.id) ?? [] })).filter((line) => line.points.length > 0),
-    [runs, points, nameOf],
+    () => [...labels].map(([id, name]): ChartLine => ({ name, points: points.get(id) ?? [] })).filter((line) => line.points.length > 0),
+    [labels, points],
   );
   const workflow = useWorkflow(runs[0]?.workflow ?? "").data;
   const columns = useMemo(() => columnsOf(runs, points, metric, workflow?.parameters.map((one) => [one.name, one.label]) ?? []), [runs, points, metric, workflow]);
+  // The same element as long as it shows the same: pointing at a run draws its line, not the table.
+  const table = useMemo(
+    () => (
+      <Table
+        label="Runs compared"
+        rows={runs}
+        columns={columns}
+        rowKey={(row) => row.id}
+        rowLink={(row) => `/runs/${row.id}`}
+        pointAt={(row) => setPointed(row ? (labels.get(row.id) ?? null) : null)}
+        empty={<Empty title="No runs" />}
+      />
+    ),
+    [runs, columns, labels],
+  );
   if (runs.length === 0) {
     return (
       <Page title={title} crumbs={crumbs}>
@@ -147,21 +161,30 @@ function Comparison({ title, runs }: { title: string; runs: Run[] }) {
         />
       </Section>
       <Section title="Settings and results" flush>
-        <Table
-          label="Runs compared"
-          rows={runs}
-          columns={columns}
-          rowKey={(row) => row.id}
-          rowLink={(row) => `/runs/${row.id}`}
-          pointAt={(row) => setPointed(row ? nameOf(row) : null)}
-          empty={<Empty title="No runs" />}
-        />
+        {table}
       </Section>
     </Page>
   );
 }
 
-const number = (value: number | undefined) => value ?? Number.POSITIVE_INFINITY;
+/** The array given last as long as it holds the same texts. */
+function useSame(texts: string[]): readonly string[] {
+  const held = useRef<readonly string[]>(texts);
+  if (held.current.length !== texts.length || held.current.some((one, index) => one !== texts[index])) held.current = texts;
+  return held.current;
+}
+
+/** Names of lines by the runs' ids, from ids and names in turn: those of one name get a part of their id. */
+function labelsOf(named: readonly string[]): Map<string, string> {
+  const counts = new Map<string, number>();
+  for (let i = 1; i < named.length; i += 2) counts.set(named[i]!, (counts.get(named[i]!) ?? 0) + 1);
+  const labels = new Map<string, string>();
+  for (let i = 0; i + 1 < named.length; i += 2) {
+    const [id, name] = [named[i]!, named[i + 1]!];
+    labels.set(id, counts.get(name) === 1 ? name : `${name} ${id.slice(-6)}`);
+  }
+  return labels;
+}
 
 function columnsOf(runs: Run[], points: Map<string, Point[]>, metric: string, labels: [string, string][]): Column<Run>[] {
   const settings = differing(
@@ -179,7 +202,7 @@ function columnsOf(runs: Run[], points: Map<string, Point[]>, metric: string, la
       width: "minmax(110px, 1fr)",
       sort: (row) => {
         const value = decodeText(row.parameters[name]);
-        return typeof value === "number" ? value : String(value ?? "");
+        return typeof value === "number" ? value : value === null ? undefined : String(value);
       },
       render: (row) => sayValue(decodeText(row.parameters[name])),
     })),
@@ -188,7 +211,7 @@ function columnsOf(runs: Run[], points: Map<string, Point[]>, metric: string, la
       title: `${resultName(metric)}, last`,
       width: "120px",
       align: "right",
-      sort: (row) => number(endings.get(row.id)?.last),
+      sort: (row) => endings.get(row.id)?.last,
       render: (row) => formatNumber(endings.get(row.id)?.last ?? Number.NaN),
     },
     {
@@ -197,7 +220,7 @@ function columnsOf(runs: Run[], points: Map<string, Point[]>, metric: string, la
       width: "110px",
       align: "right",
       extra: true,
-      sort: (row) => number(endings.get(row.id)?.least),
+      sort: (row) => endings.get(row.id)?.least,
       render: (row) => formatNumber(endings.get(row.id)?.least ?? Number.NaN),
     },
     ...results.map((name): Column<Run> => ({
@@ -205,7 +228,7 @@ function columnsOf(runs: Run[], points: Map<string, Point[]>, metric: string, la
       title: resultName(name),
       width: "130px",
       align: "right",
-      sort: (row) => number(row.results[name]),
+      sort: (row) => row.results[name],
       render: (row) => formatNumber(row.results[name] ?? Number.NaN),
     })),
     {

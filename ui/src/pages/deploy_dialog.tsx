@@ -75,6 +75,7 @@ export function DeployDialog({ version, deployment, close }: DeployDialogProps) 
           <Field label="Model">
             <VersionSelect
               value={versionId}
+              fits={(one) => !one.reward}
               onChange={(next) => {
                 setVersionId(next?.id ?? "");
                 if (!name) setName(next?.modelName ?? "");

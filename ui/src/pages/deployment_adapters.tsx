@@ -180,7 +180,7 @@ function LoadDialog({ deployment, close }: { deployment: Deployment; close: () =
         <Field label="Adapter" help="Those that were trained on this deployment's base.">
           <VersionSelect
             value={versionId}
-            fits={(version) => version.kind === ModelKind.ADAPTER && version.baseVersionId === base}
+            fits={(version) => version.kind === ModelKind.ADAPTER && !version.reward && version.baseVersionId === base}
             placeholder="Choose an adapter"
             none="No adapter of this base is registered."
             onChange={(next) => {

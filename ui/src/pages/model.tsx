@@ -6,6 +6,7 @@ import { clients } from "@/api/clients";
 import { toProblem } from "@/api/problems";
 import { useList, useModel, useModelVersion, useModelVersions, useWorkflows } from "@/api/queries";
 import { playgroundAddress } from "@/base/addresses";
+import { rewardPython } from "@/base/code_samples";
 import { formatBytes, formatCount, formatNumber, formatParameters, plural } from "@/base/format";
 import { DeploymentState } from "@/gen/slipway/v1/deployment_pb";
 import { ModelKind, type ModelVersion } from "@/gen/slipway/v1/model_pb";
@@ -15,6 +16,7 @@ import { kindName } from "@/pages/models";
 import { ModelVersionLink, quantisedAs, RunLink, versionName } from "@/pages/pickers";
 import { resultName } from "@/pages/run_columns";
 import { ConfirmButton } from "@/widgets/confirm";
+import { CodeBlock } from "@/widgets/copy";
 import { Empty, ProblemBox, Skeleton } from "@/widgets/feedback";
 import { LinkButton } from "@/widgets/link_button";
 import { Facts, Page, Section } from "@/widgets/page";
@@ -44,13 +46,14 @@ export default function ModelPage() {
   const { name, description, latestVersion, versionCount } = model.data;
   const version = versions.data?.find((one) => String(one.version) === versionText) ?? latestVersion;
   const workflow = workflows?.find((one) => one.tasks.some((task) => task.kind === "train"));
+  const startsFrom = version !== undefined && canStartFrom(version);
   const quantise = workflows?.find((one) => one.tasks.some((task) => task.kind === "quantize"));
 
   return (
     <Page
       title={name}
       crumbs={crumbs}
-      summary={version && `Version ${version.version} · ${kindName(version.kind)} · ${version.family} · ${version.format}`}
+      summary={version && `Version ${version.version} · ${kindName(version)} · ${version.family} · ${version.format}`}
       action={
         <>
           <ConfirmButton
@@ -63,16 +66,18 @@ export default function ModelPage() {
               navigate("/models");
             }}
           />
-          {quantise && version?.kind === ModelKind.BASE && !quantisedAs(version) && (
+          {quantise && startsFrom && (
             <LinkButton to={`/train/new/${quantise.name}?model=${encodeURIComponent(versionName(name, version.version))}`}>Quantize</LinkButton>
           )}
-          {workflow && version?.kind === ModelKind.BASE && !quantisedAs(version) && (
+          {workflow && startsFrom && (
             <LinkButton to={`/train/new/${workflow.name}?model=${encodeURIComponent(versionName(name, version.version))}`}>{workflow.title}</LinkButton>
           )}
           {version && <TryIt version={version} />}
-          <Button type="primary" disabled={!version} onClick={() => setDeploying(true)}>
-            Deploy
-          </Button>
+          {!version?.reward && (
+            <Button type="primary" disabled={!version} onClick={() => setDeploying(true)}>
+              Deploy
+            </Button>
+          )}
         </>
       }
     >
@@ -102,8 +107,8 @@ export default function ModelPage() {
                           width: "90px",
                           render: (row) => <Link to={`/models/${id}?version=${row.version}`}>{row.version}</Link>,
                         },
-                        { key: "kind", title: "Kind", width: "110px", render: (row) => kindName(row.kind) },
-                        { key: "format", title: "Format", width: "150px", render: (row) => row.format },
+                        { key: "kind", title: "Kind", width: "110px", render: (row) => kindName(row) },
+                        { key: "format", title: "Format", width: "200px", render: (row) => row.format },
                         {
                           key: "metrics",
                           title: "Results",
@@ -131,6 +136,7 @@ export default function ModelPage() {
                     />
                   ),
                 },
+                ...(version.reward ? [{ key: "use", label: "How to use it", content: () => <RewardUse version={version} /> }] : []),
                 { key: "lineage", label: "Lineage", content: () => <LineageView id={version.id} /> },
                 { key: "files", label: "Files", content: () => <Files version={version} /> },
               ]}
@@ -150,7 +156,7 @@ export default function ModelPage() {
             {version && (
               <Facts
                 facts={[
-                  ["Kind", kindName(version.kind)],
+                  ["Kind", kindName(version)],
                   ["Family", version.family],
                   ["Parameters", version.parameterCount > 0n && formatParameters(version.parameterCount)],
                   ["Context", version.contextLength > 0n && `${formatCount(version.contextLength)} tokens`],
@@ -175,6 +181,23 @@ export default function ModelPage() {
         </Section>
       </div>
     </Page>
+  );
+}
+
+/** Something can be trained or rounded from it. */
+const canStartFrom = (version: ModelVersion) => version.kind === ModelKind.BASE && !version.reward && !quantisedAs(version);
+
+/** What a reward model is for, and a program that asks it. */
+function RewardUse({ version }: { version: ModelVersion }) {
+  return (
+    <div className="stack">
+      <p>
+        It gives an answer one number, higher where the preferences favour it: to rank answers, to filter data, or to train another model against. The
+        numbers of two answers to the same question compare; their size says nothing else. It writes no text, so it is not deployed.
+      </p>
+      <p className="muted">Download its files (tab Files) into one folder, then:</p>
+      <CodeBlock text={rewardPython(version.modelName, version.kind === ModelKind.ADAPTER)} label="Python" />
+    </div>
   );
 }
 

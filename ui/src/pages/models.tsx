@@ -5,7 +5,7 @@ import { Link } from "react-router-dom";
 import { toProblem } from "@/api/problems";
 import { useList } from "@/api/queries";
 import { formatBytes, formatCount, formatParameters, toMillis } from "@/base/format";
-import { type Model, ModelKind } from "@/gen/slipway/v1/model_pb";
+import { type Model, ModelKind, type ModelVersion } from "@/gen/slipway/v1/model_pb";
 import { Empty } from "@/widgets/feedback";
 import { LinkButton } from "@/widgets/link_button";
 import { Page, Section } from "@/widgets/page";
@@ -13,8 +13,10 @@ import { type Column, Table } from "@/widgets/table";
 import { Ago } from "@/widgets/time";
 import { useUrlState, useUrlText } from "@/widgets/url_state";
 
-export const kindName = (kind: ModelKind | undefined): string =>
-  kind === ModelKind.ADAPTER ? "Adapter" : kind === ModelKind.BASE ? "Base model" : "–";
+export function kindName(version: ModelVersion | undefined): string {
+  if (version?.reward) return "Reward model";
+  return version?.kind === ModelKind.ADAPTER ? "Adapter" : version?.kind === ModelKind.BASE ? "Base model" : "–";
+}
 
 const columns: Column<Model>[] = [
   {
@@ -28,8 +30,8 @@ const columns: Column<Model>[] = [
     key: "kind",
     title: "Kind",
     width: "120px",
-    sort: (row) => row.latestVersion?.kind ?? 0,
-    render: (row) => kindName(row.latestVersion?.kind),
+    sort: (row) => kindName(row.latestVersion),
+    render: (row) => kindName(row.latestVersion),
   },
   { key: "family", title: "Family", width: "110px", sort: (row) => row.latestVersion?.family ?? "", render: (row) => row.latestVersion?.family },
   {
@@ -40,7 +42,7 @@ const columns: Column<Model>[] = [
     sort: (row) => Number(row.latestVersion?.parameterCount ?? 0),
     render: (row) => formatParameters(row.latestVersion?.parameterCount ?? 0),
   },
-  { key: "format", title: "Format", width: "150px", render: (row) => row.latestVersion?.format },
+  { key: "format", title: "Format", width: "200px", render: (row) => row.latestVersion?.format },
   {
     key: "size",
     title: "Size",

@@ -12,7 +12,7 @@ export const versionName = (name: string, version: number): string => `${name}@$
 export function useModelOptions(keep = "", kind = ModelKind.BASE): { options: Option[]; loading: boolean } {
   const models = useList("model", "", 500);
   const options = models.items
-    .filter((model) => model.latestVersion && (kind === ModelKind.UNSPECIFIED || model.latestVersion.kind === kind))
+    .filter(({ latestVersion: latest }) => latest && !latest.reward && (kind === ModelKind.UNSPECIFIED || latest.kind === kind))
     .map((model): Option => {
       const latest = model.latestVersion!;
       const label = versionName(model.name, latest.version);

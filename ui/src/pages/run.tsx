@@ -22,6 +22,7 @@ import { useRunMetrics } from "@/pages/run_metrics";
 import { RunSamples } from "@/pages/run_samples";
 import { RunSpec } from "@/pages/run_spec";
 import { RunProgress, TaskDetails, TaskGraph } from "@/pages/run_tasks";
+import { RunWarnings } from "@/pages/run_warnings";
 import { ConfirmButton } from "@/widgets/confirm";
 import { ProblemBox, Skeleton } from "@/widgets/feedback";
 import { LinkButton } from "@/widgets/link_button";
@@ -72,6 +73,7 @@ function RunView({ run }: { run: Run }) {
       <div className="detail">
         <div className="stack">
           <RunProgress run={run} metrics={metrics} />
+          <RunWarnings runId={run.id} />
           <Section>
             <UrlTabs
               tabs={[

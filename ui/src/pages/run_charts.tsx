@@ -29,8 +29,8 @@ const plans: ChartPlan[] = [
   { id: "eval_perplexity", title: "Held-out perplexity", names: ["eval_perplexity"] },
   { id: "peak_memory_bytes", title: "Peak memory", names: ["peak_memory_bytes"], format: formatBytes, bytes: true },
 ];
-// Running totals: they are an axis, not a curve.
-const notDrawn = new Set(["tokens", "trained_tokens", "epoch"]);
+// Running totals, which are an axis and no curve; and what is told as a figure.
+const notDrawn = new Set(["tokens", "trained_tokens", "epoch", "ranks"]);
 
 export function RunCharts({ run, metrics }: { run: Run; metrics: RunMetrics }) {
   const [x, setX] = useUrlState("x", "step");

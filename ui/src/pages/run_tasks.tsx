@@ -1,8 +1,9 @@
 // The tasks of a run: their graph, what runs now with rate and time left, and one task's attempts.
 import { CloseOutlined } from "@ant-design/icons";
 import { Button, Progress } from "antd";
-import { formatDone, formatDuration, formatNumber } from "@/base/format";
+import { formatCount, formatDone, formatDuration, formatNumber } from "@/base/format";
 import { withoutImplied } from "@/base/graph_layout";
+import { decodeText } from "@/base/parameters";
 import { type Run, type Task, TaskState } from "@/gen/slipway/v1/run_pb";
 import { NodeLink } from "@/pages/pickers";
 import { currentTask } from "@/pages/run_columns";
@@ -74,6 +75,7 @@ export function RunProgress({ run, metrics }: { run: Run; metrics: RunMetrics })
           {known && progress.etaS >= 0 && <Figure label="Time left" value={formatDuration(progress.etaS)} />}
           {task.kind === "train" && loss !== undefined && <Figure label="Loss" value={formatNumber(loss)} />}
           {task.kind === "train" && speed !== undefined && <Figure label="Tokens/s" value={formatNumber(speed, 3)} />}
+          {task.kind === "train" && <RankFigure run={run} metrics={metrics} />}
           <Figure label="Running for" value={<Elapsed start={task.startedAt} />} />
           {attempt && attempt.nodeId && (
             <Figure label="On" value={<NodeLink id={attempt.nodeId} device={attempt.device} />} />
@@ -88,6 +90,20 @@ export function RunProgress({ run, metrics }: { run: Run; metrics: RunMetrics })
         )}
       </div>
     </Section>
+  );
+}
+
+/** How many ranks share the training now; nothing where one does it all. */
+function RankFigure({ run, metrics }: { run: Run; metrics: RunMetrics }) {
+  const wanted = Number(decodeText(run.parameters["ranks"]) ?? 1);
+  if (!(wanted > 1)) return null;
+  const now = metrics.latest("ranks");
+  const fewer = now !== undefined && now < wanted;
+  return (
+    <Figure
+      label="Ranks"
+      value={<span className={fewer ? "tone-warn" : ""} title={fewer ? "Lost ones come back at a checkpoint" : undefined}>{now === undefined ? formatCount(wanted) : `${formatCount(now)} of ${formatCount(wanted)}`}</span>}
+    />
   );
 }
 

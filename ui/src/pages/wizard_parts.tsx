@@ -3,7 +3,7 @@ import { CheckOutlined, WarningFilled } from "@ant-design/icons";
 import { Button, Input } from "antd";
 import { useState } from "react";
 import { Link } from "react-router-dom";
-import { decodeText, type FieldValue, sayValue } from "@/base/parameters";
+import { counting, decodeText, type FieldValue, sayValue } from "@/base/parameters";
 import { withAdvice } from "@/base/problem";
 import { type FieldViolation } from "@/gen/slipway/v1/error_pb";
 import { type PlanRunResponse, type Workflow, type WorkflowParameter } from "@/gen/slipway/v1/workflow_pb";
@@ -62,7 +62,7 @@ interface StepFormProps {
 
 export function StepForm({ workflow, step, values, setValue, violations, strict }: StepFormProps) {
   const described = workflow.steps.find((one) => one.name === step);
-  const parameters = workflow.parameters.filter((one) => one.step === step);
+  const parameters = counting(workflow.parameters, values).filter((one) => one.step === step);
   const plain = parameters.filter((one) => !one.advanced);
   const advanced = parameters.filter((one) => one.advanced);
   const changed = advanced.some((one) => values[one.name] !== undefined && values[one.name] !== null);
@@ -205,7 +205,7 @@ export function Review({ workflow, plan, draft, violations, setName, go }: Revie
               </div>
               <table className="plain-table">
                 <tbody>
-                  {workflow.parameters
+                  {counting(workflow.parameters, draft.values)
                     .filter((parameter) => parameter.step === step.name)
                     .map((parameter) => {
                       const own = draft.values[parameter.name] ?? null;

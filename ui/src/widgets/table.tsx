@@ -3,9 +3,10 @@
 import { CaretDownOutlined, CaretUpOutlined, SettingOutlined } from "@ant-design/icons";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { Button, Checkbox, Dropdown, Input } from "antd";
-import { type ReactNode, useEffect, useMemo, useRef, useState } from "react";
+import { memo, type ReactNode, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { useNavigate } from "react-router-dom";
 import { formatCount } from "@/base/format";
+import { type SortKey, sortRows } from "@/base/order";
 import { type Problem } from "@/base/problem";
 import { ProblemBox, Skeleton } from "@/widgets/feedback";
 import { useUrlState } from "@/widgets/url_state";
@@ -15,7 +16,7 @@ export interface Column<T> {
   title: string;
   render: (row: T) => ReactNode;
   /** Makes the column sortable. */
-  sort?: (row: T) => string | number;
+  sort?: (row: T) => SortKey;
   /** CSS grid width: "120px", "minmax(160px, 2fr)". */
   width?: string;
   align?: "right";
@@ -66,18 +67,13 @@ export function Table<T>(props: TableProps<T>) {
       ),
     [columnText, columns, plain],
   );
-  const shown = columns.filter((column) => shownKeys.has(column.key));
+  const shown = useMemo(() => columns.filter((column) => shownKeys.has(column.key)), [columns, shownKeys]);
   const [sortKey = "", sortOrder = "asc"] = plain ? [] : sort.split(".");
   const sortColumn = columns.find((column) => column.key === sortKey);
 
   const sorted = useMemo(() => {
-    const value = sortColumn?.sort;
-    if (!value) return rows;
-    const sign = sortOrder === "desc" ? -1 : 1;
-    return rows.slice().sort((a, b) => {
-      const [x, y] = [value(a), value(b)];
-      return (typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y))) * sign;
-    });
+    const keyOf = sortColumn?.sort;
+    return keyOf ? sortRows(rows, keyOf, sortOrder === "desc") : rows;
   }, [rows, sortColumn, sortOrder]);
 
   const scroll = useRef<HTMLDivElement>(null);
@@ -85,7 +81,7 @@ export function Table<T>(props: TableProps<T>) {
     count: sorted.length,
     getScrollElement: () => scroll.current,
     estimateSize: () => rowHeight,
-    overscan: 12,
+    overscan: 6,
   });
   const items = virtual.getVirtualItems();
   const last = items[items.length - 1]?.index ?? 0;
@@ -106,6 +102,12 @@ export function Table<T>(props: TableProps<T>) {
     if (!next.delete(key)) next.add(key);
     setChosen(next);
   };
+  // Rows that show the same are not drawn again: what they call is looked up when they call it.
+  const acts: RowActs<T> = { open: rowLink && ((row) => navigate(rowLink(row))), point: props.pointAt, toggle };
+  const latest = useRef(acts);
+  useLayoutEffect(() => {
+    latest.current = acts;
+  });
 
   if (props.problem) return <ProblemBox problem={props.problem} {...(props.retry ? { retry: props.retry } : {})} />;
   const filtered = Boolean(props.filter?.settled);
@@ -144,7 +146,7 @@ export function Table<T>(props: TableProps<T>) {
       ) : (
         <div className="table-scroll" ref={scroll}>
           <div className="table-grid" role="table" aria-label={label} aria-rowcount={sorted.length + 1}>
-            <div className="table-head" role="row" style={{ gridTemplateColumns: template }}>
+            <div className="table-head" role="row" aria-rowindex={1} style={{ gridTemplateColumns: template }}>
               {selection && (
                 <div className="table-cell check" role="columnheader">
                   <Checkbox
@@ -188,49 +190,19 @@ export function Table<T>(props: TableProps<T>) {
                 if (row === undefined) return null;
                 const key = rowKey(row);
                 return (
-                  <div
+                  <TableRow
                     key={key}
-                    role="row"
-                    aria-rowindex={item.index + 2}
-                    className={`table-row${rowLink ? " clickable" : ""}${chosen.has(key) ? " selected" : ""}`}
-                    style={{ transform: `translateY(${item.start}px)`, gridTemplateColumns: template }}
-                    {...(props.pointAt
-                      ? {
-                          onMouseEnter: () => props.pointAt?.(row),
-                          onMouseLeave: () => props.pointAt?.(null),
-                          onFocus: () => props.pointAt?.(row),
-                          onBlur: () => props.pointAt?.(null),
-                        }
-                      : {})}
-                    onClick={(event) => {
-                      const target = event.target as HTMLElement;
-                      if (!rowLink || target.closest("a,button,label,input") || window.getSelection()?.toString()) return;
-                      navigate(rowLink(row));
-                    }}
-                  >
-                    {selection && (
-                      <div className="table-cell check" role="cell">
-                        <Checkbox
-                          aria-label={`Select row ${item.index + 1}`}
-                          checked={chosen.has(key)}
-                          onChange={() => toggle(key)}
-                        />
-                      </div>
-                    )}
-                    {shown.map((column) => {
-                      const content = column.render(row);
-                      return (
-                        <div
-                          key={column.key}
-                          className={column.align === "right" ? "table-cell right" : "table-cell"}
-                          role="cell"
-                          title={typeof content === "string" ? content : undefined}
-                        >
-                          {content}
-                        </div>
-                      );
-                    })}
-                  </div>
+                    row={row}
+                    name={key}
+                    index={item.index}
+                    top={item.start}
+                    template={template}
+                    columns={shown}
+                    clickable={rowLink !== undefined}
+                    pointable={props.pointAt !== undefined}
+                    chosen={selection ? chosen.has(key) : undefined}
+                    acts={latest}
+                  />
                 );
               })}
             </div>
@@ -240,6 +212,69 @@ export function Table<T>(props: TableProps<T>) {
     </div>
   );
 }
+
+interface RowActs<T> {
+  open: ((row: T) => void) | undefined;
+  point: ((row: T | null) => void) | undefined;
+  toggle: (key: string) => void;
+}
+
+interface TableRowProps<T> {
+  row: T;
+  /** Its key. */
+  name: string;
+  /** In the sorted list, from 0. */
+  index: number;
+  /** Pixels from the first row's top. */
+  top: number;
+  template: string;
+  columns: Column<T>[];
+  clickable: boolean;
+  pointable: boolean;
+  /** Undefined where rows cannot be selected. */
+  chosen: boolean | undefined;
+  acts: { readonly current: RowActs<T> };
+}
+
+function OneRow<T>({ row, name, index, top, template, columns, clickable, pointable, chosen, acts }: TableRowProps<T>) {
+  const point = () => acts.current.point?.(row);
+  const leave = () => acts.current.point?.(null);
+  return (
+    <div
+      role="row"
+      aria-rowindex={index + 2}
+      className={`table-row${clickable ? " clickable" : ""}${chosen ? " selected" : ""}`}
+      style={{ transform: `translateY(${top}px)`, gridTemplateColumns: template }}
+      {...(pointable ? { onMouseEnter: point, onMouseLeave: leave, onFocus: point, onBlur: leave } : {})}
+      onClick={(event) => {
+        const target = event.target as HTMLElement;
+        if (target.closest("a,button,label,input") || window.getSelection()?.toString()) return;
+        acts.current.open?.(row);
+      }}
+    >
+      {chosen !== undefined && (
+        <div className="table-cell check" role="cell">
+          <Checkbox aria-label={`Select row ${index + 1}`} checked={chosen} onChange={() => acts.current.toggle(name)} />
+        </div>
+      )}
+      {columns.map((column) => {
+        const content = column.render(row);
+        return (
+          <div
+            key={column.key}
+            className={column.align === "right" ? "table-cell right" : "table-cell"}
+            role="cell"
+            title={typeof content === "string" ? content : undefined}
+          >
+            {content}
+          </div>
+        );
+      })}
+    </div>
+  );
+}
+
+const TableRow = memo(OneRow) as typeof OneRow;
 
 interface ColumnChooserProps<T> {
   columns: Column<T>[];

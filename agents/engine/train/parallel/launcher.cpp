@@ -180,6 +180,8 @@ std::optional<Loss> Gang::loss() {
     if (!said || has_failed) return std::nullopt;
     return Loss{std::stoll(*said), "no longer answers"};
   }
+  // One that is left alone meets nobody and gives no signs there: its heartbeats are for who started this process.
+  if (ranks_.size() == 1) return std::nullopt;
   if (const auto silent = meeting_.lost_rank(); silent && !meeting_.look("failure")) {
     return Loss{*silent, "has been silent for " + std::to_string(kSilenceLimit.count()) + " s"};
   }

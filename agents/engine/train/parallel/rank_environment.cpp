@@ -35,6 +35,8 @@ int64_t number_of(const char* name, int64_t fallback, int64_t lowest, int64_t hi
 
 }  // namespace
 
+std::string launch_notice() { return text_of(kNoticeVariable); }
+
 std::optional<RankEnvironment> rank_environment() {
   constexpr int64_t kMostRanks = 65536;
   if (text_of("WORLD_SIZE").empty()) return std::nullopt;
@@ -51,7 +53,6 @@ std::optional<RankEnvironment> rank_environment() {
   if (const std::string count = text_of("TORCHELASTIC_RESTART_COUNT"); !count.empty())
     e.round = "slipway/" + count + "/";
   e.launched = !text_of(kLaunchedVariable).empty();
-  e.notice = text_of(kNoticeVariable);
   return e;
 }
 

@@ -15,8 +15,10 @@ struct RankEnvironment {
   bool hosts_meeting = false;  // this rank opens the port, as rank 0 does unless a launcher has done it
   bool launched = false;       // by slipway-train itself, which goes on without a lost rank
   std::string round;           // of torchrun's restarts, which share one store
-  std::string notice;          // what the launcher has to say
 };
+
+// What the launcher has to say, also to a rank that is left alone; empty: nothing.
+std::string launch_notice();
 
 // Nothing where there is one rank. Throws base::Error INVALID_SPEC for variables that make no sense.
 std::optional<RankEnvironment> rank_environment();
