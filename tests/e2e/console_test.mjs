@@ -217,8 +217,8 @@ async function watchRun() {
     "progress after the restart",
     async () => {
       if (/Succeeded/.test((await state.first().getAttribute("data-state")) ?? "")) return true;
-      const now = (await done.count()) > 0 ? parseInt((await done.first().textContent()) ?? "", 10) : 24;
-      return now > before;
+      const [shown = "24"] = await done.allTextContents(); // none once the training is over
+      return parseInt(shown, 10) > before;
     },
     runMinutes * 60_000,
   );

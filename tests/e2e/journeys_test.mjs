@@ -1,8 +1,9 @@
 // Further ways through the console in a real Chromium, with a model of a moment: quantize and evaluate, how a deployment
-// serves and its change, several answers, samples, stop and keep, resume, train again, preference tuning. Run by ctest.
+// serves and its change, several answers, samples, stop and keep, resume, train again, several ranks and the loss of one,
+// prompt tuning, preference tuning, a reward model. Run by ctest.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { play, python, source, Stage, until } from "./harness.mjs";
 
@@ -214,6 +215,64 @@ async function train() {
   await reaches("Succeeded");
 }
 
+/** The process of a rank that this stage's trainer started. */
+function pidOfRank(rank) {
+  return readdirSync("/proc").find((pid) => {
+    if (!/^\d+$/.test(pid)) return false;
+    try {
+      const told = readFileSync(`/proc/${pid}/environ`, "utf8").split("\0");
+      return told.includes(`RANK=${rank}`) && readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(`${stage.folder}/agent/`);
+    } catch {
+      return false; // gone meanwhile
+    }
+  });
+}
+
+async function ranks() {
+  const { page } = stage;
+  say("two ranks; one is killed: the page says so, and the training goes on");
+  const run = JSON.parse(stage.cli("--json", "run", "start", "fine-tune-and-deploy", "--model", "tiny", "--dataset", "rows", "--name", "twins", "--ranks", 2, "--max-steps", 100000, "--save-steps", 400, "--no-deploy", "--no-require-improvement"));
+  await page.goto(`${stage.web}/runs/${run.id}`);
+  const figure = (text) => page.locator(".figure .value", { hasText: text });
+  await figure("2 of 2").waitFor({ timeout: 60_000 });
+  await stage.screenshot("light-run-ranks");
+  process.kill(Number(pidOfRank(1)), "SIGKILL");
+  const warnings = page.getByRole("region", { name: "Warnings" });
+  await warnings.getByText("Rank 1 of 2 was killed by signal 9").waitFor({ timeout: 60_000 });
+  await figure("1 of 2").waitFor();
+  await stage.screenshot("light-run-rank-lost");
+  await figure("2 of 2").waitFor({ timeout: 120_000 }); // at the next checkpoint
+  await page.getByRole("button", { name: "Stop and keep" }).click();
+  await reaches("Succeeded");
+  await warnings.getByText("RANK_LOST").waitFor();
+}
+
+async function promptTuning() {
+  const { page } = stage;
+  say("prompt tuning: its own settings alone; measured, registered, served");
+  await page.goto(`${stage.web}/train/new/fine-tune-and-deploy?model=tiny%401&dataset=rows%401&step=method`);
+  await page.getByLabel(/^Adapter rank/).waitFor();
+  await stage.choose(page.getByRole("combobox", { name: "Method" }), "Prompt tuning");
+  await page.getByLabel(/^Virtual tokens/).fill("4");
+  assert.equal(await page.getByLabel(/^Adapter rank/).count(), 0);
+  await stage.screenshot("light-prompt-wizard");
+  const next = page.getByRole("button", { name: "Next" });
+  await next.click();
+  await page.getByLabel(/^Steps at most/).fill("3");
+  await page.getByLabel(/^Sequence length/).fill("128"); // the model has 256 positions, for both
+  await next.click();
+  await page.getByLabel(/^Name of the tuned model/).fill("prompted");
+  await page.getByLabel(/^Only when it is better/).click();
+  await startRun();
+  await reaches("Succeeded");
+  const perplexity = JSON.parse(stage.cli("--json", "run", "show", page.url().split("/runs/")[1].split("?")[0])).results.tuned_perplexity;
+  assert.ok(perplexity > 1);
+  await open("/models", "prompted");
+  await page.getByText("peft prompt tokens=4").first().waitFor();
+  await stage.screenshot("light-prompt-model");
+  assert.ok(stage.cliWith("Where is the keel?\n", "deployment", "chat", "prompted").length > 0);
+}
+
 async function preferences() {
   const { page } = stage;
   say("preference tuning");
@@ -229,6 +288,32 @@ async function preferences() {
   }
   await page.getByRole("figure", { name: /^Loss/ }).locator("canvas").waitFor();
   await stage.screenshot("light-preference-run");
+
+  say("a reward model: its own settings alone, nothing that would deploy it, its files");
+  await page.goto(`${stage.web}/train/new/preference-tune?model=tiny%401&dataset=pairs%401&step=method`);
+  await page.getByLabel(/^Strength/).waitFor();
+  await stage.choose(page.getByLabel(/^Objective/), "Reward model");
+  await page.getByLabel(/^Strength/).waitFor({ state: "detached" });
+  await stage.screenshot("light-reward-wizard");
+  await page.getByRole("button", { name: "Next" }).click();
+  await page.getByLabel(/^Steps at most/).fill("3");
+  await page.getByRole("button", { name: "Next" }).click();
+  await page.getByLabel(/^Name of the tuned model/).fill("judge");
+  assert.equal(await page.getByLabel(/^Deploy it/).count(), 0);
+  await startRun();
+  await reaches("Succeeded");
+  await open("/models", "judge");
+  await page.getByText("Reward model").first().waitFor();
+  await page.getByRole("tab", { name: "How to use it" }).click();
+  await page.getByText("AutoModelForSequenceClassification").first().waitFor();
+  for (const name of ["Deploy", "Quantize", "Fine-tune and deploy"]) {
+    assert.equal(await page.getByRole("button", { name, exact: true }).or(page.getByRole("link", { name, exact: true })).count(), 0, name);
+  }
+  await stage.screenshot("light-reward-model");
+  await page.getByRole("tab", { name: "Files" }).click();
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "config.json", exact: true }).click()]);
+  assert.match(JSON.parse(readFileSync(await download.path(), "utf8")).architectures[0], /ForSequenceClassification$/);
+  assert.throws(() => stage.cli("deployment", "create", "judge", "--model", "judge"), /reward model/);
 }
 
 await play(stage, async () => {
@@ -237,5 +322,7 @@ await play(stage, async () => {
   await quantize();
   await deploy();
   await train();
+  await ranks();
+  await promptTuning();
   await preferences();
 });

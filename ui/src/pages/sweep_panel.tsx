@@ -6,7 +6,7 @@ import { useNavigate } from "react-router-dom";
 import { clients } from "@/api/clients";
 import { toProblem } from "@/api/problems";
 import { plural } from "@/base/format";
-import { type ParameterTexts } from "@/base/parameters";
+import { counting, type FieldValue, type ParameterTexts } from "@/base/parameters";
 import { type Problem } from "@/base/problem";
 import { countRuns, readAxis, type TypedAxis } from "@/base/sweep";
 import { type Workflow } from "@/gen/slipway/v1/workflow_pb";
@@ -24,6 +24,7 @@ export const startSweep: SweepDraft = { random: false, runs: 10, axes: [] };
 interface SweepPanelProps {
   workflow: Workflow;
   name: string;
+  values: Record<string, FieldValue>;
   texts: ParameterTexts;
   idempotencyKey: string;
   draft: SweepDraft;
@@ -33,7 +34,7 @@ interface SweepPanelProps {
   started: () => void;
 }
 
-export function SweepPanel({ workflow, name, texts, idempotencyKey, draft, change, good, started }: SweepPanelProps) {
+export function SweepPanel({ workflow, name, values, texts, idempotencyKey, draft, change, good, started }: SweepPanelProps) {
   const navigate = useNavigate();
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<Problem | null>(null);
@@ -42,7 +43,12 @@ export function SweepPanel({ workflow, name, texts, idempotencyKey, draft, chang
   const count = countRuns(read.map((one) => one.axis), draft.random ? draft.runs : 0);
   const can = good && draft.axes.length > 0 && read.every((one) => one.wrong === "") && count > 0 && count <= 500;
   const setAxis = (index: number, axis: TypedAxis) => change({ ...draft, axes: draft.axes.map((one, at) => (at === index ? axis : one)) });
-  const free = workflow.parameters.filter((one) => !draft.axes.some((axis) => axis.parameter === one.name));
+  const varied = new Set(draft.axes.map((axis) => axis.parameter));
+  // Those that count as things stand, or may in some of the runs.
+  const counts = new Set(counting(workflow.parameters, values).map((one) => one.name));
+  const free = workflow.parameters.filter(
+    (one) => !varied.has(one.name) && (counts.has(one.name) || one.conditions.some((condition) => varied.has(condition.parameter))),
+  );
   const start = async () => {
     setBusy(true);
     setProblem(null);

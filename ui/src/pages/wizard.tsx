@@ -143,6 +143,7 @@ function Wizard({ workflow, from }: { workflow: Workflow; from: Run | undefined 
             <SweepPanel
               workflow={workflow}
               name={draft.name}
+              values={draft.values}
               texts={texts}
               idempotencyKey={draft.idempotencyKey}
               draft={draft.sweep ?? startSweep}
