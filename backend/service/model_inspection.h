@@ -22,8 +22,7 @@ struct ModelInspection {
   std::string family;
   int64_t parameter_count = 0;
   int64_t context_length = 0;
-  std::string
-      format;  // "gguf Q4_1", "safetensors BF16", "slipway int4 gptq", "peft lora r=8", "peft prompt tokens=20"
+  std::string format;  // "gguf Q4_1", "safetensors BF16", "slipway int4 gptq", "peft lora r=8", "peft prompt tokens=20"
   bool has_chat_template = false;
   std::string base_name;  // an adapter's base_model_name_or_path
 };
