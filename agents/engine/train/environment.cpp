@@ -6,9 +6,11 @@
 #include <dlfcn.h>
 #include <malloc.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -55,6 +57,8 @@ int usable_threads() {
 }
 
 void prepare_process(char** argv) {
+  // What /proc/self/exe starts, here and by the launcher, is called "exe" in ps and top otherwise.
+  prctl(PR_SET_NAME, program_invocation_short_name);
   // Freed buffers are kept for the next operation instead of being returned to the kernel and faulted in again.
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
