@@ -7,18 +7,13 @@
 #include <mutex>
 #include <span>
 
+#include "agents/engine/model/shape_text.h"
 #include "backend/base/error.h"
 
 namespace slipway::runtime {
 namespace {
 
 constexpr int64_t kPanelsAtOnce = 16;  // one task: some hundred kilobytes
-
-std::string shape_text(const std::vector<int64_t>& sizes) {
-  std::string joined;
-  for (const int64_t size : sizes) joined += (joined.empty() ? "" : " × ") + std::to_string(size);
-  return joined;
-}
 
 }  // namespace
 
@@ -167,10 +162,10 @@ void WeightLoader::fill_all(ThreadPool& pool) {
 void WeightLoader::check(const std::string& name, const std::vector<int64_t>& shape) const {
   const auto found = container_ ? container_->tensor(name).shape : weights_->get(name).shape;
   if (found == shape) return;
-  throw base::Error(
-      base::kInvalidModel,
-      path_ + ": tensor " + name + " is " + shape_text(found) + ", the configuration says " + shape_text(shape),
-      "the weights and the configuration are of different models; download or export the model again");
+  throw base::Error(base::kInvalidModel,
+                    path_ + ": tensor " + name + " is " + model::shape_text(found) + ", the configuration says " +
+                        model::shape_text(shape),
+                    "the weights and the configuration are of different models; download or export the model again");
 }
 
 const model::PackedTensor& WeightLoader::packed(const std::string& name, kernels::WeightFormat format,

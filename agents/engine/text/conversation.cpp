@@ -2,6 +2,7 @@
 #include "agents/engine/text/conversation.h"
 
 #include <algorithm>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -260,13 +261,19 @@ struct ConversationTokenizer::State {
   explicit State(const Tokenizer& its_tokenizer)
       : tokenizer(its_tokenizer),
         chat_template(template_of(tokenizer)),
-        asks(asks_for_replies(tokenizer, chat_template)),
-        spellings(tokenizer) {}
+        asks(asks_for_replies(tokenizer, chat_template)) {}
+
+  // Made when a mask is first asked for: ids alone need none.
+  const Spellings& spellings() const {
+    std::call_once(once, [this] { made.emplace(tokenizer); });
+    return *made;
+  }
 
   const Tokenizer& tokenizer;
   ChatTemplate chat_template;
   std::optional<bool> asks;
-  Spellings spellings;
+  mutable std::once_flag once;
+  mutable std::optional<Spellings> made;
 };
 
 ConversationTokenizer::ConversationTokenizer(const Tokenizer& tokenizer)
@@ -291,7 +298,7 @@ TokenizedConversation ConversationTokenizer::tokenize(const nlohmann::ordered_js
   TokenizedConversation out;
   out.ids = tokenizer.encode(text, false);
   out.assistant_mask.assign(out.ids.size(), 0);
-  auto ranges = align(state_->spellings, !tokenizer.stripped_prefix().empty(), text, out.ids);
+  auto ranges = align(state_->spellings(), !tokenizer.stripped_prefix().empty(), text, out.ids);
   if (!ranges) ranges = align_by_parts(tokenizer, text, out.ids, spans);
   if (!ranges) {
     throw base::Error(
@@ -307,8 +314,8 @@ TokenizedConversation ConversationTokenizer::tokenize(const nlohmann::ordered_js
     const auto first = static_cast<size_t>(overlaps_from - ranges->begin());
     auto last = static_cast<size_t>(behind - ranges->begin());
     if (!span.exact) {
-      trim_turn(state_->spellings, out.ids, first, last);
-      extend_turn(state_->spellings, out.ids, first, last);
+      trim_turn(state_->spellings(), out.ids, first, last);
+      extend_turn(state_->spellings(), out.ids, first, last);
     }
     std::fill(out.assistant_mask.begin() + static_cast<std::ptrdiff_t>(first),
               out.assistant_mask.begin() + static_cast<std::ptrdiff_t>(last), 1);

@@ -34,7 +34,10 @@ EarlyRows::EarlyRows(std::vector<DataFile> files, const text::Tokenizer& tokeniz
                      bool shuffle)
     : files_(std::move(files)), tokenizer_(tokenizer), options_(options) {
   int64_t rows = 0;
-  for (const DataFile& file : files_) rows += indices_.emplace_back(index_rows(file.path))->count();
+  for (const DataFile& file : files_) {
+    rows += indices_.emplace_back(index_rows(file.path))->count();
+    encoders_.emplace_back(tokenizer_, file.format, options_.rows);
+  }
   blocks_.emplace(rows, shuffle, options.seed);
 }
 
@@ -57,7 +60,7 @@ std::optional<std::vector<int64_t>> EarlyRows::next_block(Dataset& dataset) {
     for (; at != rows.end() && *at < last; ++at) of_file.push_back(*at - first);
     first = last;
     std::vector<Line> lines = indices_[i]->read(of_file);
-    encode_lines(text::RowEncoder(tokenizer_, files_[i].format, options_.rows), false, options_.threads, stop_, lines);
+    encode_lines(encoders_[i], false, options_.threads, stop_, lines);
     for (Line& line : lines) {
       if (line.error) text::throw_at_line(files_[i].path, line.number, line.error->what(), line.error->advice());
       text::TrainingRow& row = line.rows.front();

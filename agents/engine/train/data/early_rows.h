@@ -46,6 +46,7 @@ class EarlyRows {
   const text::Tokenizer& tokenizer_;
   TokenizeOptions options_;
   std::vector<std::unique_ptr<const RowIndex>> indices_;  // beside files_
+  std::vector<text::RowEncoder> encoders_;                // beside files_
   std::optional<RowBlocks> blocks_;
   int64_t next_ = 0;
   std::atomic<bool> stop_ = false;
