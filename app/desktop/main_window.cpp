@@ -29,15 +29,17 @@ namespace {
 const QString kGeometry = QStringLiteral("window/geometry");
 const QString kZoom = QStringLiteral("window/zoom");
 
-// Puts the focus on the page's button that opens its file chooser; false as long as there is none.
+// Puts the focus on the file button of the page at a path (%1); false as long as it is not there. What loads a page is
+// over when its document says so, and the document that is being left has another path, or the mark of kLeave.
 const QString kFocusFileButton = QStringLiteral(R"(
   (() => {
-    const button = document.querySelector('[data-choose-files]');
-    button?.focus();
-    return button !== null;
+    const here = location.pathname === '%1' && document.readyState === 'complete' && !window.slipwayLeaves;
+    const button = here && document.querySelector('[data-choose-files]');
+    if (button) button.focus();
+    return Boolean(button) && document.activeElement === button;
   })()
 )");
-constexpr int kFileButtonTries = 100;
+const QString kLeave = QStringLiteral("window.slipwayLeaves = true");
 constexpr int kFileButtonPauseMs = 100;
 
 }  // namespace
@@ -159,25 +161,24 @@ void MainWindow::import_files(const QString& kind) {
   if (files.isEmpty()) return;
   page_->offer_files(files);
   // The page first has to be there; then its own chooser is opened, and is answered with these files.
-  auto* once = new QObject(this);
-  connect(page_, &QWebEnginePage::loadFinished, once, [this, once](bool loaded) {
-    once->deleteLater();
-    if (loaded) press_file_button(kFileButtonTries);
-  });
-  page_->go(model ? QStringLiteral("/models/import") : QStringLiteral("/data/import"));
+  const QString path = model ? QStringLiteral("/models/import") : QStringLiteral("/data/import");
+  page_->runJavaScript(kLeave);
+  page_->go(path);
+  press_file_button(path);
 }
 
-void MainWindow::press_file_button(int tries_left) {
-  page_->runJavaScript(kFocusFileButton, [this, tries_left](const QVariant& focused) {
-    if (!focused.toBool()) {
-      if (tries_left > 0) {
-        QTimer::singleShot(kFileButtonPauseMs, this, [this, tries_left] { press_file_button(tries_left - 1); });
-      }
+void MainWindow::press_file_button(const QString& path) {
+  page_->runJavaScript(kFocusFileButton.arg(path), [this, path](const QVariant& focused) {
+    if (page_->url().path() != path) {  // the person went elsewhere: the next chooser is theirs
+      page_->offer_files({});
+      return;
+    }
+    QWidget* target = view_->focusProxy();
+    if (!focused.toBool() || target == nullptr) {
+      QTimer::singleShot(kFileButtonPauseMs, this, [this, path] { press_file_button(path); });
       return;
     }
     // Chromium opens a chooser for a key that is pressed, not for a script's click.
-    QWidget* target = view_->focusProxy();
-    if (target == nullptr) return;
     const QString text = QStringLiteral("\r");
     QCoreApplication::postEvent(target, new QKeyEvent(QEvent::KeyPress, Qt::Key_Return, Qt::NoModifier, text));
     QCoreApplication::postEvent(target, new QKeyEvent(QEvent::KeyRelease, Qt::Key_Return, Qt::NoModifier, text));

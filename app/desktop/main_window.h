@@ -61,7 +61,8 @@ class MainWindow : public QMainWindow {
 
  private:
   void show_console(const QUrl& address);
-  void press_file_button(int tries_left);
+  // Opens the file chooser of the page at `path` as soon as the page has its button, unless the person leaves it.
+  void press_file_button(const QString& path);
   void show_problem(const QString& what, const QString& advice);
   void on_run_ended(const QString& run_id, const QString& name, const QString& state);
 
