@@ -8,7 +8,7 @@
 namespace slipway::base {
 
 // `prefix-` and 26 characters of Crockford base 32: 48 bits of time, then 80 random bits (the ULID layout), in
-// lower case. Sorts by time of making. Any thread.
+// lower case. Sorts by time of making: within a millisecond an id is the one before it and one. Any thread.
 std::string new_id(const std::string& prefix, int64_t now_ms);
 
 // `bytes` random bytes from the kernel as URL-safe base 64 without padding: for tokens and keys.

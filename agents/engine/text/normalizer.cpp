@@ -1,9 +1,9 @@
 // The steps of a normalizer, see normalizer.h.
 #include "agents/engine/text/normalizer.h"
 
-#include <unicode/locid.h>
 #include <unicode/normalizer2.h>
 #include <unicode/uchar.h>
+#include <unicode/uniset.h>
 #include <unicode/unistr.h>
 
 #include <memory>
@@ -33,6 +33,20 @@ std::string normalize_with(const icu::Normalizer2& normalizer, const std::string
   std::string out;
   result.toUTF8String(out);
   return out;
+}
+
+// The characters whose forms Hugging Face's `tokenizers` knows: its unicode-normalization-alignments 0.1.12 is of
+// Unicode 9.0, and leaves later ones where they stand.
+const icu::UnicodeSet& known_characters() {
+  static const auto* const set = [] {
+    UErrorCode status = U_ZERO_ERROR;
+    auto* made = new icu::UnicodeSet(UNICODE_STRING_SIMPLE("[:age=9.0:]"), status);  // lives as long as the process
+    if (U_FAILURE(status))
+      throw base::Error(base::kIo, "ICU does not know the ages of characters", "install libicu's data");
+    made->freeze();
+    return made;
+  }();
+  return *set;
 }
 
 std::string replace_matches(const std::string& text, const std::vector<ByteRange>& matches,
@@ -97,6 +111,24 @@ std::string nmt(const std::string& text) {
   });
 }
 
+// Upper case after Unicode 15.0, where Debian 12's ICU ends, up to 17.0, which Rust's to_lowercase knows.
+struct CaseRange {
+  char32_t first, last, lower;
+};
+constexpr CaseRange kNewerCases[] = {{0x1C89, 0x1C89, 0x1C8A},   {0xA7CB, 0xA7CB, 0x264},  {0xA7CC, 0xA7CC, 0xA7CD},
+                                     {0xA7CE, 0xA7CE, 0xA7CF},   {0xA7D2, 0xA7D2, 0xA7D3}, {0xA7D4, 0xA7D4, 0xA7D5},
+                                     {0xA7DA, 0xA7DA, 0xA7DB},   {0xA7DC, 0xA7DC, 0x19B},  {0x10D50, 0x10D65, 0x10D70},
+                                     {0x16EA0, 0x16EB8, 0x16EBB}};
+
+// Each character by itself, as Hugging Face does: no final sigma.
+void append_lower(std::string& out, char32_t c) {
+  for (const CaseRange& range : kNewerCases) {
+    if (c >= range.first && c <= range.last) return append_utf8(out, range.lower + (c - range.first));
+  }
+  append_utf8(out, static_cast<char32_t>(u_tolower(static_cast<UChar32>(c))));
+  if (c == 0x130) append_utf8(out, 0x307);  // the only one that becomes two: i and the dot above
+}
+
 }  // namespace
 
 Normalizer::Normalizer(const nlohmann::json& section, const std::string& origin) {
@@ -111,7 +143,8 @@ void Normalizer::add(const nlohmann::json& section, const std::string& where, in
     const icu::Normalizer2* normalizer = instance(status);
     if (U_FAILURE(status))
       throw base::Error(base::kIo, where + ": ICU has no data for " + type, "install libicu's data");
-    steps_.emplace_back([normalizer](const std::string& text) { return normalize_with(*normalizer, text); });
+    auto known = std::make_shared<const icu::FilteredNormalizer2>(*normalizer, known_characters());
+    steps_.emplace_back([known](const std::string& text) { return normalize_with(*known, text); });
   };
   if (type == "Sequence") {
     const auto& list = list_field(section, "normalizers", where);
@@ -127,11 +160,7 @@ void Normalizer::add(const nlohmann::json& section, const std::string& where, in
   } else if (type == "NFKD") {
     add_form(&icu::Normalizer2::getNFKDInstance);
   } else if (type == "Lowercase") {
-    steps_.emplace_back([](const std::string& text) {
-      std::string out;
-      icu::UnicodeString::fromUTF8(text).toLower(icu::Locale::getRoot()).toUTF8String(out);
-      return out;
-    });
+    steps_.emplace_back([](const std::string& text) { return map_characters(text, &append_lower); });
   } else if (type == "Prepend") {
     const std::string prefix = string_field(section, "prepend", where);
     steps_.emplace_back([prefix](const std::string& text) { return text.empty() ? text : prefix + text; });
@@ -154,7 +183,9 @@ void Normalizer::add(const nlohmann::json& section, const std::string& where, in
   } else if (type == "StripAccents") {
     steps_.emplace_back([](const std::string& text) {
       return map_characters(text, [](std::string& out, char32_t c) {
-        if ((U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_MN_MASK) == 0) append_utf8(out, c);
+        const bool mark = ((U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_M_MASK) != 0 && c != 0x111C9) ||
+                          c == 0x1CF2 || c == 0x1CF3;  // what the three were in Unicode 9.0
+        if (!mark || !known_characters().contains(static_cast<UChar32>(c))) append_utf8(out, c);
       });
     });
   } else if (type == "Precompiled") {

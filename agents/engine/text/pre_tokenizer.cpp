@@ -150,10 +150,14 @@ Finder regex_finder(const std::string& pattern, const std::string& where) {
   return [regex](std::string_view text, std::vector<ByteRange>& matches) { matches = regex->find_all(text); };
 }
 
+// ASCII's, and what Unicode 8.0 calls punctuation: Rust's unicode_categories, which Hugging Face asks, stayed there.
 bool is_punctuation(char32_t c) {
-  const bool ascii =
-      (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
-  return ascii || (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_P_MASK) != 0;
+  if (c < 0x80)
+    return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
+  if (c == 0x166D || c == 0x111C9) return true;  // a symbol since 12.0, a mark since 11.0
+  UVersionInfo age;
+  u_charAge(static_cast<UChar32>(c), age);
+  return (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_P_MASK) != 0 && age[0] <= 8;
 }
 
 void prepend_where_missing(Pieces& pieces, const std::string& prefix, bool only_first) {
@@ -234,7 +238,7 @@ void PreTokenizer::add(const nlohmann::json& section, const std::string& where, 
         given ? parse_behavior(string_field(section, "behavior", where), where) : Behavior::kIsolated;
     steps_.push_back(splitting_step(characters_that(&is_punctuation), behavior, false));
   } else if (type == "Whitespace") {
-    steps_.push_back(splitting_step(regex_finder(R"(\w+|[^\w\s]+)", where), Behavior::kRemoved, true));
+    steps_.push_back(splitting_step(&scan_words, Behavior::kRemoved, true));
   } else if (type == "WhitespaceSplit") {
     steps_.push_back(splitting_step(characters_that(&is_unicode_space), Behavior::kRemoved, false));
   } else if (type == "BertPreTokenizer") {

@@ -3,9 +3,11 @@
 #include "agents/engine/text/regex.h"
 
 #include <pcre2.h>
+#include <unicode/uchar.h>
 
 #include <memory>
 
+#include "agents/engine/text/newer_characters.h"
 #include "agents/engine/text/unicode.h"
 #include "backend/base/error.h"
 
@@ -40,8 +42,55 @@ Scratch& scratch() {
 
 pcre2_jit_stack* stack_of_this_thread(void*) { return scratch().stack; }
 
-// PCRE2 reads \Z, \h, \R and the like differently from Oniguruma, but no known vocabulary uses those. Possessive
+bool is_script(const std::string& name) {
+  return u_getPropertyValueEnum(UCHAR_SCRIPT, name.c_str()) != UCHAR_INVALID_CODE && name.size() > 2;
+}
+
+// The pattern with what PCRE2 would read otherwise than Oniguruma does: \p{Han} by script, not by the scripts that use
+// a character; \w with marks, connectors and letter-like symbols, and by itself also with Latin-1's superscripts and
+// fractions. \Z, \h, \R, \b and \W within a class still differ, but no known vocabulary uses them. Possessive
 // quantifiers and (?i:...) mean the same in both.
+std::string as_pcre2(const std::string& pattern) {
+  static constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
+  static constexpr std::string_view kLatin1Numbers = R"(\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
+  std::string out;
+  bool in_class = false;
+  size_t first_in_class = 0;
+  for (size_t position = 0; position < pattern.size(); ++position) {
+    const char c = pattern[position];
+    if (c != '\\' || position + 1 >= pattern.size()) {
+      if (c == '[' && !in_class) {
+        in_class = true;
+        first_in_class = position + (pattern.compare(position + 1, 1, "^") == 0 ? 2 : 1);
+      } else if (c == ']' && position > first_in_class) {  // right at its beginning it stands for itself
+        in_class = false;
+      }
+      out.push_back(c);
+      continue;
+    }
+    const char kind = pattern[++position];
+    const size_t close = pattern.find('}', position);
+    if (kind == 'w' && in_class) {
+      out += kWord;
+    } else if (kind == 'w' || (kind == 'W' && !in_class)) {
+      out.append(kind == 'w' ? "[" : "[^").append(kWord).append(kLatin1Numbers).append("]");
+    } else if ((kind == 'p' || kind == 'P') && pattern.compare(position + 1, 1, "{") == 0 &&
+               close != std::string::npos) {
+      size_t name = position + 2;
+      if (pattern[name] == '^') ++name;
+      const bool script = is_script(pattern.substr(name, close - name));
+      out.append("\\")
+          .append(pattern, position, name - position)
+          .append(script ? "sc:" : "")
+          .append(pattern, name, close + 1 - name);
+      position = close;
+    } else {
+      out.append({'\\', kind});
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
 Regex::Regex(const std::string& pattern, const std::string& where) : where_(where) {
@@ -55,12 +104,13 @@ Regex::Regex(const std::string& pattern, const std::string& where) : where_(wher
   std::unique_ptr<pcre2_compile_context, decltype(&pcre2_compile_context_free)> compile(
       pcre2_compile_context_create(nullptr), &pcre2_compile_context_free);
   pcre2_set_parens_nest_limit(compile.get(), 100);
-  auto* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+  const std::string ours = as_pcre2(pattern);
+  auto* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(ours.data()), ours.size(),
                              PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK | PCRE2_NEVER_BACKSLASH_C, &error, &offset,
                              compile.get());
   if (code == nullptr) {
     throw base::Error(base::kInvalidModel,
-                      where + ": bad pattern at byte " + std::to_string(offset) + ": " + pcre2_message(error));
+                      where + ": bad pattern behind '" + ours.substr(0, offset) + "': " + pcre2_message(error));
   }
   pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
   auto* context = pcre2_match_context_create(nullptr);
@@ -81,7 +131,9 @@ Regex::~Regex() {
   pcre2_match_context_free(static_cast<pcre2_match_context*>(context_));
 }
 
-std::vector<ByteRange> Regex::find_all(std::string_view text) const {
+std::vector<ByteRange> Regex::find_all(std::string_view given) const {
+  const std::optional<std::string> older = with_older_characters(given);
+  const std::string_view text = older ? *older : given;
   std::vector<ByteRange> matches;
   pcre2_match_data* data = scratch().data;
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());

@@ -5,6 +5,7 @@
 #include <array>
 #include <utility>
 
+#include "agents/engine/text/newer_characters.h"
 #include "agents/engine/text/unicode.h"
 
 namespace slipway::text {
@@ -15,7 +16,7 @@ enum Class : uint8_t { kOther = 0, kLetter = 1, kNumber = 2, kSpace = 3 };
 
 Class class_of_code_point(char32_t code_point) {
   if (is_unicode_space(code_point)) return kSpace;
-  const uint32_t mask = U_GET_GC_MASK(static_cast<UChar32>(code_point));
+  const uint32_t mask = U_GET_GC_MASK(static_cast<UChar32>(older_alike(code_point)));
   return (mask & U_GC_L_MASK) != 0 ? kLetter : (mask & U_GC_N_MASK) != 0 ? kNumber : kOther;
 }
 
@@ -189,7 +190,26 @@ void scan_digits(std::string_view text, std::vector<ByteRange>& matches) {
     const size_t begin = position;
     const char32_t code_point = next_code_point(text, position);
     const Class kind = code_point < kTableSize ? table[code_point] : class_of_code_point(code_point);
-    if (kind == kNumber) matches.emplace_back(begin, position);
+    // Rust's own classes are a version ahead: the digits of Tolong Siki and the Chinese rod numerals of Unicode 17.0.
+    const bool newest =
+        (code_point >= 0x11DE0 && code_point <= 0x11DE9) || (code_point >= 0x16FF4 && code_point <= 0x16FF6);
+    if (kind == kNumber || newest) matches.emplace_back(begin, position);
+  }
+}
+
+void scan_words(std::string_view text, std::vector<ByteRange>& matches) {
+  enum Kind : uint8_t { kBlank, kWord, kSign };
+  Kind last = kBlank;
+  for (size_t position = 0; position < text.size();) {
+    const size_t begin = position;
+    const char32_t code_point = older_alike(next_code_point(text, position));
+    const Kind kind = is_unicode_space(code_point) ? kBlank : is_word_character(code_point) ? kWord : kSign;
+    if (kind != kBlank && kind == last) {
+      matches.back().second = position;
+    } else if (kind != kBlank) {
+      matches.emplace_back(begin, position);
+    }
+    last = kind;
   }
 }
 

@@ -22,6 +22,9 @@ using Scanner = void (*)(std::string_view text, std::vector<ByteRange>& matches)
 // The scanner of exactly this pattern, or null.
 Scanner find_scanner(std::string_view pattern);
 
+// Appends the runs of word characters (\w) and the runs of others that are no spaces: \w+|[^\w\s]+ of Rust's regex.
+void scan_words(std::string_view text, std::vector<ByteRange>& matches);
+
 // Appends the ranges of characters with a numeric value's category (N), each for itself.
 void scan_digits(std::string_view text, std::vector<ByteRange>& matches);
 

@@ -5,7 +5,7 @@ import shutil
 import unicodedata
 
 import pytest
-from tokenizers import Tokenizer as HuggingFace
+from tokenizers import Tokenizer as HuggingFace, pre_tokenizers
 
 from paths import DEEPSEEK, MISTRAL, SMOLLM2, VOCABULARIES
 from samples import texts
@@ -154,3 +154,46 @@ def test_streaming_never_splits_a_character(tool):
         for text in texts(120):
             for piece in tool("stream", ids=tool("encode", text=text, parse_special=False)):
                 assert "\ufffd" not in piece or "\ufffd" in text, text
+
+
+# What the vocabularies above say about characters: their patterns, and the forms of Unicode.
+SPLITS = {
+    "gpt-2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+    "llama-3": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "o200k": r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?"
+             r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "words": r"\w+|\W",
+    "classes": r"[\w.]+|[^\w\s]+|\d",
+    "scripts": r"\p{Han}+|\p{Latin}+|\p{Hiragana}+|\p{Katakana}+|\p{Greek}+|\p{Hangul}|\P{Thai}",
+    "categories": r"\p{Mn}+|\p{Mc}+|\p{Nd}+|\p{No}+|\p{P}+|\p{S}+|\p{Cf}+|\p{Han}+",
+}
+STEPS = [*({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False} for pattern in SPLITS.values()),
+         {"type": "Digits", "individual_digits": True}, {"type": "Whitespace"}, {"type": "WhitespaceSplit"}, {"type": "BertPreTokenizer"},
+         {"type": "Punctuation", "behavior": "Isolated"}]
+FORMS = [{"type": name} for name in ("NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents")]
+
+
+@pytest.mark.parametrize("step", STEPS + FORMS, ids=[*SPLITS, *(step["type"] for step in (STEPS + FORMS)[len(SPLITS):])])
+def test_every_character_is_of_its_class(tool, tmp_path, step):
+    """Also the newest: the versions of Unicode are those of `tokenizers`, not of our ICU and PCRE2."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    # A space before every piece shows where the text is cut.
+    marks = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": False}
+    root = {"version": "1.0", "added_tokens": [], "normalizer": step if step in FORMS else None, "post_processor": None, "decoder": None,
+            "pre_tokenizer": marks if step in FORMS else {"type": "Sequence", "pretokenizers": [step, marks]},
+            "model": {"type": "BPE", "vocab": {c: index for index, c in enumerate(alphabet)}, "merges": []}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(root))
+    tool("load", path=str(tmp_path))
+    reference = HuggingFace.from_file(str(tmp_path / "tokenizer.json"))
+    # Of long rows of one category (ideographs, what was unassigned when Python was made) each fifth; all of the others.
+    rank = [unicodedata.category(chr(c)) for c in range(0x32400)]
+    code_points = [c for c in range(0x323FF) if rank[c] != "Cs" and (c % 5 == 0 or c < 0x300 or not rank[c - 1] == rank[c] == rank[c + 1])]
+    code_points = [c for c in code_points if c % 61 == 0 or rank[c] != "Lo" or rank[c - 9] != "Lo" or rank[c + 9] != "Lo"]
+    code_points += [0x2B738, 0x2B739, 0x2B73A, 0x2EBF0, 0x2EE5D, 0x2EE5E, 0x31350, 0x323AF, 0xE0001, 0xE0100, 0xF0000, 0x10FFFD]
+    wrong = []
+    for begin in range(0, len(code_points), 100):
+        texts_of = {c: f"a{chr(c)}1\u0301{chr(c)}\u0323b {chr(c)}{chr(c)}.\n\t\n" for c in code_points[begin:begin + 100]}
+        whole = "".join(texts_of.values())
+        if tool("encode", text=whole) != reference.encode(whole).ids:
+            wrong += [f"U+{c:04X}" for c, text in texts_of.items() if tool("encode", text=text) != reference.encode(text).ids]
+    assert not wrong, (len(wrong), "".join(wrong).replace("U+"," "))

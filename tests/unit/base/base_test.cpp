@@ -24,7 +24,13 @@ TEST(Ids, SortByTimeAndAreUnique) {
   const std::string late = new_id("run", 2'000'000'000'000);
   EXPECT_EQ(early.size(), 4U + 26U);
   EXPECT_LT(early, late);
-  EXPECT_NE(new_id("run", 1000), early);
+  std::string last = new_id("run", 1000);
+  EXPECT_NE(last, early);
+  for (int i = 0; i < 2000; ++i) {  // two carries, and in the same millisecond
+    const std::string next = new_id("run", 1000);
+    EXPECT_LT(last, next);
+    last = next;
+  }
   EXPECT_EQ(random_secret(32).size(), 43U);
 }
 
