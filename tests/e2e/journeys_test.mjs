@@ -5,7 +5,8 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { play, python, source, Stage, until } from "./harness.mjs";
+import { play, python, Stage, until } from "./harness.mjs";
+import { writeTinyModel } from "./tiny_model.mjs";
 
 const password = "correct-horse-battery";
 const stage = new Stage();
@@ -22,11 +23,9 @@ const reaches = (wanted) =>
     120_000,
   );
 
-/** A random model with its tokenizer, and rows: by the trainer's own test code. */
+/** A random model with its tokenizer, and rows. */
 function makeFiles() {
-  const code = `import sys; sys.path.insert(0, ${JSON.stringify(join(source, "tests/oracle/train"))})
-from conftest_models import make_model; make_model(${JSON.stringify(join(stage.folder, "model"))}, vocab_size=300, hidden_size=128, intermediate_size=320)`;
-  execFileSync(python, ["-c", code], { stdio: ["ignore", "ignore", "inherit"] });
+  writeTinyModel(join(stage.folder, "model"));
   const things = ["anchor", "rope", "sail", "hull", "mast", "keel", "rudder", "deck", "crew", "tide"];
   const rows = Array.from({ length: 80 }, (_, i) => ({ question: `Where is the ${things[i % 10]} ${i}?`, answer: `The ${things[(i + 3) % 10]} is in the harbour, north of the ${things[(i + 5) % 10]}.` }));
   const asLines = (items) => items.map((item) => JSON.stringify(item)).join("\n") + "\n";
@@ -235,7 +234,7 @@ function pidOfRank(rank) {
 async function ranks() {
   const { page } = stage;
   say("two ranks; one is killed: the page says so, and the training goes on");
-  const run = JSON.parse(stage.cli("--json", "run", "start", "fine-tune-and-deploy", "--model", "tiny", "--dataset", "rows", "--name", "twins", "--ranks", 2, "--max-steps", 100000, "--save-steps", 400, "--no-deploy", "--no-require-improvement"));
+  const run = JSON.parse(stage.cli("--json", "run", "start", "fine-tune-and-deploy", "--model", "tiny", "--dataset", "rows", "--name", "twins", "--ranks", 2, "--max-steps", 100000, "--per-device-train-batch-size", 1, "--gradient-accumulation-steps", 1, "--save-steps", 400, "--no-deploy", "--no-require-improvement"));
   await page.goto(`${stage.web}/runs/${run.id}`);
   const figure = (text) => page.locator(".figure .value", { hasText: text });
   await figure("2 of 2").waitFor({ timeout: 60_000 });
@@ -245,7 +244,7 @@ async function ranks() {
   await warnings.getByText("Rank 1 of 2 was killed by signal 9").waitFor({ timeout: 60_000 });
   await figure("1 of 2").waitFor();
   await stage.screenshot("light-run-rank-lost");
-  await figure("2 of 2").waitFor({ timeout: 120_000 }); // at the next checkpoint
+  await figure("2 of 2").waitFor({ timeout: 120_000 }); // at the next checkpoint, 400 short steps after the last one
   await page.getByRole("button", { name: "Stop and keep" }).click();
   await reaches("Succeeded");
   await warnings.getByText("RANK_LOST").waitFor();
@@ -289,6 +288,11 @@ async function promptTuning() {
   const served = JSON.parse(stage.cli("--json", "deployment", "show", "duties"));
   const names = served.servedNames ?? served.served_names;
   assert.deepEqual(names, ["duties", "duties-task-1", "duties-base"]);
+  for (const model of names) {
+    const body = JSON.stringify({ model, messages: [{ role: "user", content: "Where is the keel?" }], max_tokens: 4 });
+    const status = await page.evaluate(async (text) => (await fetch("/v1/chat/completions", { method: "POST", headers: { "Content-Type": "application/json" }, body: text })).status, body);
+    assert.equal(status, 200, model);
+  }
 }
 
 /** Runs a program that a model's page shows, beside the folder of the model's files that it names; it prints a score. */
