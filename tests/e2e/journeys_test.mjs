@@ -234,7 +234,7 @@ function pidOfRank(rank) {
 async function ranks() {
   const { page } = stage;
   say("two ranks; one is killed: the page says so, and the training goes on");
-  const run = JSON.parse(stage.cli("--json", "run", "start", "fine-tune-and-deploy", "--model", "tiny", "--dataset", "rows", "--name", "twins", "--ranks", 2, "--max-steps", 100000, "--per-device-train-batch-size", 1, "--gradient-accumulation-steps", 1, "--save-steps", 400, "--no-deploy", "--no-require-improvement"));
+  const run = JSON.parse(stage.cli("--json", "run", "start", "fine-tune-and-deploy", "--model", "tiny", "--dataset", "rows", "--name", "twins", "--ranks", 2, "--max-steps", 100000, "--per-device-train-batch-size", 1, "--max-length", 128, "--save-steps", 200, "--no-deploy", "--no-require-improvement"));
   await page.goto(`${stage.web}/runs/${run.id}`);
   const figure = (text) => page.locator(".figure .value", { hasText: text });
   await figure("2 of 2").waitFor({ timeout: 60_000 });
@@ -244,7 +244,7 @@ async function ranks() {
   await warnings.getByText("Rank 1 of 2 was killed by signal 9").waitFor({ timeout: 60_000 });
   await figure("1 of 2").waitFor();
   await stage.screenshot("light-run-rank-lost");
-  await figure("2 of 2").waitFor({ timeout: 120_000 }); // at the next checkpoint, 400 short steps after the last one
+  await figure("2 of 2").waitFor({ timeout: 120_000 }); // at the next checkpoint, 200 short steps after the last one
   await page.getByRole("button", { name: "Stop and keep" }).click();
   await reaches("Succeeded");
   await warnings.getByText("RANK_LOST").waitFor();
