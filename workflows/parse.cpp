@@ -358,6 +358,11 @@ class Parser {
     if (task.kind == "register") task.results.push_back({"model_version", "", ""});
     if (task.kind == "deploy") task.results.push_back({"deployment", "", ""});
     for (const YAML::Node& result : node["results"]) {
+      if (result.IsMap() && result["metric"]) {
+        if (!check_keys(result, "a result", {"name", "metric"}, {})) continue;
+        task.results.push_back({identifier(result, "name"), "", "", text(result, "metric")});
+        continue;
+      }
       if (!check_keys(result, "a result", {"name", "file", "pointer"}, {})) continue;
       TaskResult read{identifier(result, "name"), text(result, "file"), text(result, "pointer")};
       if (!contains(task.return_files, read.file)) {

@@ -55,7 +55,8 @@ Json to_json(const Task& task) {
   for (const TaskInput& input : task.inputs)
     json["inputs"].push_back({{"artifact", input.artifact}, {"path", input.path}});
   for (const TaskResult& result : task.results) {
-    json["results"].push_back({{"name", result.name}, {"file", result.file}, {"pointer", result.pointer}});
+    json["results"].push_back(
+        {{"name", result.name}, {"file", result.file}, {"pointer", result.pointer}, {"metric", result.metric}});
   }
   return json;
 }
@@ -73,7 +74,7 @@ Task task_from_json(const Json& json) {
   task.return_files = json.at("return_files").get<std::vector<std::string>>();
   for (const Json& input : json.at("inputs")) task.inputs.push_back({input.at("artifact"), input.at("path")});
   for (const Json& result : json.at("results")) {
-    task.results.push_back({result.at("name"), result.at("file"), result.at("pointer")});
+    task.results.push_back({result.at("name"), result.at("file"), result.at("pointer"), result.value("metric", "")});
   }
   return task;
 }

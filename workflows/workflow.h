@@ -59,11 +59,13 @@ struct TaskInput {
   std::string path;  // folder in the work folder
 };
 
-// A value read from a returned file of an engine when its task has succeeded.
+// A value of an engine's task that has succeeded: read from a returned file, or the last value of a metric that it
+// reported (null when it reported none).
 struct TaskResult {
   std::string name;
   std::string file;
-  std::string pointer;  // JSON pointer (RFC 6901)
+  std::string pointer = {};  // JSON pointer (RFC 6901)
+  std::string metric = {};   // in the place of file and pointer
 };
 
 struct Task {

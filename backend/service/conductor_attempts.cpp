@@ -23,10 +23,16 @@ bool lost_a_rank(const store::Attempt& leader, const AttemptReport& report) {
   return leader.error.code == "RANK_LOST" || (leader.error.empty() && (leader.broken || report.signal != 0));
 }
 
-// Reads the results that the plan asks for out of the returned files.
-absl::StatusOr<Json> read_results(const workflows::Task& plan, const AttemptReport& report) {
+// Reads the results that the plan asks for out of the returned files, and out of what the task reported.
+absl::StatusOr<Json> read_results(store::Connection& connection, const std::string& task_id,
+                                  const workflows::Task& plan, const AttemptReport& report) {
   Json results = Json::object();
   for (const workflows::TaskResult& result : plan.results) {
+    if (!result.metric.empty()) {
+      const std::vector<store::MetricPoint> points = store::metric_points(connection, task_id, result.metric);
+      results[result.name] = points.empty() ? Json() : Json(points.back().value);
+      continue;
+    }
     const auto file = report.returned_files.find(result.file);
     const auto missing = [&](const std::string& why) {
       return base::failed_precondition("RESULT_MISSING", "task " + plan.name + ": " + result.file + " " + why,
@@ -211,7 +217,8 @@ absl::Status Conductor::end_task_attempt(store::Transaction& transaction, const 
     auto run = store::find_run(connection, attempt.run_id);
     const bool estimates = run && run->estimate && task.kind == "train";
     const auto results =
-        estimates ? read_estimate(report) : read_results(workflows::task_from_json(Json::parse(task.plan)), report);
+        estimates ? read_estimate(report)
+                  : read_results(connection, task.id, workflows::task_from_json(Json::parse(task.plan)), report);
     if (results.ok() && estimates) {
       run->results = results->dump();
       store::update_run(connection, *run);

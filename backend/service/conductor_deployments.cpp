@@ -1,4 +1,6 @@
 // Deployments and their replicas. See conductor.h.
+#include <algorithm>
+
 #include "backend/base/ids.h"
 #include "backend/base/status.h"
 #include "backend/service/conductor.h"
@@ -14,6 +16,7 @@ using domain::TaskState;
 using workflows::Json;
 
 constexpr int kReplicaRestarts = 20;
+constexpr int64_t kMostServedTasks = 64;  // of one adapter, each under a name of its own
 constexpr int kReplicaGraceSeconds = 35;  // slipway-serve drains for 30
 
 domain::ReplicaFacts facts_of(store::Connection& connection, const store::Attempt& attempt) {
@@ -55,6 +58,9 @@ absl::Status Conductor::describe(store::Transaction& transaction, store::Deploym
   if (!base.ok()) return base.status();
   deployment.base_version_id = base->id;
   deployment.base_label = base->label;
+  for (int64_t task = 1; task < std::min(version->tasks, kMostServedTasks); ++task) {
+    deployment.served_names.push_back(deployment.name + "-task-" + std::to_string(task));
+  }
   deployment.served_names.push_back(deployment.name + "-base");
   return absl::OkStatus();
 }
@@ -152,8 +158,12 @@ absl::Status Conductor::queue_replica(store::Transaction& transaction, const sto
   add_to_spec(deployment.settings, spec);
   Json inputs = {{{"artifact_id", base.artifact_id}, {"path", "inputs/model"}}};
   if (version->adapter) {
-    spec["adapters"].push_back(
-        {{"name", deployment.served_names.front()}, {"path", folder_of("inputs/adapter", version->path)}});
+    // All names but the last, the base model's, are those of the adapter's tasks in turn.
+    for (size_t task = 0; task + 1 < deployment.served_names.size(); ++task) {
+      spec["adapters"].push_back(
+          {{"name", deployment.served_names[task]}, {"path", folder_of("inputs/adapter", version->path)}});
+      if (task > 0) spec["adapters"].back()["task_id"] = task;
+    }
     inputs.push_back({{"artifact_id", version->artifact_id}, {"path", "inputs/adapter"}});
   }
   store::Attempt attempt;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -26,6 +27,9 @@ struct ModelInspection {
   bool has_chat_template = false;
   std::string base_name;  // an adapter's base_model_name_or_path
 };
+
+// How many tasks an adapter has that inspection gave this format ("peft prompt tokens=20 tasks=3"); 0: it has none.
+int64_t tasks_of_format(std::string_view format);
 
 // `folder` holds the files of `manifest` under their names. INVALID_ARGUMENT (reason INVALID_MODEL or UNSUPPORTED)
 // names file and tensor or key.

@@ -26,6 +26,7 @@ struct ModelVersionFacts {
   int64_t size_bytes = 0;
   bool quantised = false;  // a .slipway file
   bool reward = false;     // scores texts and writes none
+  int64_t tasks = 0;       // of an adapter of multitask prompt tuning, which each have a prompt of their own
 };
 
 struct DatasetVersionFacts {

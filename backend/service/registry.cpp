@@ -2,6 +2,7 @@
 
 #include "backend/base/ids.h"
 #include "backend/base/status.h"
+#include "backend/service/model_inspection.h"
 
 namespace slipway::service {
 namespace {
@@ -38,6 +39,7 @@ absl::StatusOr<ModelVersionFacts> Registry::find_model_version(store::Connection
   facts.adapter = version->adapter;
   facts.quantised = version->format.starts_with(kQuantisedFormat);
   facts.reward = version->reward;
+  facts.tasks = tasks_of_format(version->format);
   facts.base_version_id = version->base_version_id;
   facts.context_length = version->context_length;
   facts.parameter_count = version->parameter_count;

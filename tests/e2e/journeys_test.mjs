@@ -3,9 +3,10 @@
 // prompt tuning, preference tuning, a reward model. Run by ctest.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { play, python, source, Stage, until } from "./harness.mjs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { play, python, Stage, until } from "./harness.mjs";
+import { writeTinyModel } from "./tiny_model.mjs";
 
 const password = "correct-horse-battery";
 const stage = new Stage();
@@ -22,16 +23,16 @@ const reaches = (wanted) =>
     120_000,
   );
 
-/** A random model with its tokenizer, and rows: by the trainer's own test code. */
+/** A random model with its tokenizer, and rows. */
 function makeFiles() {
-  const code = `import sys; sys.path.insert(0, ${JSON.stringify(join(source, "tests/oracle/train"))})
-from conftest_models import make_model; make_model(${JSON.stringify(join(stage.folder, "model"))}, vocab_size=300, hidden_size=128, intermediate_size=320)`;
-  execFileSync(python, ["-c", code], { stdio: ["ignore", "ignore", "inherit"] });
+  writeTinyModel(join(stage.folder, "model"));
   const things = ["anchor", "rope", "sail", "hull", "mast", "keel", "rudder", "deck", "crew", "tide"];
   const rows = Array.from({ length: 80 }, (_, i) => ({ question: `Where is the ${things[i % 10]} ${i}?`, answer: `The ${things[(i + 3) % 10]} is in the harbour, north of the ${things[(i + 5) % 10]}.` }));
-  writeFileSync(join(stage.folder, "rows.jsonl"), rows.map((row) => JSON.stringify(row)).join("\n") + "\n");
+  const asLines = (items) => items.map((item) => JSON.stringify(item)).join("\n") + "\n";
+  writeFileSync(join(stage.folder, "rows.jsonl"), asLines(rows));
+  writeFileSync(join(stage.folder, "tasks.jsonl"), asLines(rows.map((row, i) => ({ ...row, task_id: i % 2 }))));
   const pairs = rows.map(({ question, answer }) => ({ prompt: question, chosen: answer, rejected: "I do not know the sea." }));
-  writeFileSync(join(stage.folder, "pairs.jsonl"), pairs.map((row) => JSON.stringify(row)).join("\n") + "\n");
+  writeFileSync(join(stage.folder, "pairs.jsonl"), asLines(pairs));
 }
 
 function setUp() {
@@ -39,7 +40,9 @@ function setUp() {
   stage.cliWith(`${password}\n`, "login", "--user", "captain", "--password-stdin", "--setup-token", stage.setupLink);
   makeFiles();
   stage.cli("model", "import", join(stage.folder, "model"), "--name", "tiny");
-  stage.cli("dataset", "import", join(stage.folder, "rows.jsonl"), "--name", "rows", "--format", "prompt_completion", "--map", "prompt=question", "--map", "completion=answer");
+  for (const name of ["rows", "tasks"]) {
+    stage.cli("dataset", "import", join(stage.folder, `${name}.jsonl`), "--name", name, "--format", "prompt_completion", "--map", "prompt=question", "--map", "completion=answer");
+  }
   stage.cli("dataset", "import", join(stage.folder, "pairs.jsonl"), "--name", "pairs", "--format", "preference");
 }
 
@@ -231,7 +234,7 @@ function pidOfRank(rank) {
 async function ranks() {
   const { page } = stage;
   say("two ranks; one is killed: the page says so, and the training goes on");
-  const run = JSON.parse(stage.cli("--json", "run", "start", "fine-tune-and-deploy", "--model", "tiny", "--dataset", "rows", "--name", "twins", "--ranks", 2, "--max-steps", 100000, "--save-steps", 400, "--no-deploy", "--no-require-improvement"));
+  const run = JSON.parse(stage.cli("--json", "run", "start", "fine-tune-and-deploy", "--model", "tiny", "--dataset", "rows", "--name", "twins", "--ranks", 2, "--max-steps", 100000, "--per-device-train-batch-size", 1, "--max-length", 128, "--save-steps", 200, "--no-deploy", "--no-require-improvement"));
   await page.goto(`${stage.web}/runs/${run.id}`);
   const figure = (text) => page.locator(".figure .value", { hasText: text });
   await figure("2 of 2").waitFor({ timeout: 60_000 });
@@ -241,7 +244,7 @@ async function ranks() {
   await warnings.getByText("Rank 1 of 2 was killed by signal 9").waitFor({ timeout: 60_000 });
   await figure("1 of 2").waitFor();
   await stage.screenshot("light-run-rank-lost");
-  await figure("2 of 2").waitFor({ timeout: 120_000 }); // at the next checkpoint
+  await figure("2 of 2").waitFor({ timeout: 120_000 }); // at the next checkpoint, 200 short steps after the last one
   await page.getByRole("button", { name: "Stop and keep" }).click();
   await reaches("Succeeded");
   await warnings.getByText("RANK_LOST").waitFor();
@@ -271,6 +274,39 @@ async function promptTuning() {
   await page.getByText("peft prompt tokens=4").first().waitFor();
   await stage.screenshot("light-prompt-model");
   assert.ok(stage.cliWith("Where is the keel?\n", "deployment", "chat", "prompted").length > 0);
+
+  say("several tasks: each row says its own, each is served under its own name");
+  const start = (dataset) =>
+    JSON.parse(stage.cli("--json", "run", "start", "fine-tune-and-deploy", "--model", "tiny", "--dataset", dataset, "--name", "duties", "--method", "multitask_prompt_tuning", "--num-tasks", 2, "--num-virtual-tokens", 4, "--max-steps", 3, "--max-length", 128, "--no-require-improvement")).id;
+  await page.goto(`${stage.web}/runs/${start("rows")}`);
+  await page.getByText(/rows\.jsonl line 1 has no column "task_id"/).first().waitFor();
+  await page.goto(`${stage.web}/runs/${start("tasks")}`);
+  await reaches("Succeeded");
+  await open("/models", "duties");
+  await page.getByText("peft prompt tokens=4 tasks=2").first().waitFor();
+  await until("the deployment", () => /ready/i.test(stage.cli("deployment", "show", "duties")));
+  const served = JSON.parse(stage.cli("--json", "deployment", "show", "duties"));
+  const names = served.servedNames ?? served.served_names;
+  assert.deepEqual(names, ["duties", "duties-task-1", "duties-base"]);
+  for (const model of names) {
+    const body = JSON.stringify({ model, messages: [{ role: "user", content: "Where is the keel?" }], max_tokens: 4 });
+    const status = await page.evaluate(async (text) => (await fetch("/v1/chat/completions", { method: "POST", headers: { "Content-Type": "application/json" }, body: text })).status, body);
+    assert.equal(status, 200, model);
+  }
+}
+
+/** Runs a program that a model's page shows, beside the folder of the model's files that it names; it prints a score. */
+async function runProgram(text, model) {
+  const { artifact } = JSON.parse(stage.cli("--json", "model", "show", model));
+  const cookie = (await stage.context.cookies()).map((one) => `${one.name}=${one.value}`).join("; ");
+  const folder = join(stage.folder, "programs", model);
+  mkdirSync(folder, { recursive: true });
+  for (const { path } of artifact.files) {
+    const answer = await fetch(`${stage.web}/artifacts/${artifact.id}/files/${path}`, { headers: { cookie } });
+    writeFileSync(join(folder, basename(path)), Buffer.from(await answer.arrayBuffer()));
+  }
+  const printed = execFileSync(python, ["-c", text], { cwd: join(folder, ".."), encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
+  assert.ok(Number.isFinite(Number(printed.trim().split("\n").at(-1))), printed);
 }
 
 async function preferences() {
@@ -302,10 +338,11 @@ async function preferences() {
   assert.equal(await page.getByLabel(/^Deploy it/).count(), 0);
   await startRun();
   await reaches("Succeeded");
+  await page.getByRole("region", { name: "Results" }).getByText("Held out accuracy").waitFor();
   await open("/models", "judge");
   await page.getByText("Reward model").first().waitFor();
   await page.getByRole("tab", { name: "How to use it" }).click();
-  await page.getByText("AutoModelForSequenceClassification").first().waitFor();
+  const program = await page.locator("pre", { hasText: "AutoModelForSequenceClassification" }).first().textContent();
   for (const name of ["Deploy", "Quantize", "Fine-tune and deploy"]) {
     assert.equal(await page.getByRole("button", { name, exact: true }).or(page.getByRole("link", { name, exact: true })).count(), 0, name);
   }
@@ -313,6 +350,7 @@ async function preferences() {
   await page.getByRole("tab", { name: "Files" }).click();
   const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "config.json", exact: true }).click()]);
   assert.match(JSON.parse(readFileSync(await download.path(), "utf8")).architectures[0], /ForSequenceClassification$/);
+  await runProgram(program, "judge");
   assert.throws(() => stage.cli("deployment", "create", "judge", "--model", "judge"), /reward model/);
 }
 

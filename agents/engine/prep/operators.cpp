@@ -1,6 +1,7 @@
 #include "agents/engine/prep/operators.h"
 
 #include <cstring>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
@@ -81,10 +82,11 @@ class DedupExact : public Operator {
 
 class DedupNear : public Operator {
  public:
-  DedupNear(const json& spec, const std::filesystem::path& folder) : texts_(options(spec), folder) {}
+  DedupNear(const json& spec, const std::filesystem::path& folder) : options_(options(spec)), folder_(folder) {}
   const std::string& name() const override { return name_; }
   Verdict apply(Row& row, RowId id) override {
-    const auto match = texts_.find_or_add(near_key(joined_texts(row, nullptr)), id.packed());
+    NearDuplicates& texts = of_task_.try_emplace(row.task_id, options_, folder_).first->second;
+    const auto match = texts.find_or_add(near_key(joined_texts(row, nullptr)), id.packed());
     if (!match) return {};
     char similarity[32];
     std::snprintf(similarity, sizeof similarity, "similarity %.3f", match->similarity);
@@ -98,7 +100,9 @@ class DedupNear : public Operator {
             spec.value("ngram_size", int64_t{5})};
   }
   std::string name_ = "dedup_near";
-  NearDuplicates texts_;
+  NearDuplicateOptions options_;
+  std::filesystem::path folder_;
+  std::map<int64_t, NearDuplicates> of_task_;  // the same text may be an example of several tasks
 };
 
 }  // namespace
@@ -123,6 +127,7 @@ std::string joined_texts(const Row& row, std::string (*key)(std::string_view)) {
         add("tool_calls", item["tool_calls"].dump(-1, ' ', false, json::error_handler_t::replace));
     }
   };
+  if (key != nullptr && row.task_id >= 0) add("task_id", std::to_string(row.task_id));
   add_side("text", row.text);
   add_side("messages", row.messages);
   add_side("prompt", row.prompt);

@@ -39,7 +39,8 @@ class Operator {
 // The operators of the spec, in its order. Temporary files go below `folder`.
 std::vector<std::unique_ptr<Operator>> make_operators(const nlohmann::json& specs, const std::filesystem::path& folder);
 
-// The texts of a row with their roles, so that two rows are the same exactly when these are.
+// The texts of a row with their roles and its task, so that two rows are the same exactly when these are; without `key`
+// only the texts, to compare word by word.
 std::string joined_texts(const Row& row, std::string (*key)(std::string_view));
 
 }  // namespace slipway::prep

@@ -112,6 +112,7 @@ class Preparation {
       : context_(context),
         output_(parse_format(context.spec["output"]["format"].get<std::string>())),
         skip_broken_(context.spec["on_error"] == "skip"),
+        tasks_(context.spec["num_tasks"].get<int64_t>()),
         inputs_(read_inputs(context, output_)),
         operators_(make_operators(context.spec["operators"], context.workdir)),
         scratch_(context.workdir) {}
@@ -165,7 +166,7 @@ class Preparation {
     const Input& input = inputs_[static_cast<size_t>(id.input)];
     try {
       if (too_long) throw RowFault("is longer than " + std::to_string(kMaxLineBytes >> 20U) + " MiB");
-      Row row = parse_row(line, input.format, input.mapping);
+      Row row = parse_row(line, input.format, input.mapping, tasks_);
       take_row(row, id);
     } catch (const RowFault& fault) {
       if (!skip_broken_) {
@@ -263,6 +264,7 @@ class Preparation {
   spec::EngineContext& context_;
   Format output_;
   bool skip_broken_;
+  int64_t tasks_;
   std::vector<Input> inputs_;
   std::vector<InputSummary> summaries_;
   std::vector<std::unique_ptr<Operator>> operators_;

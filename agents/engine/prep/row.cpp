@@ -14,10 +14,13 @@ namespace {
 
 using nlohmann::ordered_json;
 
-std::string quoted(std::string text) {
-  if (text.size() > 60) text = text.substr(0, 57) + "...";
-  return ordered_json(text).dump(-1, ' ', true, ordered_json::error_handler_t::replace);
+std::string dumped(const ordered_json& value) {
+  return value.dump(-1, ' ', true, ordered_json::error_handler_t::replace);
 }
+
+std::string shortened(std::string text) { return text.size() > 60 ? text.substr(0, 57) + "..." : text; }
+
+std::string quoted(const std::string& text) { return dumped(shortened(text)); }
 
 const char* kind_name(const ordered_json& value) {
   if (value.is_null()) return "null";
@@ -239,6 +242,24 @@ Row parse_preference(const Columns& columns) {
   return row;
 }
 
+Row parse_parts(const Columns& columns, Format format) {
+  if (format == Format::kPreference) return parse_preference(columns);
+  if (format != Format::kText) return parse_conversation(columns, format);
+  Row row;
+  row.kind = RowKind::kText;
+  row.text = columns.text("text");
+  return row;
+}
+
+int64_t parse_task(const Columns& columns, int64_t tasks) {
+  constexpr char kColumn[] = "task_id";
+  if (tasks == 1 && columns.find(kColumn) == nullptr) return 0;
+  const ordered_json& task = columns.get(kColumn);
+  if (task.is_number_integer() && task >= 0 && task < tasks) return task.get<int64_t>();
+  throw RowFault("column \"task_id\" is " + shortened(dumped(task)) + "; expected a whole number from 0 to " +
+                 std::to_string(tasks - 1) + ", because num_tasks is " + std::to_string(tasks));
+}
+
 template <typename Json, typename Function>
 void visit_side(Json& side, const Function& function) {
   if (side.is_string()) {
@@ -305,7 +326,7 @@ std::string Row::useless() const {
   return answered ? "" : "no_answer";
 }
 
-Row parse_row(std::string_view line, Format format, const Mapping& mapping) {
+Row parse_row(std::string_view line, Format format, const Mapping& mapping, int64_t tasks) {
   const std::string excess = spec::excess_of_json(line);
   if (!excess.empty()) throw RowFault(excess);
   ordered_json parsed;
@@ -322,11 +343,8 @@ Row parse_row(std::string_view line, Format format, const Mapping& mapping) {
   if (!parsed.is_object())
     throw RowFault(std::string("is ") + kind_name(parsed) + "; expected one JSON object on each line");
   const Columns columns(parsed, mapping);
-  if (format == Format::kPreference) return parse_preference(columns);
-  if (format != Format::kText) return parse_conversation(columns, format);
-  Row row;
-  row.kind = RowKind::kText;
-  row.text = columns.text("text");
+  Row row = parse_parts(columns, format);
+  if (tasks > 0) row.task_id = parse_task(columns, tasks);
   return row;
 }
 
@@ -349,6 +367,7 @@ std::string format_row(const Row& row, Format output) {
     result["messages"] = row.messages;
     if (!row.tools.is_null()) result["tools"] = row.tools;
   }
+  if (row.task_id >= 0) result["task_id"] = row.task_id;
   return result.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 

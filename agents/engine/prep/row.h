@@ -27,6 +27,7 @@ RowKind kind_of(Format format);
 
 struct Row {
   RowKind kind = RowKind::kConversation;
+  int64_t task_id = -1;             // of multitask prompt tuning; -1: none
   nlohmann::ordered_json text;      // kText: a string
   nlohmann::ordered_json messages;  // kConversation: [{"role", "content", …}]
   nlohmann::ordered_json tools;     // kConversation: what came beside the messages; else null
@@ -48,8 +49,9 @@ struct Row {
 // Role (prompt, completion, …) -> column name, for the roles that do not have their usual column. Dotted: a nested one.
 using Mapping = std::map<std::string, std::string>;
 
-// Parses one line of a JSONL file. Throws RowFault: what is wrong, and what was expected.
-Row parse_row(std::string_view line, Format format, const Mapping& mapping);
+// Parses one line of a JSONL file. With `tasks` the row says whose it is in its column task_id, from 0 to tasks - 1;
+// where there is one task, it may leave it out. Throws RowFault: what is wrong, and what was expected.
+Row parse_row(std::string_view line, Format format, const Mapping& mapping, int64_t tasks = 0);
 
 // The row as one line (with '\n') of the output format. Throws RowFault when the format cannot hold the row.
 std::string format_row(const Row& row, Format output);

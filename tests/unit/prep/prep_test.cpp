@@ -205,5 +205,24 @@ TEST_F(Prep, TellsTheReasonWhenNoRowIsLeft) {
   EXPECT_EQ(dropped("too_short"), 1);
 }
 
+TEST_F(Prep, EachTaskHasItsOwnCopyOfATextAndAWrongTaskNamesItsLine) {
+  const auto row = [](int task) {
+    return json({{"prompt", "Is it good?"}, {"completion", "It is."}, {"task_id", task}}).dump() + "\n";
+  };
+  write("raw.jsonl", row(0) + row(1) + row(1));
+  json spec = pairs("raw.jsonl");
+  spec["num_tasks"] = 2;
+  spec["operators"] = {{{"type", "dedup_exact"}}, {{"type", "dedup_near"}}};
+  EXPECT_EQ(run(spec), 0);
+  ASSERT_EQ(lines("out/train.jsonl").size(), 2U);
+  EXPECT_EQ(json::parse(lines("out/train.jsonl")[1])["task_id"], 1);
+  write("raw.jsonl", row(0) + row(2));
+  const base::Error error = refusal(spec);
+  EXPECT_NE(
+      std::string(error.what()).find("raw.jsonl line 2 column \"task_id\" is 2; expected a whole number from 0 to 1"),
+      std::string::npos)
+      << error.what();
+}
+
 }  // namespace
 }  // namespace slipway::prep

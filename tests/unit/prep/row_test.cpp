@@ -54,6 +54,19 @@ TEST(Row, DottedColumnsLeadIntoNestedValues) {
             std::string(kPair) + "\n");
 }
 
+TEST(Row, KeepsTheTaskWhereThereAreTasks) {
+  const auto kept = [](const std::string& line, int64_t tasks) {
+    return format_row(parse_row(line, Format::kText, {}, tasks), Format::kText);
+  };
+  EXPECT_EQ(kept(R"({"text":"T","task_id":2})", 3), "{\"text\":\"T\",\"task_id\":2}\n");
+  EXPECT_EQ(kept(R"({"text":"T"})", 1), "{\"text\":\"T\",\"task_id\":0}\n");
+  EXPECT_EQ(kept(R"({"text":"T","task_id":"a name"})", 0), "{\"text\":\"T\"}\n");
+  for (const char* task : {"3", "-1", "1.5", "\"1\"", "null"}) {
+    EXPECT_THROW(kept(R"({"text":"T","task_id":)" + std::string(task) + "}", 3), RowFault) << task;
+  }
+  EXPECT_THROW(kept(R"({"text":"T"})", 3), RowFault);
+}
+
 TEST(Row, AlpacaInputFollowsTheInstruction) {
   const Row row = parse_row(R"({"instruction":"Sort","input":"b a","output":"a b"})", Format::kAlpaca, {});
   EXPECT_EQ(row.messages[0]["content"], "Sort\n\nb a");

@@ -97,6 +97,9 @@ TEST_F(FineTune, ARewardModelIsMergedRegisteredAndNotDeployed) {
   const auto planned = plan_tasks(workflow_, check_parameters(workflow_, typed, "", resolve).values);
   for (const Task& task : planned.value()) names.push_back(task.name);
   EXPECT_THAT(names, testing::ElementsAre("prepare", "train_reward", "register_reward"));
+  ASSERT_EQ(planned->at(1).results.size(), 1U);
+  EXPECT_EQ(planned->at(1).results[0].metric, "eval_accuracy");
+  EXPECT_EQ(task_from_json(to_json(planned->at(1))).results[0].metric, "eval_accuracy");
 }
 
 TEST_F(FineTune, PromptTuningHasItsOwnSettings) {
@@ -116,6 +119,23 @@ TEST_F(FineTune, PromptTuningHasItsOwnSettings) {
   EXPECT_EQ(all["evaluate_tuned"]["model"]["adapter"], "inputs/adapter");
   const auto without = specs({{"model", "m"}, {"dataset", "d"}, {"method", "prompt_tuning"}})["train"]["method"];
   EXPECT_FALSE(without.contains("prompt_tuning_init_text"));
+}
+
+TEST_F(FineTune, MultitaskPromptTuningKeepsEachRowsTask) {
+  const std::map<std::string, std::string> values = {
+      {"model", "m"}, {"dataset", "d"}, {"method", "multitask_prompt_tuning"}, {"num_tasks", "3"}, {"num_ranks", "2"}};
+  auto all = specs(values);
+  EXPECT_EQ(all["prepare"]["num_tasks"], 3);
+  EXPECT_EQ(all["train"]["method"], (Json{{"type", "multitask_prompt_tuning"},
+                                          {"num_tasks", 3},
+                                          {"num_ranks", 2},
+                                          {"num_virtual_tokens", 20},
+                                          {"prompt_tuning_init", "SAMPLE_VOCAB"}}));
+  EXPECT_EQ(all["train"]["training"]["learning_rate"], 0.03);
+  for (const char* kind : {"prep", "train"}) {
+    EXPECT_NO_THROW(spec::parse_spec(kind, all[kind == std::string("prep") ? "prepare" : "train"].dump()));
+  }
+  EXPECT_EQ(specs({{"model", "m"}, {"dataset", "d"}})["prepare"]["num_tasks"], 0);
 }
 
 TEST_F(FineTune, FullTuningNeedsNoAdapter) {

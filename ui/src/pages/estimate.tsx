@@ -140,7 +140,7 @@ export function Predictions({ run, latest }: { run: Run; latest: (name: string) 
                 <td>{format(was)}</td>
                 <td>
                   {is === undefined ? "–" : format(is)}
-                  {is !== undefined && was > 0 && <span className="muted"> ({is >= was ? "+" : "−"}{Math.round(Math.abs(is / was - 1) * 100)} %)</span>}
+                  {is !== undefined && was > 0 && <span className="muted one-line"> ({is >= was ? "+" : "−"}{Math.round(Math.abs(is / was - 1) * 100)} %)</span>}
                 </td>
               </tr>
             );
