@@ -62,8 +62,8 @@ TEST_P(Both, ProductsOfAllShapes) {
     const ProductWeight weight(w), delta(right);
     forward_products(compute_, x, {{&weight, y, b, {left, &delta}}});
     expect_close(y, at::linear(x, w, b) + left.mm(right.t()));
-    const at::Tensor sum = at::ones({n, m});
-    forward_products(compute_, x, {{&weight, sum, b, {left, &delta}, true}});
+    const at::Tensor sum = at::empty({n, m});
+    forward_products(compute_, x, {{&weight, sum, b, {left, &delta}, at::ones({n, m})}});
     expect_close(sum, at::linear(x, w, b) + left.mm(right.t()) + 1);
     const at::Tensor dy = random({n, m}), rows = random({4, k}), dx = at::empty({n, k}), dleft = at::empty({n, 4});
     const ProductWeight delta_rows(rows);
@@ -95,7 +95,7 @@ TEST(Products, InBf16SumInF32AlsoForOddSizes) {
     const at::Tensor scores = at::empty({n, m}), sum = at::ones({n, m});
     output_scores(compute, x, weight, scores);
     expect_close(scores, at::linear(x.to(at::kFloat), w.to(at::kFloat)), 1e-5);
-    forward_products(compute, x, {{&weight, sum, {}, {}, true}});
+    forward_products(compute, x, {{&weight, sum, {}, {}, sum}});
     expect_close(sum, at::linear(x.to(at::kFloat), w.to(at::kFloat)) + 1, 5e-3);
     const at::Tensor target = at::zeros({m, k});
     add_outer(compute, target, dy, x, 1.0);

@@ -197,7 +197,7 @@ inline void multiply_halved(const Product* products, int count, const ProductOut
       }
       // What is added once is there now.
       part.add = true;
-      part.bias = nullptr;
+      part.added = part.bias = nullptr;
       further = 0;
     }
   }

@@ -40,10 +40,11 @@ struct HalvedRows {
 struct ProductOutput {
   void* data = nullptr;
   int64_t stride = 0;
-  bool is_f32 = false;          // else the compute type
-  bool add = false;             // to what is there; f32 only
-  const float* bias = nullptr;  // per column
-  float scale = 1.0F;           // of the products
+  bool is_f32 = false;           // else the compute type
+  bool add = false;              // to what is there; f32 only
+  const float* added = nullptr;  // with add: to this, which lies alike, in the place of what is there
+  const float* bias = nullptr;   // per column
+  float scale = 1.0F;            // of the products
 };
 
 struct AttentionShape {

@@ -164,7 +164,10 @@ inline void store_tile(const Tile<kRows, kVectors>& tile, const ProductOutput& o
       }
       if (output.is_f32) {
         float* const target = static_cast<float*>(output.data) + at;
-        if (output.add) value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(masks[half], target));
+        if (output.add) {
+          const float* const there = output.added != nullptr ? output.added + at : target;
+          value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(masks[half], there));
+        }
         _mm512_mask_storeu_ps(target, masks[half], value);
       } else {
         T::store(static_cast<typename T::Storage*>(output.data) + at, value, masks[half]);
@@ -260,7 +263,7 @@ void multiply(const Product* products, int count, const ProductOutput& output, i
       const Product steps = steps_from<T>(*products, k, std::min(kStepsAtOnce, products->k - k));
       multiply_block<T>(&steps, 1, part, rows, end, n);
       part.add = true;
-      part.bias = nullptr;
+      part.added = part.bias = nullptr;
     }
   }
 }

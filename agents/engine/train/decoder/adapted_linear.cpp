@@ -171,18 +171,16 @@ at::Tensor AdaptedLinear::forward(const at::Tensor& x, at::Tensor& hidden, uint6
   return y;
 }
 
-void AdaptedLinear::add_forward(const at::Tensor& x, at::Tensor& hidden, uint64_t dropout_seed,
-                                at::Tensor target) const {
-  if (dora_ || parts_.size() > 1) {
-    target.add_(forward(x, hidden, dropout_seed));
-    return;
-  }
+at::Tensor AdaptedLinear::add_forward(const at::Tensor& x, at::Tensor& hidden, uint64_t dropout_seed,
+                                      const at::Tensor& residual) const {
+  if (dora_ || parts_.size() > 1) return residual.add(forward(x, hidden, dropout_seed));
   std::vector<ForwardPart> products;
   hidden = compress(x, dropout_seed, products);
   std::vector<ProductWeight> scratch;
-  products.push_back(forward_part(weights(scratch).front(), hidden, 0, std::move(target)));
-  products.back().add = true;
+  products.push_back(forward_part(weights(scratch).front(), hidden, 0, at::empty_like(residual)));
+  products.back().added = residual;
   forward_products(compute_, x, products);
+  return products.back().y;
 }
 
 // The gradient of u, which magnitudes scale, from that of y, and the magnitudes' own: Σ dy·u over the rows' norm.

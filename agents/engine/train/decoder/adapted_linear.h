@@ -50,8 +50,9 @@ class AdaptedLinear {
 
   // x [n, in] in the compute type -> [n, out]. `hidden` keeps x·Aᵀ for backward. dropout_seed 0: no dropout.
   at::Tensor forward(const at::Tensor& x, at::Tensor& hidden, uint64_t dropout_seed) const;
-  // The same, added to `target` [n, out] f32.
-  void add_forward(const at::Tensor& x, at::Tensor& hidden, uint64_t dropout_seed, at::Tensor target) const;
+  // residual [n, out] f32 plus the same.
+  at::Tensor add_forward(const at::Tensor& x, at::Tensor& hidden, uint64_t dropout_seed,
+                         const at::Tensor& residual) const;
 
   // dy [n, out] -> dx [n, in], or an undefined tensor when need_input_gradient is false. Adds to the gradients.
   at::Tensor backward(const at::Tensor& x, const at::Tensor& hidden, const at::Tensor& dy, uint64_t dropout_seed,

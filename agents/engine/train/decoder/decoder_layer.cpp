@@ -112,16 +112,12 @@ at::Tensor DecoderLayer::activate_back(const at::Tensor& dactivated, const at::T
   return activated_backward(architecture_.activation, dactivated, gate_up);
 }
 
-void DecoderLayer::add_result(const AdaptedLinear& linear, const std::optional<Norm>& norm, const at::Tensor& x,
-                              at::Tensor& hidden, uint64_t dropout_seed, at::Tensor& result, NormMemory& memory,
-                              at::Tensor target) const {
-  if (!norm) {
-    linear.add_forward(x, hidden, dropout_seed, std::move(target));
-    return;
-  }
-  result = at::zeros_like(target);
-  linear.add_forward(x, hidden, dropout_seed, result);
-  target.add_(norm->forward(compute_, result, memory));
+at::Tensor DecoderLayer::add_result(const AdaptedLinear& linear, const std::optional<Norm>& norm, const at::Tensor& x,
+                                    at::Tensor& hidden, uint64_t dropout_seed, at::Tensor& result, NormMemory& memory,
+                                    const at::Tensor& residual) const {
+  if (!norm) return linear.add_forward(x, hidden, dropout_seed, residual);
+  result = linear.add_forward(x, hidden, dropout_seed, at::zeros_like(residual));
+  return residual.add(norm->forward(compute_, result, memory));
 }
 
 at::Tensor DecoderLayer::result_gradient(const std::optional<Norm>& norm, const at::Tensor& dx,
@@ -141,16 +137,14 @@ void DecoderLayer::forward(at::Tensor& x, const BatchContext& context, LayerMemo
   const at::Tensor normed1 = parts_.norm1.forward(compute_, x, kept.norm1);
   const at::Tensor qkv = parts_.qkv.forward(normed1, kept.hidden_qkv, dropout_seed(context, 0));
   kept.attended = attend_to(qkv, context, kept, memory != nullptr);
-  at::Tensor after = x.clone();
-  add_result(parts_.o, parts_.attention_output_norm, kept.attended, kept.hidden_o, dropout_seed(context, 1),
-             kept.attention_result, kept.attention_output_norm, after);
+  const at::Tensor after = add_result(parts_.o, parts_.attention_output_norm, kept.attended, kept.hidden_o,
+                                      dropout_seed(context, 1), kept.attention_result, kept.attention_output_norm, x);
   kept.middle = architecture_.parallel_residual ? x : after;
 
   const at::Tensor normed2 = parts_.norm2.forward(compute_, kept.middle, kept.norm2);
   kept.gate_up = parts_.gate_up.forward(normed2, kept.hidden_gate_up, dropout_seed(context, 2));
-  x = architecture_.parallel_residual || memory == nullptr ? after : after.clone();
-  add_result(parts_.down, parts_.mlp_output_norm, activate(kept.gate_up), kept.hidden_down, dropout_seed(context, 3),
-             kept.mlp_result, kept.mlp_output_norm, x);
+  x = add_result(parts_.down, parts_.mlp_output_norm, activate(kept.gate_up), kept.hidden_down,
+                 dropout_seed(context, 3), kept.mlp_result, kept.mlp_output_norm, after);
 }
 
 void DecoderLayer::backward(at::Tensor& dx, const BatchContext& context, LayerMemory& memory, bool need_input_gradient,

@@ -76,9 +76,10 @@ class DecoderLayer {
   void normalize_heads_back(at::Tensor dqkv, LayerMemory& memory, Parameters& parameters) const;
   at::Tensor activate(const at::Tensor& gate_up) const;
   at::Tensor activate_back(const at::Tensor& dactivated, const at::Tensor& gate_up) const;
-  // target (f32) += linear(x), through its output norm where there is one.
-  void add_result(const AdaptedLinear& linear, const std::optional<Norm>& norm, const at::Tensor& x, at::Tensor& hidden,
-                  uint64_t dropout_seed, at::Tensor& result, NormMemory& memory, at::Tensor target) const;
+  // residual (f32) + linear(x), through its output norm where there is one.
+  at::Tensor add_result(const AdaptedLinear& linear, const std::optional<Norm>& norm, const at::Tensor& x,
+                        at::Tensor& hidden, uint64_t dropout_seed, at::Tensor& result, NormMemory& memory,
+                        const at::Tensor& residual) const;
   // The gradient of the linear layer's result in the compute type, from that of the residual stream.
   at::Tensor result_gradient(const std::optional<Norm>& norm, const at::Tensor& dx, const at::Tensor& result,
                              const NormMemory& memory, Parameters& parameters) const;

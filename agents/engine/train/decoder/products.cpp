@@ -81,6 +81,7 @@ Job columns_of(const Compute& compute, Job job, int64_t begin, int64_t end) {
   }
   job.output.data = static_cast<std::byte*>(job.output.data) + begin * (job.output.is_f32 ? 4 : element);
   if (job.output.bias != nullptr) job.output.bias += begin;
+  if (job.output.added != nullptr) job.output.added += begin;
   job.columns = end - begin;
   return job;
 }
@@ -150,22 +151,23 @@ Job forward_job(const Compute& compute, const at::Tensor& x, const ForwardPart& 
   Job job;
   job.add(by_panels(compute, x, part.weight->panels(compute)));
   if (part.delta.left.defined()) job.add(by_panels(compute, part.delta.left, part.delta.right->panels(compute)));
-  job.output = output_of(part.y, part.add);
+  job.output = output_of(part.y, part.added.defined());
+  if (part.added.defined()) job.output.added = part.added.data_ptr<float>();
   if (part.bias.defined()) job.output.bias = part.bias.data_ptr<float>();
   job.columns = part.weight->rows().size(0);
   return job;
 }
 
 void forward_by_libtorch(const at::Tensor& x, const ForwardPart& part) {
-  if (part.add && x.scalar_type() != at::kFloat) {
+  at::Tensor y = part.y;
+  if (part.added.defined() && x.scalar_type() != at::kFloat) {
     const at::Tensor result = at::empty(part.y.sizes(), x.options());
     forward_by_libtorch(x, {part.weight, result, part.bias, part.delta});
-    at::Tensor(part.y).add_(result);
+    at::add_out(y, part.added, result);
     return;
   }
-  at::Tensor y = part.y;
-  if (part.add) {
-    y.addmm_(x, part.weight->rows().t());
+  if (part.added.defined()) {
+    at::addmm_out(y, part.added, x, part.weight->rows().t());
   } else {
     at::mm_out(y, x, part.weight->rows().t());
   }

@@ -45,14 +45,14 @@ struct Delta {
   const ProductWeight* right = nullptr;  // [out, k] in forward products, [k, in] in gradients
 };
 
-// y [n, out] = x·weightᵀ + bias (+ left·rightᵀ), or that added to y. y in the compute type, f32 where it is added to;
-// bias f32 or undefined. Views with a row stride are fine.
+// y [n, out] = x·weightᵀ + bias (+ left·rightᵀ) (+ added). y in the compute type; bias f32 or undefined. Views with a
+// row stride are fine. `added` is f32 as y is then, lies as y does, and may be y itself.
 struct ForwardPart {
   const ProductWeight* weight;
   at::Tensor y;
   at::Tensor bias = {};
   Delta delta = {};
-  bool add = false;
+  at::Tensor added = {};
 };
 // All parts of one input x [n, in]. What one writes may be a later one's left factor.
 void forward_products(const Compute& compute, const at::Tensor& x, const std::vector<ForwardPart>& parts);
