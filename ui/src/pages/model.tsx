@@ -207,8 +207,10 @@ function TryIt({ version }: { version: ModelVersion }) {
     (one) => one.state === DeploymentState.READY && [one.modelVersionId, one.baseVersionId].includes(version.id),
   );
   if (!ready) return null;
-  const names = ready.modelVersionId === version.id ? ready.servedNames : ready.servedNames.slice(1);
-  return <LinkButton to={playgroundAddress(names[0] ?? ready.name, names[1])}>Try it</LinkButton>;
+  const [tuned = ready.name, ...others] = ready.servedNames; // the base is the last
+  const base = others.at(-1);
+  const address = ready.modelVersionId === version.id ? playgroundAddress(tuned, base) : playgroundAddress(base ?? tuned);
+  return <LinkButton to={address}>Try it</LinkButton>;
 }
 
 function Files({ version }: { version: ModelVersion }) {

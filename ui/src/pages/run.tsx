@@ -174,7 +174,8 @@ function RunActions({ run }: { run: Run }) {
 
 function DeploymentActions({ id }: { id: string }) {
   const deployment = useDeployment(id).data;
-  const [tuned = "", base = ""] = deployment?.servedNames ?? [];
+  const [tuned = "", ...others] = deployment?.servedNames ?? [];
+  const base = others.at(-1) ?? "";
   return (
     <>
       {base && <LinkButton to={playgroundAddress(tuned, base)}>Compare with the base</LinkButton>}

@@ -70,6 +70,15 @@ const mostRows = 12;
 
 const escapeHtml = (text: string) => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
 
+type Range = { min: number; max: number };
+/** An axis of what hardly changes would have ticks that are written the same: its ends are whole steps of the third digit. Else null. */
+function endOfFlat({ min, max }: Range, end: "min" | "max"): number | null {
+  const size = Math.max(Math.abs(min), Math.abs(max));
+  if (max <= min || max - min > 0.002 * size) return null;
+  const step = 10 ** Math.floor(Math.log10(size)) / 100;
+  return end === "min" ? (Math.floor(min / step) - 1) * step : (Math.ceil(max / step) + 1) * step;
+}
+
 export default function ChartCanvas(props: CanvasProps) {
   const { lines, palette, zoom, group, height } = props;
   const box = useRef<HTMLDivElement>(null);
@@ -125,8 +134,14 @@ export default function ChartCanvas(props: CanvasProps) {
         axisTick: { show: false },
         type: logarithmic ? "log" : "value",
         scale: !fromZero,
-        ...(fromZero && !logarithmic ? { min: 0 } : { min: null }),
-        max: most ?? (interval && !logarithmic ? ({ max }: { max: number }) => Math.max(1, Math.ceil(max / interval)) * interval : null),
+        min: logarithmic ? null : fromZero ? 0 : (range: Range) => endOfFlat(range, "min"),
+        max:
+          most ??
+          (logarithmic
+            ? null
+            : interval
+              ? ({ max }: Range) => Math.max(1, Math.ceil(max / interval)) * interval
+              : (range: Range) => endOfFlat(range, "max")),
         ...(interval && !logarithmic ? { interval } : {}),
         axisLabel: {
           color: palette.muted,
