@@ -94,6 +94,7 @@ nlohmann::ordered_json plan_job(const spec::EngineContext& context, const std::f
   const Machine machine = choose_machine(job.settings, environment);
   ranks.place(machine.device);
   const auto decoder = make_decoder(context, job, machine, ranks.residence());
+  job.weights->leave_memory();
   const auto optimizer = make_optimizer(optimizer_options(job.settings), ranks.own(*decoder));
   const double start_seconds = std::chrono::duration<double>(SteadyClock::now() - began).count();
 
