@@ -98,6 +98,7 @@ nlohmann::ordered_json plan_job(const spec::EngineContext& context, const std::f
   const auto optimizer = make_optimizer(optimizer_options(job.settings), ranks.own(*decoder));
   const double start_seconds = std::chrono::duration<double>(SteadyClock::now() - began).count();
 
+  give_back_freed_memory();
   StepRunner runner(*decoder, ranks, job.settings, machine.device.is_cpu(), [] { return true; });
   StepPlan& plan = *job.plan;
   int64_t heaviest = 0, most_tokens = 0, epoch_tokens = 0;

@@ -324,6 +324,7 @@ void Trainer::finish() {
   // What only steps need makes room for what the outputs are compared with.
   optimizer_.reset();
   ranks_.own(*decoder_).leave_gradients();
+  give_back_freed_memory();
   const at::Tensor own = ranks_.own(*decoder_).values;
   if (state_.best_values.defined()) {
     own.copy_(state_.best_values);
@@ -360,6 +361,7 @@ int Trainer::run() {
   make_ready();
   if (!score_references()) return spec::kExitStopped;
   if (ranks_.any(checkpoint_.has_value())) restore_checkpoint();
+  give_back_freed_memory();  // of loading and tokenising
   reporter_.phase("train", "begin");
   const TrainSettings& settings = job_.settings;
   for (;;) {

@@ -25,14 +25,16 @@ TEST(ShareOut, EachItemIsTakenOnceHoweverSlowOneThreadIs) {
 TEST(ShareOut, AnotherTakesHalfOfWhatIsLeftButNotLessThanTheLeast) {
   SharedRange range;
   range.assign(10, 30);
-  EXPECT_EQ(range.take(4).end, 14);
+  EXPECT_EQ(range.take(4, 1).end, 14);
   const Piece half = range.take_over(8);
   EXPECT_EQ(half.begin, 22);
   EXPECT_EQ(half.end, 30);
   const Piece none = range.take_over(5);
   EXPECT_EQ(none.begin, none.end);
-  EXPECT_EQ(range.take(100).end, 22);
-  EXPECT_EQ(range.take(1).begin, range.take(1).end);
+  EXPECT_EQ(range.take(100, 3).end, 18);  // half, so that something is left for others
+  EXPECT_EQ(range.take(100, 3).end, 21);  // no less than the least
+  EXPECT_EQ(range.take(100, 3).end, 22);
+  EXPECT_EQ(range.take(1, 1).begin, range.take(1, 1).end);
 }
 
 }  // namespace

@@ -63,7 +63,7 @@ TEST_P(Both, ProductsOfAllShapes) {
     forward_products(compute_, x, {{&weight, y, b, {left, &delta}}});
     expect_close(y, at::linear(x, w, b) + left.mm(right.t()));
     const at::Tensor sum = at::ones({n, m});
-    add_forward_product(compute_, x, {&weight, sum, b, {left, &delta}});
+    forward_products(compute_, x, {{&weight, sum, b, {left, &delta}, true}});
     expect_close(sum, at::linear(x, w, b) + left.mm(right.t()) + 1);
     const at::Tensor dy = random({n, m}), rows = random({4, k}), dx = at::empty({n, k}), dleft = at::empty({n, 4});
     const ProductWeight delta_rows(rows);
@@ -95,7 +95,7 @@ TEST(Products, InBf16SumInF32AlsoForOddSizes) {
     const at::Tensor scores = at::empty({n, m}), sum = at::ones({n, m});
     output_scores(compute, x, weight, scores);
     expect_close(scores, at::linear(x.to(at::kFloat), w.to(at::kFloat)), 1e-5);
-    add_forward_product(compute, x, {&weight, sum});
+    forward_products(compute, x, {{&weight, sum, {}, {}, true}});
     expect_close(sum, at::linear(x.to(at::kFloat), w.to(at::kFloat)) + 1, 5e-3);
     const at::Tensor target = at::zeros({m, k});
     add_outer(compute, target, dy, x, 1.0);

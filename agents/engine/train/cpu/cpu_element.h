@@ -24,6 +24,12 @@ struct F32 {
     _mm512_mask_storeu_ps(to, written, _mm512_maskz_loadu_ps(read, row));
   }
 
+  // Up to `count` elements as 32-bit values, and zeros; bf16: pairs.
+  static __m512i load_pairs(const Storage* p, int64_t count) {
+    return count >= 16 ? _mm512_loadu_si512(p)
+                       : _mm512_maskz_loadu_epi32(static_cast<__mmask16>((1U << count) - 1U), p);
+  }
+
   using Factor = __m512;
   static Factor broadcast(const Storage* p) { return _mm512_set1_ps(*p); }
   static Factor broadcast_last(const Storage* p) { return broadcast(p); }
@@ -53,6 +59,10 @@ struct Bf16 {
     _mm512_mask_storeu_epi32(
         to, written,
         _mm512_or_si512(_mm512_cvtepu16_epi32(first), _mm512_slli_epi32(_mm512_cvtepu16_epi32(second), 16)));
+  }
+
+  static __m512i load_pairs(const Storage* p, int64_t count) {
+    return count >= 32 ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi16((1U << count) - 1U, p);
   }
 
   using Factor = __m512i;  // sixteen pairs

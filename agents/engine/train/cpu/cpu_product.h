@@ -271,24 +271,50 @@ inline int64_t panel_elements(int64_t k) {
   return (k + T::kPair - 1) / T::kPair * T::kPair * kPanelColumns;
 }
 
+// Sixteen rows of sixteen 32-bit values, transposed in place.
+inline void transpose16(__m512i (&rows)[16]) {
+  __m512i pairs[16];
+  for (int i = 0; i < 16; i += 2) {
+    pairs[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+    pairs[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+  }
+  __m512i fours[16];  // of row 4i + j: columns j, 4 + j, 8 + j and 12 + j of four rows
+  for (int i = 0; i < 16; i += 4) {
+    fours[i] = _mm512_unpacklo_epi64(pairs[i], pairs[i + 2]);
+    fours[i + 1] = _mm512_unpackhi_epi64(pairs[i], pairs[i + 2]);
+    fours[i + 2] = _mm512_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
+    fours[i + 3] = _mm512_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
+  }
+  for (int j = 0; j < 4; ++j) {
+    const __m512i a = _mm512_shuffle_i32x4(fours[j], fours[4 + j], 0x88);
+    const __m512i b = _mm512_shuffle_i32x4(fours[j], fours[4 + j], 0xdd);
+    const __m512i c = _mm512_shuffle_i32x4(fours[8 + j], fours[12 + j], 0x88);
+    const __m512i d = _mm512_shuffle_i32x4(fours[8 + j], fours[12 + j], 0xdd);
+    rows[j] = _mm512_shuffle_i32x4(a, c, 0x88);
+    rows[4 + j] = _mm512_shuffle_i32x4(b, d, 0x88);
+    rows[8 + j] = _mm512_shuffle_i32x4(a, c, 0xdd);
+    rows[12 + j] = _mm512_shuffle_i32x4(b, d, 0xdd);
+  }
+}
+
 template <typename T>
 void pack_transposed(const void* source, int64_t stride, int64_t k, int64_t columns, void* panels, int64_t panel_begin,
                      int64_t panel_end) {
   using Storage = typename T::Storage;
+  constexpr int64_t kStep = 16 * T::kPair;
   const auto* const rows = static_cast<const Storage*>(source);
-  for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
-    Storage* const target = static_cast<Storage*>(panels) + panel * panel_elements<T>(k);
-    // Sixteen steps of k at a time, so that each source line is read once while it is in the cache.
-    constexpr int64_t kStep = 16 * T::kPair;
+  for (int64_t first = panel_begin * kPanelColumns; first < panel_end * kPanelColumns; first += 16) {
+    Storage* const target =
+        static_cast<Storage*>(panels) + first / kPanelColumns * panel_elements<T>(k) + first % kPanelColumns * T::kPair;
     for (int64_t begin = 0; begin < k; begin += kStep) {
-      const int64_t end = std::min(begin + kStep, k);
-      for (int64_t c = 0; c < kPanelColumns; ++c) {
-        const int64_t column = panel * kPanelColumns + c;
-        const Storage* const from = rows + column * stride;
-        for (int64_t i = begin; i < end; i += T::kPair) {
-          Storage* const to = target + i * kPanelColumns + c * T::kPair;
-          for (int j = 0; j < T::kPair; ++j) to[j] = column < columns && i + j < k ? from[i + j] : Storage{0};
-        }
+      __m512i block[16];
+      for (int64_t c = 0; c < 16; ++c) {
+        const int64_t here = first + c < columns ? k - begin : 0;
+        block[c] = T::load_pairs(rows + (here > 0 ? (first + c) * stride + begin : 0), here);
+      }
+      transpose16(block);
+      for (int64_t i = begin; i < std::min(begin + kStep, k); i += T::kPair) {
+        _mm512_storeu_si512(target + i * kPanelColumns, block[(i - begin) / T::kPair]);
       }
     }
   }
@@ -298,17 +324,18 @@ template <typename T>
 void pack_rows(const void* source, int64_t stride, int64_t k, int64_t columns, void* panels, int64_t panel_begin,
                int64_t panel_end) {
   using Storage = typename T::Storage;
-  const auto* const rows = static_cast<const Storage*>(source);
   for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
-    Storage* const target = static_cast<Storage*>(panels) + panel * panel_elements<T>(k);
     const int64_t column = panel * kPanelColumns, width = std::min(kPanelColumns, columns - column);
+    const Storage* const rows = static_cast<const Storage*>(source) + column;
+    Storage* const target = static_cast<Storage*>(panels) + panel * panel_elements<T>(k);
+    const __mmask16 first = tail_mask(width), second = width > 16 ? tail_mask(width - 16) : static_cast<__mmask16>(0);
+    const __mmask16 all = tail_mask(16);
     for (int64_t i = 0; i < k; i += T::kPair) {
-      for (int64_t c = 0; c < kPanelColumns; ++c) {
-        for (int j = 0; j < T::kPair; ++j) {
-          target[i * kPanelColumns + c * T::kPair + j] =
-              c < width && i + j < k ? rows[(i + j) * stride + column + c] : Storage{0};
-        }
-      }
+      const Storage* const even = rows + i * stride;
+      const Storage* const odd = i + 1 < k ? even + stride : nullptr;
+      Storage* const to = target + i * kPanelColumns;
+      T::store_step(to, even, odd, first, all);
+      T::store_step(to + 16 * T::kPair, even + 16, odd == nullptr ? nullptr : odd + 16, second, all);
     }
   }
 }

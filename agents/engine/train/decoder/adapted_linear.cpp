@@ -137,11 +137,13 @@ at::Tensor AdaptedLinear::bias_of(size_t part) const {
   return bias_.defined() ? bias_.narrow(0, offsets_[part], parts_[part].out_features) : at::Tensor();
 }
 
-// x·Aᵀ of all adapted parts, each with its own dropout.
-at::Tensor AdaptedLinear::compress(const at::Tensor& x, uint64_t dropout_seed) const {
+// x·Aᵀ of all adapted parts, each with its own dropout; without dropout as the first of the products of x.
+at::Tensor AdaptedLinear::compress(const at::Tensor& x, uint64_t dropout_seed,
+                                   std::vector<ForwardPart>& products) const {
+  if (adapted_.empty()) return {};
   const at::Tensor hidden = at::empty({x.size(0), static_cast<int64_t>(adapted_.size()) * lora_.rank}, x.options());
   if (!drops(dropout_seed)) {
-    forward_products(compute_, x, {{&a_, hidden}});
+    products.push_back({&a_, hidden});
     return hidden;
   }
   for (size_t k = 0; k < adapted_.size(); ++k) {
@@ -160,10 +162,10 @@ ForwardPart AdaptedLinear::forward_part(const ProductWeight& weight, const at::T
 
 at::Tensor AdaptedLinear::forward(const at::Tensor& x, at::Tensor& hidden, uint64_t dropout_seed) const {
   const at::Tensor y = at::empty({x.size(0), out_features_}, x.options());
-  if (!adapted_.empty()) hidden = compress(x, dropout_seed);
+  std::vector<ForwardPart> products;
+  hidden = compress(x, dropout_seed, products);
   std::vector<ProductWeight> scratch;
   const std::vector<ProductWeight>& all = weights(scratch);
-  std::vector<ForwardPart> products;
   for (size_t i = 0; i < parts_.size(); ++i) {
     products.push_back(forward_part(all[i], hidden, i, y.narrow(1, offsets_[i], parts_[i].out_features)));
   }
@@ -182,9 +184,12 @@ void AdaptedLinear::add_forward(const at::Tensor& x, at::Tensor& hidden, uint64_
     target.add_(forward(x, hidden, dropout_seed));
     return;
   }
-  if (!adapted_.empty()) hidden = compress(x, dropout_seed);
+  std::vector<ForwardPart> products;
+  hidden = compress(x, dropout_seed, products);
   std::vector<ProductWeight> scratch;
-  add_forward_product(compute_, x, forward_part(weights(scratch).front(), hidden, 0, std::move(target)));
+  products.push_back(forward_part(weights(scratch).front(), hidden, 0, std::move(target)));
+  products.back().add = true;
+  forward_products(compute_, x, products);
 }
 
 // The gradient of u, which magnitudes scale, from that of y, and the magnitudes' own: Σ dy·u over the rows' norm.
@@ -203,9 +208,8 @@ at::Tensor AdaptedLinear::backward_dora(const at::Tensor& x, const at::Tensor& h
   return scaled;
 }
 
-at::Tensor AdaptedLinear::backward_b(const at::Tensor& hidden, const at::Tensor& dy, Parameters& parameters) const {
-  at::Tensor dhidden = at::empty_like(hidden);
-  std::vector<GradientPart> gradients;
+void AdaptedLinear::backward_b(const at::Tensor& hidden, const at::Tensor& dy, const at::Tensor& dhidden,
+                               Parameters& parameters, std::vector<GradientPart>& gradients) const {
   for (size_t k = 0; k < adapted_.size(); ++k) {
     const LinearPart& part = parts_[adapted_[k]];
     const at::Tensor dy_part = dy.narrow(1, offsets_[adapted_[k]], part.out_features);
@@ -215,15 +219,6 @@ at::Tensor AdaptedLinear::backward_b(const at::Tensor& hidden, const at::Tensor&
     parameters.gradient(part.lora_b).add_(db.t());
     gradients.push_back({dy_part, &b_[k], hidden_of(dhidden, k)});  // b_ carries the scaling
   }
-  input_gradients(compute_, gradients);
-  return dhidden;
-}
-
-at::Tensor AdaptedLinear::input_gradient(const at::Tensor& dy, const Delta& delta) const {
-  const at::Tensor dx = at::empty({dy.size(0), in_features_}, dy.options());
-  const ProductWeight weight(rows());
-  input_gradients(compute_, {{dy, &weight, dx, delta}});
-  return dx;
 }
 
 at::Tensor AdaptedLinear::backward(const at::Tensor& x, const at::Tensor& hidden, const at::Tensor& dy_given,
@@ -235,15 +230,24 @@ at::Tensor AdaptedLinear::backward(const at::Tensor& x, const at::Tensor& hidden
       parameters.joined_gradient(*trained_->first_bias, out_features_).add_(dy.sum(0, false, at::kFloat));
     }
   }
-  if (adapted_.empty()) return need_input_gradient ? input_gradient(dy, {}) : at::Tensor();
-
-  const at::Tensor dhidden = backward_b(hidden, dy, parameters);
-  if (!drops(dropout_seed)) {
-    add_outer(compute_, parameters.stacked_gradient(parts_[adapted_.front()].lora_a, adapted_.size()), dhidden, x, 1.0);
-    return need_input_gradient ? input_gradient(dy, {dhidden, &a_}) : at::Tensor();
+  const bool drops_here = drops(dropout_seed) && !adapted_.empty();
+  at::Tensor dx, dhidden;
+  std::vector<GradientPart> gradients;
+  if (!adapted_.empty()) {
+    dhidden = at::empty_like(hidden);
+    backward_b(hidden, dy, dhidden, parameters, gradients);
   }
-  at::Tensor dx;
-  if (need_input_gradient) dx = input_gradient(dy, {});
+  const ProductWeight weight = need_input_gradient ? ProductWeight(rows()) : ProductWeight();
+  if (need_input_gradient) {
+    dx = at::empty({dy.size(0), in_features_}, dy.options());
+    gradients.push_back({dy, &weight, dx, drops_here || adapted_.empty() ? Delta() : Delta{dhidden, &a_}});
+  }
+  if (!gradients.empty()) input_gradients(compute_, gradients);
+  if (adapted_.empty()) return dx;
+  if (!drops_here) {
+    add_outer(compute_, parameters.stacked_gradient(parts_[adapted_.front()].lora_a, adapted_.size()), dhidden, x, 1.0);
+    return dx;
+  }
   for (size_t k = 0; k < adapted_.size(); ++k) {
     const at::Tensor mask = mask_of(x, dropout_seed, k);
     const at::Tensor part = hidden_of(dhidden, k);

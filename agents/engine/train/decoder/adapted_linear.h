@@ -78,7 +78,7 @@ class AdaptedLinear {
   bool drops(uint64_t dropout_seed) const { return lora_.dropout > 0 && dropout_seed != 0; }
   at::Tensor mask_of(const at::Tensor& x, uint64_t dropout_seed, size_t index) const;
   at::Tensor a_of(size_t index) const;  // rows of the adapted part `index`: [rank, in]
-  at::Tensor compress(const at::Tensor& x, uint64_t dropout_seed) const;
+  at::Tensor compress(const at::Tensor& x, uint64_t dropout_seed, std::vector<ForwardPart>& products) const;
   at::Tensor hidden_of(const at::Tensor& hidden, size_t index) const {
     return hidden.narrow(1, static_cast<int64_t>(index) * lora_.rank, lora_.rank);
   }
@@ -95,9 +95,9 @@ class AdaptedLinear {
   void assign(at::Tensor rows);
   at::Tensor backward_dora(const at::Tensor& x, const at::Tensor& hidden, const at::Tensor& dy,
                            Parameters& parameters) const;
-  // The gradient of hidden [n, adapted · rank], and those of B.
-  at::Tensor backward_b(const at::Tensor& hidden, const at::Tensor& dy, Parameters& parameters) const;
-  at::Tensor input_gradient(const at::Tensor& dy, const Delta& delta) const;
+  // The gradients of B; that of hidden [n, adapted · rank] as products that are added to `gradients`.
+  void backward_b(const at::Tensor& hidden, const at::Tensor& dy, const at::Tensor& dhidden, Parameters& parameters,
+                  std::vector<GradientPart>& gradients) const;
 
   Compute compute_;
   std::vector<LinearPart> parts_;

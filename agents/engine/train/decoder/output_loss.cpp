@@ -23,7 +23,7 @@ BlockSizes block_sizes(const at::Tensor& hidden, int64_t vocabulary, int64_t row
   };
   if (!hidden.is_cpu()) return {fit(int64_t{1} << 27), fit(int64_t{1} << 27)};
   if (hidden.scalar_type() == at::kFloat) return {fit(int64_t{10} << 20), fit(int64_t{10} << 20)};
-  const int64_t most = fit(int64_t{25} << 20), groups = std::max<int64_t>((rows + most - 1) / most, 1);
+  const int64_t most = fit(int64_t{13} << 20), groups = std::max<int64_t>((rows + most - 1) / most, 1);
   const int64_t even = ((rows + groups - 1) / groups + kStep - 1) / kStep * kStep;
   return {fit(int64_t{5} << 20), std::max(even, kStep)};
 }

@@ -22,6 +22,8 @@ constexpr int64_t kColumnsPerShare = 2 * kPanelColumns;
 constexpr int64_t kOuterTilesAtOnce = 12;
 // A master's rows that are narrowed and packed at once for a sum over them: so much of it stays in a cache.
 constexpr int64_t kMasterRowsAtOnce = 4096;
+// Tiles of rows from which on it pays to pack a weight for one product.
+constexpr int64_t kTilesPerPacking = 8;
 
 // Rows, steps and columns from which on Strassen's algorithm is worth its sums.
 constexpr int64_t kHalvedRowsLeast = 192;
@@ -98,7 +100,7 @@ bool is_halved(const Compute& compute, const Job& job, int64_t rows) {
 // By Strassen's algorithm; `rows` are the two halves'.
 void run_halved(const Compute& compute, const std::vector<Job>& jobs, int64_t rows) {
   const int64_t tiles = tile_count((rows + 1) / 2);
-  share_out(tiles, kTilesAtOnce / 2, kTilesPerShare / 2, [&](int64_t begin, int64_t end) {
+  share_out(tiles, kTilesAtOnce / 2, kTilesPerShare, [&](int64_t begin, int64_t end) {
     for (const Job& job : jobs) {
       compute.kernels->multiply_halved(job.products.data(), job.count, job.output,
                                        {begin * kTileRows, end * kTileRows, tiles * kTileRows, rows}, job.columns);
@@ -124,24 +126,36 @@ void run_columns(const Compute& compute, const Job& job, int64_t rows) {
   });
 }
 
-// All jobs, which have the same rows, on all threads. Sums do not depend on who computes them.
-void run(const Compute& compute, const std::vector<Job>& jobs, int64_t rows) {
-  std::vector<Job> halved, whole;
-  for (const Job& job : jobs) (is_halved(compute, job, rows) ? halved : whole).push_back(job);
-  if (!halved.empty()) run_halved(compute, halved, rows);
-  if (whole.empty()) return;
-  if (tile_count(rows) >= 2 * kTilesPerShare) {
-    run_rows(compute, whole, rows);
-    return;
+// Jobs that are computed in the same way.
+void run_alike(const Compute& compute, const std::vector<Job>& jobs, int64_t rows, bool halved) {
+  if (halved) {
+    run_halved(compute, jobs, rows);
+  } else if (tile_count(rows) >= 2 * kTilesPerShare) {
+    run_rows(compute, jobs, rows);
+  } else {
+    for (const Job& job : jobs) run_columns(compute, job, rows);
   }
-  for (const Job& job : whole) run_columns(compute, job, rows);
 }
 
-Job forward_job(const Compute& compute, const at::Tensor& x, const ForwardPart& part, bool add) {
+// All jobs, which have the same rows, on all threads. A row of a job may be the left side of the same row in later
+// ones. Sums do not depend on who computes them.
+void run(const Compute& compute, const std::vector<Job>& jobs, int64_t rows) {
+  for (size_t begin = 0; begin < jobs.size();) {
+    const bool halved = is_halved(compute, jobs[begin], rows);
+    size_t end = begin + 1;
+    while (end < jobs.size() && is_halved(compute, jobs[end], rows) == halved) ++end;
+    run_alike(compute,
+              {jobs.begin() + static_cast<std::ptrdiff_t>(begin), jobs.begin() + static_cast<std::ptrdiff_t>(end)},
+              rows, halved);
+    begin = end;
+  }
+}
+
+Job forward_job(const Compute& compute, const at::Tensor& x, const ForwardPart& part) {
   Job job;
   job.add(by_panels(compute, x, part.weight->panels(compute)));
   if (part.delta.left.defined()) job.add(by_panels(compute, part.delta.left, part.delta.right->panels(compute)));
-  job.output = output_of(part.y, add);
+  job.output = output_of(part.y, part.add);
   if (part.bias.defined()) job.output.bias = part.bias.data_ptr<float>();
   job.columns = part.weight->rows().size(0);
   return job;
@@ -163,8 +177,18 @@ void take_tiles(const Compute& compute, const at::Tensor& left, int64_t begin, i
 }
 
 void forward_by_libtorch(const at::Tensor& x, const ForwardPart& part) {
+  if (part.add && x.scalar_type() != at::kFloat) {
+    const at::Tensor result = at::empty(part.y.sizes(), x.options());
+    forward_by_libtorch(x, {part.weight, result, part.bias, part.delta});
+    at::Tensor(part.y).add_(result);
+    return;
+  }
   at::Tensor y = part.y;
-  at::mm_out(y, x, part.weight->rows().t());
+  if (part.add) {
+    y.addmm_(x, part.weight->rows().t());
+  } else {
+    at::mm_out(y, x, part.weight->rows().t());
+  }
   if (part.bias.defined()) y.add_(part.bias);
   if (part.delta.left.defined()) y.addmm_(part.delta.left, part.delta.right->rows().t());
 }
@@ -242,26 +266,38 @@ void forward_products(const Compute& compute, const at::Tensor& x, const std::ve
     return;
   }
   std::vector<Job> jobs;
-  for (const ForwardPart& part : parts) jobs.push_back(forward_job(compute, x, part, false));
+  for (const ForwardPart& part : parts) jobs.push_back(forward_job(compute, x, part));
   run(compute, jobs, x.size(0));
 }
 
-void add_forward_product(const Compute& compute, const at::Tensor& x, const ForwardPart& part) {
-  if (compute.own_products) {
-    run(compute, {forward_job(compute, x, part, true)}, x.size(0));
-    return;
+namespace {
+
+// The right sides of all parts, each before its delta's, as panels for one call: many rows pass each of them, and a
+// panel is read faster than 32 columns of a matrix, whose rows lie in as many pages.
+std::vector<at::Tensor> packed_rights(const Compute& compute, const std::vector<GradientPart>& parts) {
+  std::vector<at::Tensor> sources, packed;
+  std::vector<int64_t> ends;  // panels so far
+  for (const GradientPart& part : parts) {
+    sources.push_back(part.weight->rows());
+    if (part.delta.left.defined()) sources.push_back(part.delta.right->rows());
   }
-  at::Tensor y = part.y;
-  if (x.scalar_type() == at::kFloat) {
-    y.addmm_(x, part.weight->rows().t());
-    if (part.bias.defined()) y.add_(part.bias);
-    if (part.delta.left.defined()) y.addmm_(part.delta.left, part.delta.right->rows().t());
-    return;
+  for (const at::Tensor& source : sources) {
+    const int64_t panels = panel_count(source.size(1));
+    packed.push_back(at::empty({panels * padded(compute.type, source.size(0)) * kPanelColumns}, source.options()));
+    ends.push_back((ends.empty() ? 0 : ends.back()) + panels);
   }
-  const at::Tensor result = at::empty(y.sizes(), x.options());
-  forward_by_libtorch(x, {part.weight, result, part.bias, part.delta});
-  y.add_(result);
+  share_out(ends.back(), 1, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t panel = begin; panel < end; ++panel) {
+      const auto i = static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), panel) - ends.begin());
+      const int64_t at = panel - (i == 0 ? 0 : ends[i - 1]);
+      compute.kernels->pack_rows(sources[i].data_ptr(), sources[i].stride(0), sources[i].size(0), sources[i].size(1),
+                                 packed[i].data_ptr(), at, at + 1);
+    }
+  });
+  return packed;
 }
+
+}  // namespace
 
 void input_gradients(const Compute& compute, const std::vector<GradientPart>& parts) {
   if (!compute.own_products) {
@@ -272,22 +308,30 @@ void input_gradients(const Compute& compute, const std::vector<GradientPart>& pa
     }
     return;
   }
+  const int64_t rows = parts.front().dy.size(0);
+  const bool packs = tile_count(rows) >= kTilesPerPacking;
+  std::vector<at::Tensor> panels;
+  if (packs) panels = packed_rights(compute, parts);
   std::vector<Job> jobs;
+  size_t next = 0;
+  const auto product = [&](const at::Tensor& left, const ProductWeight& right) {
+    return packs ? by_panels(compute, left, panels[next++]) : by_rows(left, right.rows());
+  };
   for (const GradientPart& part : parts) {
     Job job;
-    job.add(by_rows(part.dy, part.weight->rows()));
-    if (part.delta.left.defined()) job.add(by_rows(part.delta.left, part.delta.right->rows()));
+    job.add(product(part.dy, *part.weight));
+    if (part.delta.left.defined()) job.add(product(part.delta.left, *part.delta.right));
     job.output = output_of(part.dx, false);
     job.columns = part.dx.size(1);
     jobs.push_back(job);
   }
-  run(compute, jobs, parts.front().dy.size(0));
+  run(compute, jobs, rows);
 }
 
 void output_scores(const Compute& compute, const at::Tensor& x, const ProductWeight& weight, at::Tensor scores) {
   // libtorch has no product of bf16 whose sums stay f32.
   if (compute.own_products || (compute.kernels != nullptr && compute.type == at::kBFloat16)) {
-    const Job job = forward_job(compute, x, {&weight, scores}, false);
+    const Job job = forward_job(compute, x, {&weight, scores});
     // Each thread its columns: a vocabulary's weight is read once.
     if (is_halved(compute, job, x.size(0))) {
       run(compute, {job}, x.size(0));

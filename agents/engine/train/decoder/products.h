@@ -50,20 +50,20 @@ struct Delta {
   const ProductWeight* right = nullptr;  // [out, k] in forward products, [k, in] in gradients
 };
 
-// y [n, out] = x·weightᵀ + bias (+ left·rightᵀ). y in the compute type, bias f32 or undefined. Views with a row stride
-// are fine.
+// y [n, out] = x·weightᵀ + bias (+ left·rightᵀ), or that added to y. y in the compute type, f32 where it is added to;
+// bias f32 or undefined. Views with a row stride are fine.
 struct ForwardPart {
   const ProductWeight* weight;
   at::Tensor y;
   at::Tensor bias = {};
   Delta delta = {};
+  bool add = false;
 };
-// All parts of one input x [n, in].
+// All parts of one input x [n, in]. What one writes may be a later one's left factor.
 void forward_products(const Compute& compute, const at::Tensor& x, const std::vector<ForwardPart>& parts);
-// The same, added to y of f32.
-void add_forward_product(const Compute& compute, const at::Tensor& x, const ForwardPart& part);
 
-// dx [n, in] = dy·weight (+ left·right), all in the compute type.
+// dx [n, in] = dy·weight (+ left·right), all in the compute type. What one part writes may be a later one's left
+// factor.
 struct GradientPart {
   at::Tensor dy;
   const ProductWeight* weight;

@@ -20,9 +20,13 @@ class SharedRange {
  public:
   void assign(int64_t begin, int64_t end) { ends_ = pack({begin, end}); }
 
-  // Up to `count` from the front; nothing when none are left.
-  Piece take(int64_t count) {
-    return remove([&](const Piece& rest) { return Piece{rest.begin, std::min(rest.begin + count, rest.end)}; });
+  // Up to `count` from the front, but no more than half of what is left if that are `least` or more, so that others
+  // find something to take over; nothing when none are left.
+  Piece take(int64_t count, int64_t least) {
+    return remove([&](const Piece& rest) {
+      const int64_t half = (rest.end - rest.begin + 1) / 2;
+      return Piece{rest.begin, std::min(rest.begin + std::min(count, std::max(half, least)), rest.end)};
+    });
   }
   // Half of what is left, from the back, if that are `least` or more.
   Piece take_over(int64_t least) {
@@ -63,7 +67,9 @@ void share_out(int64_t count, int64_t piece, int64_t least, Use use) {
   const auto work = [&](int64_t own) {
     SharedRange& range = ranges[static_cast<size_t>(own)];
     for (int64_t other = 0; other < threads;) {
-      for (Piece next = range.take(piece); next.begin < next.end; next = range.take(piece)) use(next.begin, next.end);
+      for (Piece next = range.take(piece, least); next.begin < next.end; next = range.take(piece, least)) {
+        use(next.begin, next.end);
+      }
       const Piece more = ranges[static_cast<size_t>((own + other) % threads)].take_over(least);
       if (more.begin == more.end) {
         ++other;
