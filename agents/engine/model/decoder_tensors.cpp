@@ -112,6 +112,8 @@ class DecoderWeights final : public Weights {
   const std::vector<std::string>& names() const override { return names_; }
   bool contains(const std::string& name) const override { return tensors_.count(name) != 0; }
 
+  void leave_memory() const override { files_->leave_memory(); }
+
   TensorView get(const std::string& name) const override {
     const auto& [tensor, place] = require(name);
     TensorView view = stored(tensor, place);

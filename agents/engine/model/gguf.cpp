@@ -392,4 +392,8 @@ const GgufTensor* GgufFile::find_tensor(std::string_view name) const {
   return found == tensor_index_.end() ? nullptr : &tensors_[found->second];
 }
 
+void GgufFile::leave_memory() const {
+  if (file_ != nullptr) file_->leave_memory();
+}
+
 }  // namespace slipway::model

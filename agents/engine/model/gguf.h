@@ -66,6 +66,9 @@ class GgufFile {
   const std::vector<GgufTensor>& tensors() const { return tensors_; }  // in the file's order
   const GgufTensor* find_tensor(std::string_view name) const;
 
+  // See MappedFile.
+  void leave_memory() const;
+
  private:
   struct Value {
     uint32_t type = 0;  // of the value, or of the array's elements

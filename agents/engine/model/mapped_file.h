@@ -17,6 +17,9 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
 
+  // What is in this process's memory leaves it until it is read again.
+  void leave_memory() const;
+
  private:
   const std::byte* data_ = nullptr;
   size_t size_ = 0;

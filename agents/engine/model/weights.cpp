@@ -116,6 +116,10 @@ class SafetensorsWeights : public NamedTensors {
     sort_names();
   }
 
+  void leave_memory() const override {
+    for (const auto& file : files_) file->leave_memory();
+  }
+
  private:
   std::vector<std::unique_ptr<const MappedFile>> files_;
 };
@@ -140,6 +144,8 @@ class GgufWeights : public NamedTensors {
     }
     sort_names();
   }
+
+  void leave_memory() const override { file_.leave_memory(); }
 
   void read_f32(const std::string& name, std::span<float> out) const override {
     if (!permuted_ || !has_permuted_rows(name)) {

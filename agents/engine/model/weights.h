@@ -38,6 +38,8 @@ class Weights {
   virtual void read_f32(const std::string& name, std::span<float> out) const = 0;
   // The same of a matrix's rows from `first` on, as many as out holds whole.
   virtual void read_rows_f32(const std::string& name, int64_t first, std::span<float> out) const = 0;
+  // What this process holds of mapped files leaves its memory until it is read again.
+  virtual void leave_memory() const {}
 };
 
 // A Hugging Face folder (model.safetensors or the sharded index), one .safetensors, or a .gguf of a known architecture.

@@ -102,6 +102,8 @@ bool cpu_has_bf16() {
   return (eax & (1U << 5U)) != 0;  // CPUID.(7,1):EAX[5]
 }
 
+void give_back_freed_memory() { malloc_trim(0); }
+
 int64_t peak_resident_bytes() { return kilobytes_of("/proc/self/status", "VmHWM:") * 1024; }
 
 int64_t available_memory_bytes() {

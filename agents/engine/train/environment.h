@@ -23,6 +23,9 @@ Gpus load_cuda();
 // True when this CPU multiplies bf16 in hardware (AVX512_BF16).
 bool cpu_has_bf16();
 
+// Gives what was freed back to the system, which at other times is kept for the next operation.
+void give_back_freed_memory();
+
 // The most memory this process has held, from /proc/self/status (VmHWM); 0 when unknown.
 int64_t peak_resident_bytes();
 

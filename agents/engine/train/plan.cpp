@@ -94,9 +94,11 @@ nlohmann::ordered_json plan_job(const spec::EngineContext& context, const std::f
   const Machine machine = choose_machine(job.settings, environment);
   ranks.place(machine.device);
   const auto decoder = make_decoder(context, job, machine, ranks.residence());
+  job.weights->leave_memory();
   const auto optimizer = make_optimizer(optimizer_options(job.settings), ranks.own(*decoder));
   const double start_seconds = std::chrono::duration<double>(SteadyClock::now() - began).count();
 
+  give_back_freed_memory();
   StepRunner runner(*decoder, ranks, job.settings, machine.device.is_cpu(), [] { return true; });
   StepPlan& plan = *job.plan;
   int64_t heaviest = 0, most_tokens = 0, epoch_tokens = 0;

@@ -13,8 +13,9 @@ namespace slipway::train {
 namespace {
 
 // Tokens that the decoder computes at once on a CPU: enough for its products to run at full speed, few enough that what
-// they leave stays small. A GPU takes a whole micro-batch.
-constexpr int64_t kTokensAtOnce = 1024;
+// they leave stays small; fewer where masters, gradients and optimizer fill the memory already. A GPU takes a whole
+// micro-batch.
+int64_t tokens_at_once(MethodType method) { return method == MethodType::kFull ? 512 : 1024; }
 
 // Of answers: their prompt's first token is never trained.
 int64_t targets_of(const Documents& documents, int64_t document) { return documents.targets(document, false); }
@@ -83,7 +84,7 @@ StepRunner::Pieces StepRunner::pieces_of(const RowSet& set, const std::vector<in
   for (const int64_t row : rows) {
     const auto documents = static_cast<int64_t>(set.row(row).size());
     const int64_t more = set.tokens(row) + documents * set.virtual_tokens;
-    if (pieces.empty() || (on_cpu_ && tokens + more > kTokensAtOnce)) {
+    if (pieces.empty() || (on_cpu_ && tokens + more > tokens_at_once(settings_.method.type))) {
       pieces.emplace_back();
       tokens = 0;
     }

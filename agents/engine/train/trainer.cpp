@@ -160,6 +160,7 @@ void Trainer::make_ready() {
                       "give all ranks the same files");
   }
   decoder_ = make_decoder(context_, job_, machine_, ranks_.residence());
+  job_.weights->leave_memory();
   optimizer_ = make_optimizer(optimizer_options(settings), *decoder_, ranks_);
   runner_.emplace(*decoder_, ranks_, settings, machine_.device.is_cpu(), [this] {
     if (!stopping()) reporter_.heartbeat(state_.step);
@@ -320,6 +321,10 @@ int Trainer::stop() {
 }
 
 void Trainer::finish() {
+  // What only steps need makes room for what the outputs are compared with.
+  optimizer_.reset();
+  ranks_.own(*decoder_).leave_gradients();
+  give_back_freed_memory();
   const at::Tensor own = ranks_.own(*decoder_).values;
   if (state_.best_values.defined()) {
     own.copy_(state_.best_values);
@@ -356,6 +361,7 @@ int Trainer::run() {
   make_ready();
   if (!score_references()) return spec::kExitStopped;
   if (ranks_.any(checkpoint_.has_value())) restore_checkpoint();
+  give_back_freed_memory();  // of loading and tokenising
   reporter_.phase("train", "begin");
   const TrainSettings& settings = job_.settings;
   for (;;) {

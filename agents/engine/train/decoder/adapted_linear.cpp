@@ -29,7 +29,7 @@ AdaptedLinear::AdaptedLinear(const Compute& compute, std::vector<LinearPart> par
   in_features_ = weight.size(1);
   b_.resize(adapted_.size());
   weights_.resize(parts_.size());
-  assign(std::move(weight));
+  if (!trained_) assign(std::move(weight));
 }
 
 void AdaptedLinear::assign(at::Tensor rows) {
@@ -46,6 +46,7 @@ void AdaptedLinear::quantize(Quantization quantization, bool double_quantization
 }
 
 at::Tensor AdaptedLinear::rows() const {
+  if (master_.defined()) return narrowed(compute_, master_);
   if (quantized_.empty()) return whole_.rows();
   const at::Tensor here = at::empty({out_features_, in_features_}, at::TensorOptions().dtype(compute_.type));
   for (size_t i = 0; i < parts_.size(); ++i) quantized_[i].read(part_of(here, i));
@@ -73,13 +74,17 @@ void AdaptedLinear::set_frozen_rows(at::Tensor rows) {
 }
 
 const std::vector<ProductWeight>& AdaptedLinear::weights(std::vector<ProductWeight>& scratch) const {
-  if (quantized_.empty()) return weights_;
-  const at::Tensor all = rows();
-  for (size_t i = 0; i < parts_.size(); ++i) scratch.emplace_back(part_of(all, i));
+  if (quantized_.empty() && !master_.defined()) return weights_;
+  const at::Tensor all = master_.defined() ? master_ : rows();
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    scratch.push_back(master_.defined() ? ProductWeight::of_master(compute_, part_of(all, i))
+                                        : ProductWeight(part_of(all, i)));
+  }
   return scratch;
 }
 
 void AdaptedLinear::release() {
+  master_.reset();
   whole_.release();
   for (QuantizedWeight& weight : quantized_) weight.drop();
   for (ProductWeight& weight : weights_) weight.release();
@@ -91,7 +96,9 @@ void AdaptedLinear::release() {
 void AdaptedLinear::refresh(const Parameters& parameters) {
   if (trained_) {
     const at::Tensor master = parameters.stacked_value(trained_->first_weight, parts_.size());
-    if (compute_.type == at::kFloat) {
+    if (compute_.device.is_cpu()) {
+      master_ = master;
+    } else if (compute_.type == at::kFloat) {
       assign(master);
     } else if (const at::Tensor old = whole_.rows(); old.defined()) {
       old.copy_(master);

@@ -38,7 +38,8 @@ class AdaptedLinear {
     size_t first_weight = 0;
     std::optional<size_t> first_bias;
   };
-  // weight [sum of out_features, in_features] in the compute type, bias of f32 or undefined.
+  // weight [sum of out_features, in_features] in the compute type, of which only the shape counts when it is trained;
+  // bias of f32 or undefined.
   AdaptedLinear(const Compute& compute, std::vector<LinearPart> parts, at::Tensor weight, at::Tensor bias,
                 LoraOptions lora, std::optional<Trained> trained);
 
@@ -90,7 +91,7 @@ class AdaptedLinear {
   at::Tensor part_of(const at::Tensor& rows, size_t part) const {
     return rows.narrow(0, offsets_[part], parts_[part].out_features);
   }
-  // Each part's weight: those kept, or `scratch` filled with what the quantized ones hold.
+  // Each part's weight: those kept, or `scratch` filled with what the quantized ones or the master hold.
   const std::vector<ProductWeight>& weights(std::vector<ProductWeight>& scratch) const;
   void assign(at::Tensor rows);
   at::Tensor backward_dora(const at::Tensor& x, const at::Tensor& hidden, const at::Tensor& dy,
@@ -104,7 +105,10 @@ class AdaptedLinear {
   int64_t out_features_ = 0;
   int64_t in_features_ = 0;
   at::Tensor bias_;
-  ProductWeight whole_;                     // all parts' rows; undefined when they are quantized
+  // A trained weight's master on a CPU, of which every product makes the copy that it needs: the caches hold it, and
+  // two copies of the whole model for forward and backward are more than it costs.
+  at::Tensor master_;
+  ProductWeight whole_;                     // all parts' rows; undefined when they are quantized, or there is a master
   std::vector<ProductWeight> weights_;      // of each part, views of them
   std::vector<QuantizedWeight> quantized_;  // of each part
   LoraOptions lora_;

@@ -48,7 +48,11 @@ BatchContext Decoder::context_of(const Batch& batch, uint64_t dropout_seed) cons
 }
 
 at::Tensor Decoder::embed(const Batch& batch, uint64_t noise_seed) const {
-  at::Tensor x = at::embedding(embedding_.rows(), indices(batch.tokens)).to(at::kFloat);
+  const bool of_master = !embedding_.rows().defined();
+  at::Tensor x =
+      at::embedding(of_master ? parameters_.value(*embedding_parameter_) : embedding_.rows(), indices(batch.tokens))
+          .to(compute_.type)
+          .to(at::kFloat);
   if (architecture_.embedding_scale != 1.0) x.mul_(architecture_.embedding_scale);
   if (virtual_tokens_ && batch.virtual_tokens > 0) virtual_tokens_->put(parameters_, batch, x);
   if (positions_.defined()) x.add_(at::embedding(positions_, indices(batch.positions)));
@@ -77,6 +81,13 @@ at::Tensor Decoder::run_layers(const Batch& batch, const BatchContext& context, 
     leave(i + 1, Pass::kForward);
   }
   return x;
+}
+
+const ProductWeight& Decoder::output(ProductWeight& scratch) const {
+  const ProductWeight& kept = tied_ ? embedding_ : output_weight_;
+  if (kept.rows().defined()) return kept;
+  scratch = ProductWeight::of_master(compute_, parameters_.value(*output_parameter()));
+  return scratch;
 }
 
 double Decoder::train(const Batch& batch, double scale, StepSeeds seeds) {
@@ -109,12 +120,13 @@ at::Tensor Decoder::head_backward(const Batch& batch, const at::Tensor& hidden, 
   }
   const at::Tensor targets = indices(batch.targets);
   const double softcap = architecture_.logit_softcap;
-  if (weigh != nullptr) ask(target_log_probabilities(compute_, hidden, output(), targets, softcap));
+  ProductWeight scratch;
+  const ProductWeight& projection = output(scratch);
+  if (weigh != nullptr) ask(target_log_probabilities(compute_, hidden, projection, targets, softcap));
   at::Tensor output_gradient, dhidden;
-  const std::optional<size_t>& parameter = tied_ ? embedding_parameter_ : output_parameter_;
-  if (parameter) output_gradient = parameters_.gradient(*parameter);
-  const at::Tensor log_probabilities =
-      output_loss(compute_, hidden, output(), targets, weights.to(options_.device), softcap, dhidden, output_gradient);
+  if (output_parameter()) output_gradient = parameters_.gradient(*output_parameter());
+  const at::Tensor log_probabilities = output_loss(compute_, hidden, projection, targets, weights.to(options_.device),
+                                                   softcap, dhidden, output_gradient);
   if (loss != nullptr) *loss = -log_probabilities.sum(at::kDouble).item<double>();
   return dhidden;
 }
@@ -165,9 +177,10 @@ std::vector<float> Decoder::outcomes(const Batch& batch) {
   NormMemory memory;
   at::Tensor selected;
   const at::Tensor hidden = normed_targets(batch, x, selected, memory);
+  ProductWeight scratch;
   const at::Tensor result = score_head_ ? score_head_->forward(parameters_, hidden)
-                                        : target_log_probabilities(compute_, hidden, output(), indices(batch.targets),
-                                                                   architecture_.logit_softcap);
+                                        : target_log_probabilities(compute_, hidden, output(scratch),
+                                                                   indices(batch.targets), architecture_.logit_softcap);
   leave(0, Pass::kForward);
   return {result.data_ptr<float>(), result.data_ptr<float>() + result.numel()};
 }
@@ -187,7 +200,8 @@ std::vector<float> Decoder::logits(const std::vector<int64_t>& tokens, int64_t r
   NormMemory memory;
   const at::Tensor hidden = final_norm_.forward(compute_, x.narrow(0, length - rows, rows).contiguous(), memory);
   at::Tensor result = at::empty({rows, architecture_.vocab_size}, hidden.options().dtype(at::kFloat));
-  output_scores(compute_, hidden, output(), result);
+  ProductWeight scratch;
+  output_scores(compute_, hidden, output(scratch), result);
   result = result.to(at::kCPU);
   leave(0, Pass::kForward);
   if (const double cap = architecture_.logit_softcap; cap > 0) result = result.div_(cap).tanh_().mul_(cap);

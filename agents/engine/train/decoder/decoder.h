@@ -131,7 +131,9 @@ class Decoder {
   at::Tensor head_backward(const Batch& batch, const at::Tensor& hidden, const WeighTargets* weigh, double scale,
                            double* loss);
   bool has_output() const { return !tied_ && !score_head_; }
-  const ProductWeight& output() const { return tied_ ? embedding_ : output_weight_; }
+  const std::optional<size_t>& output_parameter() const { return tied_ ? embedding_parameter_ : output_parameter_; }
+  // The output projection: the one that is kept, or `scratch`, which becomes the master's copy.
+  const ProductWeight& output(ProductWeight& scratch) const;
 
   model::Architecture architecture_;
   DecoderOptions options_;
@@ -142,8 +144,8 @@ class Decoder {
   int64_t lowest_trained_ = 0;  // layers below it need no gradient
   Parameters parameters_;
   std::vector<DecoderLayer> layers_;
-  ProductWeight embedding_, output_weight_;
-  at::Tensor positions_;  // learned ones, in the compute type
+  ProductWeight embedding_, output_weight_;  // on a CPU not where they are trained: see AdaptedLinear
+  at::Tensor positions_;                     // learned ones, in the compute type
   Norm final_norm_;
   std::optional<size_t> embedding_parameter_, position_parameter_, output_parameter_;
 };

@@ -4,6 +4,7 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "agents/engine/model/weights.h"
@@ -90,8 +91,8 @@ void Decoder::set_master(size_t index, const at::Tensor& value) {
 
 void Decoder::read_embeddings(const model::Weights& weights) {
   const auto typed = [&](const char* name) { return read(weights, name).to(options_.device, compute_.type); };
-  embedding_ = ProductWeight(typed(kEmbeddings));
-  if (has_output()) output_weight_ = ProductWeight(typed(kOutput));
+  if (!embedding_parameter_) embedding_ = ProductWeight(typed(kEmbeddings));
+  if (has_output() && !output_parameter_) output_weight_ = ProductWeight(typed(kOutput));
   if (architecture_.positions == model::PositionKind::kLearned) positions_ = typed(kPositions);
 }
 
@@ -138,7 +139,10 @@ std::vector<DecoderLayer> Decoder::make_layers(const model::Weights& weights, co
           const size_t index = parameters_.add({name, {part.out_features, in_features}, true, false, 1.0, 0, 0});
           if (!trained_at) trained_at = AdaptedLinear::Trained{index, std::nullopt};
         }
-        rows.push_back(quantized ? read(weights, name) : read(weights, name).to(options_.device, compute_.type));
+        // A trained one's values come with the masters.
+        if (!trained) {
+          rows.push_back(quantized ? read(weights, name) : read(weights, name).to(options_.device, compute_.type));
+        }
       }
       for (const LinearPart& part : parts) {
         const std::string name = part.module + ".bias";
@@ -171,7 +175,14 @@ std::vector<DecoderLayer> Decoder::make_layers(const model::Weights& weights, co
         if (!part.adapted || !method.use_dora) continue;
         part.magnitude = parameters_.add({magnitude_name(part.module), {part.out_features}, true, false, 1.0, 0, 0});
       }
-      AdaptedLinear linear(compute_, std::move(parts), rows.size() == 1 ? rows.front() : at::cat(rows, 0),
+      at::Tensor weight;
+      if (trained) {
+        const auto add_up = [](int64_t sum, const LinearPart& part) { return sum + part.out_features; };
+        weight = at::zeros({1}).expand({std::accumulate(parts.begin(), parts.end(), int64_t{0}, add_up), in_features});
+      } else {
+        weight = rows.size() == 1 ? rows.front() : at::cat(rows, 0);
+      }
+      AdaptedLinear linear(compute_, std::move(parts), std::move(weight),
                            biases.empty() ? at::Tensor() : at::cat(biases, 0), lora, trained_at);
       if (quantized) linear.quantize(method.quantization, method.double_quantization);
       return linear;
@@ -217,8 +228,8 @@ void Decoder::refresh() {
 
 void Decoder::refresh_outside_layers() {
   const auto compute_copy = [&](size_t index) { return parameters_.value(index).to(compute_.type); };
-  if (embedding_parameter_) embedding_.assign(compute_copy(*embedding_parameter_));
-  if (output_parameter_) output_weight_.assign(compute_copy(*output_parameter_));
+  if (embedding_parameter_ && !options_.device.is_cpu()) embedding_.assign(compute_copy(*embedding_parameter_));
+  if (output_parameter_ && !options_.device.is_cpu()) output_weight_.assign(compute_copy(*output_parameter_));
   if (position_parameter_) positions_ = compute_copy(*position_parameter_);
   final_norm_.refresh(parameters_);
 }

@@ -30,6 +30,11 @@ void Parameters::allocate(at::Device device, bool trainable) {
   }
 }
 
+void Parameters::leave_gradients() {
+  gradients.reset();
+  for (ParameterUnit& unit : units_) unit.gradients.reset();
+}
+
 at::Tensor Parameters::value(size_t index) const {
   return joined_value(index, list_[index].size).view(list_[index].shape);
 }

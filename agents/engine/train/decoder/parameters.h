@@ -37,6 +37,9 @@ class Parameters {
   // Zeroed; without gradients for a decoder that only computes logits.
   void allocate(at::Device device, bool trainable);
 
+  // Once no step follows.
+  void leave_gradients();
+
   const std::vector<Parameter>& list() const { return list_; }
   int64_t element_count() const { return size_; }
   bool empty() const { return list_.empty(); }

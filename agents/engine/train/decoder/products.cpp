@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "agents/engine/train/decoder/share_out.h"
+#include "agents/engine/train/decoder/tensor_ops.h"
 
 namespace slipway::train {
 
@@ -17,6 +18,10 @@ namespace {
 constexpr int64_t kTilesAtOnce = 24;
 constexpr int64_t kTilesPerShare = 4;
 constexpr int64_t kColumnsPerShare = 2 * kPanelColumns;
+// Likewise of products whose left side is packed by the thread that takes it.
+constexpr int64_t kOuterTilesAtOnce = 12;
+// A master's rows that are narrowed and packed at once for a sum over them: so much of it stays in a cache.
+constexpr int64_t kMasterRowsAtOnce = 4096;
 // Tiles of rows from which on it pays to pack a weight for one product.
 constexpr int64_t kTilesPerPacking = 8;
 
@@ -158,6 +163,21 @@ Job forward_job(const Compute& compute, const at::Tensor& x, const ForwardPart& 
   return job;
 }
 
+int64_t tile_elements(const Compute& compute, int64_t k) { return padded(compute.type, k) * kTileRows; }
+
+// Tiles [begin, end) of leftᵀ, packed into `packed`, become the product's left side.
+void take_tiles(const Compute& compute, const at::Tensor& left, int64_t begin, int64_t end, const at::Tensor& packed,
+                Product& product) {
+  const int64_t k = left.size(0), first = begin * kTileRows;
+  compute.kernels->pack_left(static_cast<const std::byte*>(left.data_ptr()) + first * left.element_size(),
+                             left.stride(0), k, left.size(1) - first, packed.data_ptr(), 0, end - begin);
+  product.left = packed.data_ptr();
+  product.left_row_stride = pair_of(compute.type);
+  product.left_k_stride = kTileRows;
+  product.left_tile_stride = tile_elements(compute, k);
+  product.k = k;
+}
+
 void forward_by_libtorch(const at::Tensor& x, const ForwardPart& part) {
   at::Tensor y = part.y;
   if (part.added.defined() && x.scalar_type() != at::kFloat) {
@@ -191,6 +211,13 @@ void ProductWeight::assign(at::Tensor rows) {
   transposed_.is_current = plain_.is_current = false;
 }
 
+ProductWeight ProductWeight::of_master(const Compute& compute, const at::Tensor& master) {
+  if (!compute.own_products) return ProductWeight(narrowed(compute, master));
+  ProductWeight weight(master);
+  weight.is_master_ = true;
+  return weight;
+}
+
 void ProductWeight::release() {
   rows_.reset();
   transposed_ = plain_ = {};
@@ -201,7 +228,9 @@ const at::Tensor& ProductWeight::packed(const Compute& compute, Copy& copy, int6
                                         Pack pack) const {
   if (copy.is_current) return copy.panels;
   const int64_t panels = panel_count(columns), elements = panels * padded(compute.type, k) * kPanelColumns;
-  if (!copy.panels.defined() || copy.panels.numel() != elements) copy.panels = at::empty({elements}, rows_.options());
+  if (!copy.panels.defined() || copy.panels.numel() != elements) {
+    copy.panels = at::empty({elements}, rows_.options().dtype(compute.type));
+  }
   at::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
     pack(rows_.data_ptr(), rows_.stride(0), k, columns, copy.panels.data_ptr(), begin, end);
   });
@@ -210,7 +239,23 @@ const at::Tensor& ProductWeight::packed(const Compute& compute, Copy& copy, int6
 }
 
 const at::Tensor& ProductWeight::panels(const Compute& compute) const {
-  return packed(compute, transposed_, rows_.size(1), rows_.size(0), compute.kernels->pack_transposed);
+  const CpuKernels& kernels = *compute.kernels;
+  if (rows_.scalar_type() == compute.type) {
+    return packed(compute, transposed_, rows_.size(1), rows_.size(0), kernels.pack_transposed);
+  }
+  // Panel by panel, while its narrowed rows are in the cache.
+  const auto pack = [&](const void* master, int64_t stride, int64_t k, int64_t columns, void* panels, int64_t begin,
+                        int64_t end) {
+    const at::Tensor narrow = at::empty({kPanelColumns, k}, rows_.options().dtype(compute.type));
+    for (int64_t panel = begin; panel < end; ++panel) {
+      const int64_t row = panel * kPanelColumns, count = std::min(kPanelColumns, columns - row);
+      kernels.narrow(static_cast<const float*>(master) + row * stride, narrow.data_ptr(), count * k);
+      std::byte* const target =
+          static_cast<std::byte*>(panels) + panel * padded(compute.type, k) * kPanelColumns * narrow.element_size();
+      kernels.pack_transposed(narrow.data_ptr(), k, k, count, target, 0, 1);
+    }
+  };
+  return packed(compute, transposed_, rows_.size(1), rows_.size(0), pack);
 }
 
 const at::Tensor& ProductWeight::row_panels(const Compute& compute) const {
@@ -288,7 +333,13 @@ void input_gradients(const Compute& compute, const std::vector<GradientPart>& pa
 void output_scores(const Compute& compute, const at::Tensor& x, const ProductWeight& weight, at::Tensor scores) {
   // libtorch has no product of bf16 whose sums stay f32.
   if (compute.own_products || (compute.kernels != nullptr && compute.type == at::kBFloat16)) {
-    run(compute, {forward_job(compute, x, {&weight, scores})}, x.size(0));
+    const Job job = forward_job(compute, x, {&weight, scores});
+    // Each thread its columns: a vocabulary's weight is read once.
+    if (is_halved(compute, job, x.size(0))) {
+      run(compute, {job}, x.size(0));
+    } else {
+      run_columns(compute, job, x.size(0));
+    }
   } else if (x.scalar_type() == at::kFloat) {
     at::mm_out(scores, x, weight.rows().t());
   } else {
@@ -303,11 +354,23 @@ void output_gradient(const Compute& compute, const at::Tensor& dscores, const Pr
   }
   // So long a sum is put aside now and then, in f32. By panels: so many rows of the weight lie in as many pages.
   const at::Tensor sums = at::empty(dx.sizes(), dx.options().dtype(at::kFloat));
-  Job job;
-  job.add(by_panels(compute, dscores, weight.row_panels(compute)));
-  job.output = output_of(sums, false);
-  job.columns = dx.size(1);
-  run(compute, {job}, dx.size(0));
+  const auto multiply = [&](const at::Tensor& left, const ProductWeight& right, bool add) {
+    Job job;
+    job.add(by_panels(compute, left, right.row_panels(compute)));
+    job.output = output_of(sums, add);
+    job.columns = dx.size(1);
+    run(compute, {job}, dx.size(0));
+  };
+  if (weight.is_master()) {
+    const int64_t vocabulary = weight.rows().size(0);
+    for (int64_t begin = 0; begin < vocabulary; begin += kMasterRowsAtOnce) {
+      const int64_t count = std::min(kMasterRowsAtOnce, vocabulary - begin);
+      const ProductWeight part(narrowed(compute, weight.rows().narrow(0, begin, count)));
+      multiply(dscores.narrow(1, begin, count), part, begin > 0);
+    }
+  } else {
+    multiply(dscores, weight, false);
+  }
   dx.copy_(sums);
 }
 
@@ -321,23 +384,35 @@ void add_outer(const Compute& compute, at::Tensor target, const at::Tensor& left
     }
     return;
   }
-  const int64_t m = left.size(1), k = left.size(0), tiles = tile_count(m), steps = padded(compute.type, k);
-  const at::Tensor packed = at::empty({tiles * kTileRows * steps}, left.options());
-  at::parallel_for(0, tiles, kTilesPerShare, [&](int64_t begin, int64_t end) {
-    compute.kernels->pack_left(left.data_ptr(), left.stride(0), k, m, packed.data_ptr(), begin, end);
+  const int64_t m = left.size(1), k = left.size(0), tiles = tile_count(m), columns = right.size(1);
+  ProductOutput output = output_of(target, true);
+  output.scale = static_cast<float>(scale);
+  if (tiles < 2 * kTilesPerShare) {
+    const at::Tensor packed = at::empty({tiles * tile_elements(compute, k)}, left.options());
+    Job job;
+    job.add(by_rows(left, right));
+    take_tiles(compute, left, 0, tiles, packed, job.products[0]);
+    job.output = output;
+    job.columns = columns;
+    run(compute, {job}, m);
+    return;
+  }
+  const int64_t panels = panel_count(columns), panel_elements = padded(compute.type, k) * kPanelColumns;
+  const at::Tensor packed_right = at::empty({panels * panel_elements}, right.options());
+  at::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
+    compute.kernels->pack_rows(right.data_ptr(), right.stride(0), k, columns, packed_right.data_ptr(), begin, end);
   });
-  Product product = by_rows(left, right);
-  product.left = packed.data_ptr();
-  product.left_row_stride = pair_of(compute.type);
-  product.left_k_stride = kTileRows;
-  product.left_tile_stride = steps * kTileRows;
-  product.k = k;
-  Job job;
-  job.add(product);
-  job.output = output_of(target, true);
-  job.output.scale = static_cast<float>(scale);
-  job.columns = right.size(1);
-  run(compute, {job}, m);
+  // Each thread packs the tiles that it takes, so that they are in its cache when they are used.
+  share_out(tiles, kOuterTilesAtOnce, kTilesPerShare, [&](int64_t begin, int64_t end) {
+    const at::Tensor packed = at::empty({(end - begin) * tile_elements(compute, k)}, left.options());
+    Product product;
+    product.right = packed_right.data_ptr();
+    product.panel_stride = panel_elements;
+    take_tiles(compute, left, begin, end, packed, product);
+    ProductOutput part = output;
+    part.data = static_cast<float*>(output.data) + begin * kTileRows * output.stride;
+    compute.kernels->multiply(&product, 1, part, 0, std::min(end * kTileRows, m) - begin * kTileRows, columns);
+  });
 }
 
 }  // namespace slipway::train
