@@ -237,10 +237,10 @@ TEST_P(Both, OutputLossIsThatOfTheWholeLogitsAtOnce) {
   for (const double softcap : {0.0, 4.0}) {
     const at::Tensor hidden = random({450, 8}), weight = random({50000, 8});  // several blocks of rows
     const at::Tensor targets = at::randint(50000, {450}, at::kLong), weights = at::rand({450});
-    at::Tensor dhidden, dweight = at::zeros_like(weight);
+    at::Tensor dhidden, scratch, dweight = at::zeros_like(weight);
     const ProductWeight packed(weight);
-    const at::Tensor ours = output_loss(compute_, hidden, packed, targets, weights, softcap, dhidden, dweight);
-    EXPECT_TRUE(at::equal(target_log_probabilities(compute_, hidden, packed, targets, softcap), ours));
+    const at::Tensor ours = output_loss(compute_, hidden, packed, targets, weights, softcap, dhidden, dweight, scratch);
+    EXPECT_TRUE(at::equal(target_log_probabilities(compute_, hidden, packed, targets, softcap, scratch), ours));
 
     const at::Tensor h = hidden.to(at::kDouble).requires_grad_(), w = weight.to(at::kDouble).requires_grad_();
     at::Tensor logits = at::linear(h, w);

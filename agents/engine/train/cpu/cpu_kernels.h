@@ -111,7 +111,7 @@ struct CpuKernels {
   // f32 <-> compute type.
   void (*narrow)(const float* source, void* target, int64_t count);
   // logits f32 [width] -> log p(target); when gradient is not null it becomes weight · (softmax - onehot) in the
-  // compute type. cap: as softcap above.
+  // compute type, and may lie where the logits do. cap: as softcap above.
   float (*softmax_loss)(float* logits, int64_t target, float weight, void* gradient, int64_t width, float cap);
 };
 

@@ -122,11 +122,11 @@ at::Tensor Decoder::head_backward(const Batch& batch, const at::Tensor& hidden, 
   const double softcap = architecture_.logit_softcap;
   ProductWeight scratch;
   const ProductWeight& projection = output(scratch);
-  if (weigh != nullptr) ask(target_log_probabilities(compute_, hidden, projection, targets, softcap));
+  if (weigh != nullptr) ask(target_log_probabilities(compute_, hidden, projection, targets, softcap, logits_scratch_));
   at::Tensor output_gradient, dhidden;
   if (output_parameter()) output_gradient = parameters_.gradient(*output_parameter());
   const at::Tensor log_probabilities = output_loss(compute_, hidden, projection, targets, weights.to(options_.device),
-                                                   softcap, dhidden, output_gradient);
+                                                   softcap, dhidden, output_gradient, logits_scratch_);
   if (loss != nullptr) *loss = -log_probabilities.sum(at::kDouble).item<double>();
   return dhidden;
 }
@@ -178,9 +178,10 @@ std::vector<float> Decoder::outcomes(const Batch& batch) {
   at::Tensor selected;
   const at::Tensor hidden = normed_targets(batch, x, selected, memory);
   ProductWeight scratch;
-  const at::Tensor result = score_head_ ? score_head_->forward(parameters_, hidden)
-                                        : target_log_probabilities(compute_, hidden, output(scratch),
-                                                                   indices(batch.targets), architecture_.logit_softcap);
+  const at::Tensor result = score_head_
+                                ? score_head_->forward(parameters_, hidden)
+                                : target_log_probabilities(compute_, hidden, output(scratch), indices(batch.targets),
+                                                           architecture_.logit_softcap, logits_scratch_);
   leave(0, Pass::kForward);
   return {result.data_ptr<float>(), result.data_ptr<float>() + result.numel()};
 }

@@ -146,6 +146,7 @@ class Decoder {
   std::vector<DecoderLayer> layers_;
   ProductWeight embedding_, output_weight_;  // on a CPU not where they are trained: see AdaptedLinear
   at::Tensor positions_;                     // learned ones, in the compute type
+  at::Tensor logits_scratch_;                // see output_loss
   Norm final_norm_;
   std::optional<size_t> embedding_parameter_, position_parameter_, output_parameter_;
 };

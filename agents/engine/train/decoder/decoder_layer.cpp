@@ -134,15 +134,17 @@ void DecoderLayer::forward(at::Tensor& x, const BatchContext& context, LayerMemo
   LayerMemory scratch;
   LayerMemory& kept = memory != nullptr ? *memory : scratch;
   kept.input = x;
-  const at::Tensor normed1 = parts_.norm1.forward(compute_, x, kept.norm1);
-  const at::Tensor qkv = parts_.qkv.forward(normed1, kept.hidden_qkv, dropout_seed(context, 0));
+  // What is not kept goes as soon as it can: the next layer's takes its place.
+  at::Tensor qkv =
+      parts_.qkv.forward(parts_.norm1.forward(compute_, x, kept.norm1), kept.hidden_qkv, dropout_seed(context, 0));
   kept.attended = attend_to(qkv, context, kept, memory != nullptr);
+  qkv.reset();
   const at::Tensor after = add_result(parts_.o, parts_.attention_output_norm, kept.attended, kept.hidden_o,
                                       dropout_seed(context, 1), kept.attention_result, kept.attention_output_norm, x);
   kept.middle = architecture_.parallel_residual ? x : after;
 
-  const at::Tensor normed2 = parts_.norm2.forward(compute_, kept.middle, kept.norm2);
-  kept.gate_up = parts_.gate_up.forward(normed2, kept.hidden_gate_up, dropout_seed(context, 2));
+  kept.gate_up = parts_.gate_up.forward(parts_.norm2.forward(compute_, kept.middle, kept.norm2), kept.hidden_gate_up,
+                                        dropout_seed(context, 2));
   x = add_result(parts_.down, parts_.mlp_output_norm, activate(kept.gate_up), kept.hidden_down,
                  dropout_seed(context, 3), kept.mlp_result, kept.mlp_output_norm, after);
 }

@@ -10,36 +10,40 @@ namespace slipway::train {
 
 namespace {
 
-// Rows whose logits exist at once, for which the weight is read once, and rows whose logits' gradients wait for each
-// other, so that the weight's gradient is gone over seldom. On a CPU 40 MiB of f32 for each; in bf16 20 for the logits
-// and 26 for gradients of more rows, as even groups.
-struct BlockSizes {
-  int64_t logits = 0, gradients = 0;
-};
+constexpr int64_t kStep = 24;     // rows
+constexpr int64_t kPadding = 32;  // columns
 
-BlockSizes block_sizes(const at::Tensor& hidden, int64_t vocabulary, int64_t rows) {
-  constexpr int64_t kStep = 24;
-  const auto fit = [&](int64_t elements) {
-    return std::clamp<int64_t>(elements / vocabulary / kStep * kStep, kStep, 4096);
-  };
-  if (!hidden.is_cpu()) return {fit(int64_t{1} << 27), fit(int64_t{1} << 27)};
-  if (hidden.scalar_type() == at::kFloat) return {fit(int64_t{10} << 20), fit(int64_t{10} << 20)};
-  const int64_t most = fit(int64_t{13} << 20), groups = std::max<int64_t>((rows + most - 1) / most, 1);
-  const int64_t even = ((rows + groups - 1) / groups + kStep - 1) / kStep * kStep;
-  return {fit(int64_t{5} << 20), std::max(even, kStep)};
+// Most rows whose logits exist at once: the more, the seldomer the weight is read and its gradient gone over. On a CPU
+// 50 MiB of them.
+int64_t most_rows(const at::Tensor& hidden, int64_t vocabulary) {
+  const int64_t bytes = int64_t{hidden.is_cpu() ? 52 : 512} << 20;
+  return std::clamp<int64_t>(bytes / 4 / vocabulary / kStep * kStep, kStep, 4096);
 }
 
-// [rows, columns] whose rows do not begin at the same place of a page: in a cache, which finds its lines by that, a
-// product's rows would drive each other out.
-at::Tensor apart(int64_t rows, int64_t columns, const at::TensorOptions& options) {
-  constexpr int64_t kPadding = 32;
-  return at::empty({rows, columns + kPadding}, options).narrow(1, 0, columns);
+// In even blocks.
+int64_t block_rows(int64_t most, int64_t rows) {
+  const int64_t blocks = std::max<int64_t>((rows + most - 1) / most, 1);
+  return std::max(((rows + blocks - 1) / blocks + kStep - 1) / kStep * kStep, kStep);
+}
+
+// [rows, vocabulary] twice in one place: logits in f32, and their gradients in the compute type. Rows do not begin at
+// the same place of a page: in a cache, which finds its lines by that, a product's rows would drive each other out.
+struct Logits {
+  at::Tensor values, gradients;
+};
+
+Logits logits_in(at::Tensor& scratch, int64_t rows, int64_t vocabulary, const at::Tensor& hidden, at::ScalarType type) {
+  if (!scratch.defined() || scratch.size(0) < rows || scratch.size(1) != vocabulary + kPadding) {
+    scratch = at::empty({rows, vocabulary + kPadding}, hidden.options().dtype(at::kFloat));
+  }
+  return {scratch.narrow(1, 0, vocabulary), scratch.view(type).narrow(1, 0, vocabulary)};
 }
 
 struct Head {
   const Compute& compute;
   const ProductWeight& weight;
   double softcap = 0;
+  at::Tensor& scratch;
 };
 
 // Some rows, and where there is a gradient to compute the weights of their targets and their logits' gradients.
@@ -47,9 +51,8 @@ struct Rows {
   at::Tensor hidden, targets, result, weights, dlogits;
 };
 
-void compute_by_kernels(const Head& head, const Rows& rows, const at::Tensor& logits) {
-  const int64_t size = rows.hidden.size(0), vocabulary = logits.size(1);
-  const at::Tensor scores = logits.narrow(0, 0, size);
+void compute_by_kernels(const Head& head, const Rows& rows, const at::Tensor& scores) {
+  const int64_t size = rows.hidden.size(0), vocabulary = scores.size(1);
   output_scores(head.compute, rows.hidden, head.weight, scores);
   const bool trains = rows.dlogits.defined();
   at::parallel_for(0, size, 4, [&](int64_t first, int64_t last) {
@@ -80,36 +83,27 @@ void compute_by_libtorch(const Head& head, const Rows& rows) {
 at::Tensor compute_blocks(const Head& head, const at::Tensor& hidden, const at::Tensor& targets,
                           const at::Tensor& weights, at::Tensor* gradient, const at::Tensor& weight_gradient) {
   const int64_t count = hidden.size(0), vocabulary = head.weight.rows().size(0);
-  const BlockSizes sizes = block_sizes(hidden, vocabulary, count);
+  const int64_t most = most_rows(hidden, vocabulary), block = block_rows(most, count);
   const at::Tensor result = at::empty({count}, hidden.options().dtype(at::kFloat));
-  const auto buffer = [&](int64_t most, at::ScalarType type) {
-    return apart(std::min(most, count), vocabulary, hidden.options().dtype(type));
-  };
-  at::Tensor logits, dlogits;
-  if (head.compute.kernels != nullptr) logits = buffer(sizes.logits, at::kFloat);
-  if (gradient != nullptr) {
-    *gradient = at::empty_like(hidden);
-    dlogits = buffer(sizes.gradients, head.compute.type);
-  }
-  for (int64_t group = 0; group < count; group += sizes.gradients) {
-    const int64_t end = std::min(group + sizes.gradients, count);
-    for (int64_t begin = group; begin < end; begin += sizes.logits) {
-      const int64_t size = std::min(sizes.logits, end - begin);
-      const auto part = [&](const at::Tensor& all, int64_t from) {
-        return all.defined() ? all.narrow(0, from, size) : all;
-      };
-      const Rows rows{part(hidden, begin), part(targets, begin), part(result, begin), part(weights, begin),
-                      part(dlogits, begin - group)};
-      if (head.compute.kernels != nullptr) {
-        compute_by_kernels(head, rows, logits);
-      } else {
-        compute_by_libtorch(head, rows);
-      }
+  const bool by_kernels = head.compute.kernels != nullptr;
+  // Our kernels put a row's gradient in the place of its logits, from its beginning on.
+  const Logits logits = by_kernels ? logits_in(head.scratch, most, vocabulary, hidden, head.compute.type) : Logits{};
+  if (gradient != nullptr) *gradient = at::empty_like(hidden);
+  for (int64_t begin = 0; begin < count; begin += block) {
+    const int64_t size = std::min(block, count - begin);
+    const auto part = [&](const at::Tensor& all) { return all.defined() ? all.narrow(0, begin, size) : all; };
+    Rows rows{part(hidden), part(targets), part(result), part(weights), {}};
+    if (gradient != nullptr) {
+      rows.dlogits = by_kernels ? logits.gradients.narrow(0, 0, size) : at::empty({size, vocabulary}, hidden.options());
+    }
+    if (by_kernels) {
+      compute_by_kernels(head, rows, logits.values.narrow(0, 0, size));
+    } else {
+      compute_by_libtorch(head, rows);
     }
     if (gradient == nullptr) continue;
-    const at::Tensor dscores = dlogits.narrow(0, 0, end - group), inputs = hidden.narrow(0, group, end - group);
-    output_gradient(head.compute, dscores, head.weight, gradient->narrow(0, group, end - group));
-    if (weight_gradient.defined()) add_outer(head.compute, weight_gradient, dscores, inputs, 1.0);
+    output_gradient(head.compute, rows.dlogits, head.weight, part(*gradient));
+    if (weight_gradient.defined()) add_outer(head.compute, weight_gradient, rows.dlogits, rows.hidden, 1.0);
   }
   return result.to(at::kCPU);
 }
@@ -117,14 +111,14 @@ at::Tensor compute_blocks(const Head& head, const at::Tensor& hidden, const at::
 }  // namespace
 
 at::Tensor target_log_probabilities(const Compute& compute, const at::Tensor& hidden, const ProductWeight& weight,
-                                    const at::Tensor& targets, double softcap) {
-  return compute_blocks({compute, weight, softcap}, hidden, targets, {}, nullptr, {});
+                                    const at::Tensor& targets, double softcap, at::Tensor& scratch) {
+  return compute_blocks({compute, weight, softcap, scratch}, hidden, targets, {}, nullptr, {});
 }
 
 at::Tensor output_loss(const Compute& compute, const at::Tensor& hidden, const ProductWeight& weight,
                        const at::Tensor& targets, const at::Tensor& weights, double softcap, at::Tensor& gradient,
-                       at::Tensor weight_gradient) {
-  return compute_blocks({compute, weight, softcap}, hidden, targets, weights, &gradient, weight_gradient);
+                       at::Tensor weight_gradient, at::Tensor& scratch) {
+  return compute_blocks({compute, weight, softcap, scratch}, hidden, targets, weights, &gradient, weight_gradient);
 }
 
 }  // namespace slipway::train

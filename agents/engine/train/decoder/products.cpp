@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <utility>
 
 #include "agents/engine/train/decoder/share_out.h"
@@ -20,7 +21,7 @@ constexpr int64_t kTilesPerShare = 4;
 constexpr int64_t kColumnsPerShare = 2 * kPanelColumns;
 // Likewise of products whose left side is packed by the thread that takes it.
 constexpr int64_t kOuterTilesAtOnce = 12;
-// A master's rows that are narrowed and packed at once for a sum over them: so much of it stays in a cache.
+// A vocabulary's master rows that are narrowed and packed at once: so much of it stays in a cache.
 constexpr int64_t kMasterRowsAtOnce = 4096;
 // Tiles of rows from which on it pays to pack a weight for one product.
 constexpr int64_t kTilesPerPacking = 8;
@@ -330,16 +331,36 @@ void input_gradients(const Compute& compute, const std::vector<GradientPart>& pa
   run(compute, jobs, rows);
 }
 
+namespace {
+
+// Calls with the first of some rows and their number, so few that they stay in a cache when they are packed.
+void over_master_rows(const ProductWeight& weight, const std::function<void(int64_t, int64_t)>& use) {
+  const int64_t vocabulary = weight.rows().size(0);
+  for (int64_t begin = 0; begin < vocabulary; begin += kMasterRowsAtOnce) {
+    use(begin, std::min(kMasterRowsAtOnce, vocabulary - begin));
+  }
+}
+
+}  // namespace
+
 void output_scores(const Compute& compute, const at::Tensor& x, const ProductWeight& weight, at::Tensor scores) {
   // libtorch has no product of bf16 whose sums stay f32.
   if (compute.own_products || (compute.kernels != nullptr && compute.type == at::kBFloat16)) {
-    const Job job = forward_job(compute, x, {&weight, scores});
-    // Each thread its columns: a vocabulary's weight is read once.
-    if (is_halved(compute, job, x.size(0))) {
-      run(compute, {job}, x.size(0));
-    } else {
-      run_columns(compute, job, x.size(0));
-    }
+    const auto multiply = [&](const ProductWeight& rows, const at::Tensor& y) {
+      const Job job = forward_job(compute, x, {&rows, y});
+      // Each thread its columns: a vocabulary's weight is read once.
+      if (is_halved(compute, job, x.size(0))) {
+        run(compute, {job}, x.size(0));
+      } else {
+        run_columns(compute, job, x.size(0));
+      }
+    };
+    if (!weight.is_master()) return multiply(weight, scores);
+    ProductWeight part = ProductWeight::of_master(compute, weight.rows());
+    over_master_rows(weight, [&](int64_t begin, int64_t count) {
+      part.assign(weight.rows().narrow(0, begin, count));
+      multiply(part, scores.narrow(1, begin, count));
+    });
   } else if (x.scalar_type() == at::kFloat) {
     at::mm_out(scores, x, weight.rows().t());
   } else {
@@ -362,12 +383,14 @@ void output_gradient(const Compute& compute, const at::Tensor& dscores, const Pr
     run(compute, {job}, dx.size(0));
   };
   if (weight.is_master()) {
-    const int64_t vocabulary = weight.rows().size(0);
-    for (int64_t begin = 0; begin < vocabulary; begin += kMasterRowsAtOnce) {
-      const int64_t count = std::min(kMasterRowsAtOnce, vocabulary - begin);
-      const ProductWeight part(narrowed(compute, weight.rows().narrow(0, begin, count)));
+    ProductWeight part;
+    const bool is_narrow = compute.type != at::kFloat;
+    const at::Tensor narrow = at::empty({is_narrow ? kMasterRowsAtOnce : 0, dx.size(1)}, dx.options());
+    over_master_rows(weight, [&](int64_t begin, int64_t count) {
+      const at::Tensor rows = weight.rows().narrow(0, begin, count);
+      part.assign(is_narrow ? narrow.narrow(0, 0, count).copy_(rows) : rows);
       multiply(dscores.narrow(1, begin, count), part, begin > 0);
-    }
+    });
   } else {
     multiply(dscores, weight, false);
   }
