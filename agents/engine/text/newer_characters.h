@@ -1,6 +1,6 @@
 // Character classes of Unicode 16.0, whatever ICU and PCRE2 know: Hugging Face's `tokenizers` 0.23 splits text with
-// Oniguruma 6.9.10, and a letter that we did not know would change the ids. Each character from after 14.0, which Debian
-// 12's PCRE2 ends at, has an older one like it that is asked about in its place.
+// Oniguruma 6.9.10, and a letter that we did not know would change the ids. Each character from after 14.0, which
+// Debian 12's PCRE2 ends at, has an older one like it that is asked about in its place.
 #pragma once
 
 #include <optional>
