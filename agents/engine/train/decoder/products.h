@@ -7,42 +7,9 @@
 
 #include <vector>
 
-#include "agents/engine/train/decoder/compute.h"
+#include "agents/engine/train/decoder/product_weight.h"
 
 namespace slipway::train {
-
-// A weight [out, in] of products x·Wᵀ and dy·W: as rows, and as our kernels want it. One thread.
-class ProductWeight {
- public:
-  ProductWeight() = default;
-  // rows in compute.type, each contiguous; kept, not copied.
-  explicit ProductWeight(at::Tensor rows) { assign(std::move(rows)); }
-  // By an f32 master on a CPU, for few products: nothing is kept of it but what is asked for below.
-  static ProductWeight of_master(const Compute& compute, const at::Tensor& master);
-  // Takes another content.
-  void assign(at::Tensor rows);
-  // Leaves rows and copy.
-  void release();
-
-  // In the compute type, or the master.
-  const at::Tensor& rows() const { return rows_; }
-  bool is_master() const { return is_master_; }
-  // The packed copies for x·Wᵀ and dy·W, made when they are first asked for. Only with kernels.
-  const at::Tensor& panels(const Compute& compute) const;
-  const at::Tensor& row_panels(const Compute& compute) const;  // not of a master
-
- private:
-  struct Copy {
-    at::Tensor panels;
-    bool is_current = false;
-  };
-  template <typename Pack>
-  const at::Tensor& packed(const Compute& compute, Copy& copy, int64_t k, int64_t columns, Pack pack) const;
-
-  at::Tensor rows_;
-  bool is_master_ = false;
-  mutable Copy transposed_, plain_;
-};
 
 // A second pair of factors whose product is added: low-rank deltas. Nothing when left is undefined.
 struct Delta {
