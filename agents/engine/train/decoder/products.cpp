@@ -6,10 +6,8 @@
 #include <algorithm>
 #include <array>
 #include <functional>
-#include <utility>
 
 #include "agents/engine/train/decoder/share_out.h"
-#include "agents/engine/train/decoder/tensor_ops.h"
 
 namespace slipway::train {
 
