@@ -235,7 +235,9 @@ at::Tensor AdaptedLinear::backward(const at::Tensor& x, const at::Tensor& hidden
     dhidden = at::empty_like(hidden);
     backward_b(hidden, dy, dhidden, parameters, gradients);
   }
-  const ProductWeight weight = need_input_gradient ? ProductWeight(rows()) : ProductWeight();
+  const ProductWeight weight = !need_input_gradient ? ProductWeight()
+                               : master_.defined()  ? ProductWeight::of_master(compute_, master_)
+                                                    : ProductWeight(rows());
   if (need_input_gradient) {
     dx = at::empty({dy.size(0), in_features_}, dy.options());
     gradients.push_back({dy, &weight, dx, drops_here || adapted_.empty() ? Delta() : Delta{dhidden, &a_}});
