@@ -2,12 +2,15 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 namespace slipway::train {
 
-void Workspace::begin() {
-  if (!bytes_.defined() || bytes_.numel() < wanted_) {
+void Workspace::begin(int64_t bytes) {
+  const int64_t most = std::max(bytes, wanted_);
+  if (!bytes_.defined() || bytes_.numel() < most) {
     bytes_.reset();
-    bytes_ = at::empty({wanted_}, at::kByte);
+    bytes_ = at::empty({most}, at::kByte);
   }
   used_ = wanted_ = 0;
 }

@@ -1,5 +1,6 @@
-// Main memory for what one call needs in its own time, kept between calls: it leaves no holes among the tensors that
-// stay, and is not faulted in again. Used by products.cpp and product_weight.cpp.
+// One piece of main memory for tensors that come and go together, so that they leave no holes among others: what a call
+// of products packs for itself, and what a layer keeps for backward. Used by products.cpp, product_weight.cpp and
+// decoder_layer.cpp.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,9 +12,9 @@ namespace slipway::train {
 // One thread.
 class Workspace {
  public:
-  // A new call: what was taken before is no longer used.
-  void begin();
-  // [elements], until the next begin(); not initialized.
+  // What was taken before is no longer used. There is room for `bytes`, and for what was wanted the last time.
+  void begin(int64_t bytes = 0);
+  // [elements], until the next begin(); not initialized. Memory of its own where there is no room.
   at::Tensor take(int64_t elements, at::ScalarType type);
 
  private:
