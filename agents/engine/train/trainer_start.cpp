@@ -31,9 +31,11 @@ void Trainer::load() {
   const Warn warn = this->warn();
   reporter_.phase("load", "begin");
   if (const std::string notice = launch_notice(); !notice.empty()) {
-    warn(kRankLost, notice,
-         "training goes on from the last checkpoint with " + std::to_string(ranks_.size()) +
-             (ranks_.size() == 1 ? " rank" : " ranks") + "; look at stderr.log and at the machine's memory");
+    // Also when an earlier loss had the same words.
+    context_.events.warning(kRankLost, notice,
+                            "training goes on from the last checkpoint with " + std::to_string(ranks_.size()) +
+                                (ranks_.size() == 1 ? " rank" : " ranks") +
+                                "; look at stderr.log and at the machine's memory");
   }
   checkpoint_ = saver_.load_latest(job_.settings.parameter_file());
   if (checkpoint_ && checkpoint_->state.value("spec_fingerprint", "") != job_.settings.fingerprint) {

@@ -1,8 +1,10 @@
 #include "agents/engine/train/checkpoints/tensor_stream.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <algorithm>
+#include <csignal>
 #include <numeric>
 #include <string>
 #include <thread>
@@ -96,6 +98,20 @@ TEST(HashedFiles, AreNewOnes) {
   EXPECT_THROW(HashedFile(folder.path() / "old"), base::Error);
   EXPECT_THROW(HashedFile(folder.path() / "missing/new"), base::Error);
   EXPECT_EQ(base::read_file(folder.path() / "old"), "kept");
+}
+
+TEST(HashedFiles, OfWhichOnlyAPartFitsFail) {
+  const base::TemporaryFolder folder;
+  rlimit old_limit{};
+  getrlimit(RLIMIT_FSIZE, &old_limit);
+  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit limit{5000, old_limit.rlim_max};  // within a block
+  setrlimit(RLIMIT_FSIZE, &limit);
+  HashedFile file(folder.path() / "large");
+  EXPECT_THROW(file.append(std::string(3 << 20, 'x')), base::Error);
+  setrlimit(RLIMIT_FSIZE, &old_limit);
+  std::signal(SIGXFSZ, old_handler);
+  EXPECT_EQ(std::filesystem::file_size(folder.path() / "large"), 5000U);
 }
 
 }  // namespace

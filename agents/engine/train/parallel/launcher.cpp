@@ -1,6 +1,7 @@
 #include "agents/engine/train/parallel/launcher.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -211,6 +212,19 @@ std::optional<Loss> Gang::run(const std::function<bool()>& asks_to_stop, int& st
   }
 }
 
+// Ranks whose launcher was killed end of themselves, but with much memory not at once: until then they hold the lock on
+// the workdir, which rank 0 wants. Who holds it for longer is somebody else, as rank 0 will say.
+void wait_for_former_ranks(const std::filesystem::path& workdir) {
+  constexpr std::chrono::seconds kPatience{10};
+  const int lock = open((workdir / "engine.lock").c_str(), O_RDONLY | O_CLOEXEC);
+  if (lock < 0) return;
+  const auto deadline = SteadyClock::now() + kPatience;
+  while (flock(lock, LOCK_EX | LOCK_NB) != 0 && !stop_requested.load() && SteadyClock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  close(lock);
+}
+
 // Its step; -1 without one. Nothing else of the folder is touched: rank 0 may be writing there.
 int64_t newest_checkpoint(const std::filesystem::path& checkpoints) {
   constexpr std::string_view kPrefix = "step-";
@@ -233,7 +247,8 @@ bool asks_for_ranks(int argc, char** argv) {
 int run_launcher(int argc, char** argv) {
   catch_stop_signals();
   const nlohmann::json parallel = parallel_of(argc, argv);
-  const std::filesystem::path checkpoints = std::filesystem::path(argument(argc, argv, "--workdir")) / "checkpoints";
+  const std::filesystem::path workdir = argument(argc, argv, "--workdir"), checkpoints = workdir / "checkpoints";
+  wait_for_former_ranks(workdir);
   Strength strength(parallel.value("min_ranks", int64_t{1}), parallel.value("ranks", int64_t{1}),
                     [&checkpoints] { return newest_checkpoint(checkpoints); });
   std::string notice;
