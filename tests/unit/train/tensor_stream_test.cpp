@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <numeric>
 #include <string>
@@ -26,6 +27,7 @@ std::span<const std::byte> bytes(const std::vector<uint32_t>& values) { return s
 
 class Streams : public testing::Test {
  protected:
+  static constexpr std::chrono::milliseconds kNone{0};
   static constexpr size_t kFirst = 3001, kSecond = 50;
   // What is read of it from now on, up to its end.
   std::vector<uint32_t> rest(size_t count, size_t piece) {
@@ -57,23 +59,28 @@ TEST_F(Streams, GiveWhatWasThereWhenTheyWereDetachedAtAnyPlace) {
     std::vector<uint32_t> found(all_.size());
     const std::span<std::byte> room = std::as_writable_bytes(std::span(found));
     stream.read(room.first(read_before));
-    stream.detach();
+    stream.detach(kNone);
     std::fill(first.begin(), first.end(), 0);
     std::fill(second.begin(), second.end(), 0);
-    stream.detach();  // at the next step: nothing new
+    stream.detach(kNone);  // at the next step: nothing new
     stream.read(room.subspan(read_before));
     EXPECT_EQ(found, all_) << read_before;
   }
 }
 
 TEST_F(Streams, AreReadByOneThreadWhileAnotherDetaches) {
-  std::vector<uint32_t> found;
-  std::thread reader([&] { found = rest(all_.size(), 8); });
-  stream_.detach();
-  std::fill(first_.begin(), first_.end(), 0);
-  std::fill(second_.begin(), second_.end(), 0);
-  reader.join();
-  EXPECT_EQ(found, all_);
+  for (const std::chrono::milliseconds patience : {kNone, std::chrono::milliseconds(60'000)}) {
+    std::vector<uint32_t> first = first_, second = second_, found(all_.size());
+    TensorStream stream({{bytes(first), true}, {bytes(second), true}, {bytes(lasting_), false}});
+    std::thread reader([&] {
+      for (uint32_t& value : found) stream.read(std::as_writable_bytes(std::span(&value, 1)));
+    });
+    stream.detach(patience);
+    std::fill(first.begin(), first.end(), 0);
+    std::fill(second.begin(), second.end(), 0);
+    reader.join();
+    EXPECT_EQ(found, all_);
+  }
 }
 
 TEST(HashedFiles, HoldWhatWasAppendedWhateverItsSize) {

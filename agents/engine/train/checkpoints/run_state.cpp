@@ -12,6 +12,8 @@ namespace slipway::train {
 namespace {
 
 constexpr char kBestValues[] = "best_values";
+// What is read of a snapshot within it need not be copied: new memory takes about as long.
+constexpr std::chrono::seconds kPatience{1};
 
 // The checkpoint's tensor `name` of so many elements.
 at::Tensor read(const model::Weights& weights, const std::string& name, int64_t elements, at::ScalarType type) {
@@ -137,7 +139,7 @@ void CheckpointWriter::start(Snapshot snapshot) {
 }
 
 void CheckpointWriter::before_change() {
-  if (writing_.valid() && !is_done()) stream_->detach();
+  if (writing_.valid() && !is_done()) stream_->detach(kPatience);
 }
 
 std::optional<CheckpointWriter::Written> CheckpointWriter::collect(bool wait) {

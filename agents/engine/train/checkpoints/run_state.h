@@ -73,7 +73,8 @@ class CheckpointWriter {
   };
   // Begins to write; none may be under way.
   void start(Snapshot snapshot);
-  // The snapshot's tensors are about to change: what is not written of them yet is copied.
+  // The snapshot's tensors are about to change: what is not written of them yet is waited for, a second at most, and
+  // then copied.
   void before_change();
   // The one under way, when it is done (or, with `wait`, once it is). Throws what went wrong in it.
   std::optional<Written> collect(bool wait);

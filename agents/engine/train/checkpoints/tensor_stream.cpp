@@ -13,12 +13,20 @@ void TensorStream::read(std::span<std::byte> to) {
     if (size > 0) std::memcpy(to.data(), left.data(), size);
     left = left.subspan(size);
     to = to.subspan(size);
-    if (left.empty()) ++part_;
+    if (!left.empty()) continue;
+    ++part_;
+    part_read_.notify_one();
   }
 }
 
-void TensorStream::detach() {
-  const std::lock_guard lock(mutex_);
+bool TensorStream::still_changes() const {
+  return std::any_of(parts_.begin() + static_cast<ptrdiff_t>(part_), parts_.end(),
+                     [](const Part& part) { return part.changes && !part.data.empty(); });
+}
+
+void TensorStream::detach(std::chrono::milliseconds patience) {
+  std::unique_lock lock(mutex_);
+  part_read_.wait_for(lock, patience, [this] { return !still_changes(); });
   for (size_t i = part_; i < parts_.size(); ++i) {
     Part& part = parts_[i];
     if (!part.changes || part.data.empty()) continue;

@@ -1,6 +1,8 @@
 // The bytes of tensors on their way into a checkpoint, while training is about to change them. Used by run_state.cpp.
 #pragma once
 
+#include <chrono>
+#include <condition_variable>
 #include <cstddef>
 #include <memory>
 #include <mutex>
@@ -21,12 +23,15 @@ class TensorStream {
   // The parts' next bytes, one part after the other; there must be as many.
   void read(std::span<std::byte> to);
 
-  // From its return on the parts that change may do so: what has not been read of them is read from a copy. Waits for a
-  // read() under way.
-  void detach();
+  // From its return on the parts that change may do so. Waits up to `patience` until they have been read, which costs
+  // no memory; what is left then is read from a copy.
+  void detach(std::chrono::milliseconds patience);
 
  private:
+  bool still_changes() const;
+
   std::mutex mutex_;
+  std::condition_variable part_read_;
   std::vector<Part> parts_;
   size_t part_ = 0;  // the one that is being read; of its data is left what has not been
   std::vector<std::unique_ptr<std::byte[]>> copies_;
