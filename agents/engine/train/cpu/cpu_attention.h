@@ -12,6 +12,8 @@ namespace slipway::train {
 namespace {
 
 constexpr int64_t kQueries = 4 * kTileRows;
+// Heads of one key head whose gradients are added up before they leave the registers.
+constexpr int64_t kHeadsAtOnce = 4;
 
 inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
@@ -29,15 +31,6 @@ inline int64_t first_key(const AttentionShape& shape, int64_t query) {
   return shape.window > 0 ? std::max<int64_t>(0, query - shape.window + 1) : 0;
 }
 
-inline float horizontal_dot(const float* a, const float* b, int64_t count) {
-  __m512 sum = _mm512_setzero_ps();
-  for (int64_t i = 0; i < count; i += 16) {
-    const __mmask16 mask = tail_mask(count - i);
-    sum = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, a + i), _mm512_maskz_loadu_ps(mask, b + i), sum);
-  }
-  return _mm512_reduce_add_ps(sum);
-}
-
 inline void cap_scores(float* scores, int64_t count, float cap) {
   const __m512 high = _mm512_set1_ps(cap), inverse = _mm512_set1_ps(1.0F / cap);
   for (int64_t i = 0; i < count; i += 16) {
@@ -47,9 +40,10 @@ inline void cap_scores(float* scores, int64_t count, float cap) {
   }
 }
 
-// scores of the keys -> probabilities in T, zero outside [begin, end) up to `width`. Returns the log-sum-exp.
+// scores of the keys -> probabilities in T, zero outside [begin, end) up to `width`. Returns the log-sum-exp; the
+// scores are lost.
 template <typename T>
-inline float softmax_row(const float* scores, int64_t begin, int64_t end, int64_t width, typename T::Storage* out) {
+inline float softmax_row(float* scores, int64_t begin, int64_t end, int64_t width, typename T::Storage* out) {
   __m512 largest = _mm512_set1_ps(-INFINITY);
   for (int64_t i = begin; i < end; i += 16) {
     const __mmask16 mask = tail_mask(end - i);
@@ -60,52 +54,77 @@ inline float softmax_row(const float* scores, int64_t begin, int64_t end, int64_
   __m512 sum = _mm512_setzero_ps();
   for (int64_t i = begin; i < end; i += 16) {
     const __mmask16 mask = tail_mask(end - i);
-    sum = _mm512_mask_add_ps(sum, mask, sum, exp16(_mm512_sub_ps(_mm512_maskz_loadu_ps(mask, scores + i), shift)));
+    const __m512 power = exp16(_mm512_sub_ps(_mm512_maskz_loadu_ps(mask, scores + i), shift));
+    sum = _mm512_mask_add_ps(sum, mask, sum, power);
+    _mm512_mask_storeu_ps(scores + i, mask, power);
   }
-  const float total = top + std::log(_mm512_reduce_add_ps(sum));
-  const __m512 norm = _mm512_set1_ps(total);
+  const float total = _mm512_reduce_add_ps(sum);
+  const __m512 norm = _mm512_set1_ps(1.0F / total);
   for (int64_t i = 0; i < begin; ++i) out[i] = 0;
   for (int64_t i = begin; i < end; i += 16) {
     const __mmask16 mask = tail_mask(end - i);
-    T::store(out + i, exp16(_mm512_sub_ps(_mm512_maskz_loadu_ps(mask, scores + i), norm)), mask);
+    T::store(out + i, _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, scores + i), norm), mask);
   }
   for (int64_t i = end; i < width; ++i) out[i] = 0;
-  return total;
+  return top + std::log(total);
 }
 
+// Some queries of a document, one after the other, and the keys that they see.
+struct QueryBlock {
+  QueryBlock(const AttentionShape& shape, int64_t first)
+      : begin(first), rows(std::min(kQueries, shape.length - first)), keys(keys_of(shape, first, first + rows)) {}
+
+  int64_t count() const { return keys.end - keys.begin; }
+  // Calls use(first row, end row, keys) for each tile of rows with as many keys as its last row sees.
+  template <typename Use>
+  void for_each_tile(Use use) const {
+    for (int64_t row = 0; row < rows; row += kTileRows) {
+      const int64_t end = std::min(row + kTileRows, rows);
+      use(row, end, begin + end - keys.begin);
+    }
+  }
+
+  int64_t begin, rows;
+  KeyRange keys;
+};
+
+// scores [rows, keys] of f32 = scale · query · keysᵀ, as far as each tile of rows sees.
 template <typename T>
-inline void scores_of(const AttentionShape& shape, const typename T::Storage* query, const typename T::Storage* panels,
-                      KeyRange keys, int64_t rows, float* scores, int64_t stride, float scale) {
+inline void scores_of(const QueryBlock& block, const typename T::Storage* query, int64_t query_stride, int64_t d,
+                      const typename T::Storage* panels, float* scores, int64_t stride, float scale) {
   Product product;
   product.left = query;
-  product.left_row_stride = shape.row_stride;
-  product.right = panels + keys.begin / kPanelColumns * panel_elements<T>(shape.head_dim);
-  product.panel_stride = panel_elements<T>(shape.head_dim);
-  product.k = shape.head_dim;
+  product.left_row_stride = query_stride;
+  product.right = panels + block.keys.begin / kPanelColumns * panel_elements<T>(d);
+  product.panel_stride = panel_elements<T>(d);
+  product.k = d;
   ProductOutput output;
   output.data = scores;
   output.stride = stride;
   output.is_f32 = true;
   output.scale = scale;
-  multiply<T>(&product, 1, output, 0, rows, keys.end - keys.begin);
+  block.for_each_tile(
+      [&](int64_t row, int64_t end, int64_t keys) { multiply<T>(&product, 1, output, row, end, keys); });
 }
 
-// target (rows × d) = left (rows × count) · right (count × d), all in T's storage.
+// target [rows, d] = left [rows, keys] · right [keys, d], all in T's storage, over the keys that each tile sees.
 template <typename T>
-inline void multiply_by_rows(const typename T::Storage* left, int64_t left_stride, const typename T::Storage* right,
-                             int64_t right_stride, int64_t rows, int64_t count, int64_t d, typename T::Storage* target,
-                             int64_t target_stride) {
+inline void multiply_by_rows(const QueryBlock& block, const typename T::Storage* left, int64_t left_stride,
+                             const typename T::Storage* right, int64_t right_stride, int64_t d,
+                             typename T::Storage* target, int64_t target_stride) {
   Product product;
   product.left = left;
   product.left_row_stride = left_stride;
   product.right = right;
   product.right_side = RightSide::kRows;
   product.right_stride = right_stride;
-  product.k = count;
   ProductOutput output;
   output.data = target;
   output.stride = target_stride;
-  multiply<T>(&product, 1, output, 0, rows, d);
+  block.for_each_tile([&](int64_t row, int64_t end, int64_t keys) {
+    product.k = keys;
+    multiply<T>(&product, 1, output, row, end, d);
+  });
 }
 
 template <typename T>
@@ -119,22 +138,21 @@ void attention_forward(const AttentionShape& shape, const AttentionHeads& heads)
   for (int64_t head = 0; head < shape.heads_per_kv; ++head) {
     const Storage* const query = static_cast<const Storage*>(heads.query) + head * d;
     for (int64_t begin = 0; begin < length; begin += kQueries) {
-      const int64_t end = std::min(begin + kQueries, length), rows = end - begin;
-      const KeyRange keys = keys_of(shape, begin, end);
-      const int64_t count = keys.end - keys.begin, padded = round_up(count, 2);
-      scores_of<T>(shape, query + begin * shape.row_stride, keys_packed.get(), keys, rows, scores.get(), stride,
-                   shape.scale);
-      for (int64_t i = 0; i < rows; ++i) {
+      const QueryBlock block(shape, begin);
+      const int64_t first = block.keys.begin, padded = round_up(block.count(), 2);
+      scores_of<T>(block, query + begin * shape.row_stride, shape.row_stride, d, keys_packed.get(), scores.get(),
+                   stride, shape.scale);
+      for (int64_t i = 0; i < block.rows; ++i) {
         float* const row = scores.get() + i * stride;
-        if (shape.softcap > 0) cap_scores(row, count, shape.softcap);
+        const int64_t end = begin + i + 1 - first;
+        if (shape.softcap > 0) cap_scores(row, end, shape.softcap);
         heads.log_sum_exp[head * length + begin + i] =
-            softmax_row<T>(row, first_key(shape, begin + i) - keys.begin, begin + i + 1 - keys.begin, padded,
-                           probabilities.get() + i * stride);
+            softmax_row<T>(row, first_key(shape, begin + i) - first, end, padded, probabilities.get() + i * stride);
       }
-      multiply_by_rows<T>(
-          probabilities.get(), stride, static_cast<const Storage*>(heads.value) + keys.begin * shape.row_stride,
-          shape.row_stride, rows, count, d,
-          static_cast<Storage*>(heads.output) + head * d + begin * shape.output_row_stride, shape.output_row_stride);
+      multiply_by_rows<T>(block, probabilities.get(), stride,
+                          static_cast<const Storage*>(heads.value) + first * shape.row_stride, shape.row_stride, d,
+                          static_cast<Storage*>(heads.output) + head * d + begin * shape.output_row_stride,
+                          shape.output_row_stride);
     }
   }
 }
@@ -172,28 +190,44 @@ inline float row_dot(const typename T::Storage* a, const typename T::Storage* b,
   return _mm512_reduce_add_ps(sum);
 }
 
-// target [keys, d] f32 += leftᵀ · right, left [rows, keys] with `stride`.
+// One head's part of a sum over its queries: left [rows, keys] with `left_stride`, right [rows, d].
 template <typename T>
-inline void add_transposed(const typename T::Storage* left, int64_t stride, typename T::Storage* tiles,
-                           const typename T::Storage* right, int64_t right_stride, int64_t rows, int64_t keys,
-                           int64_t d, float* target) {
-  const int64_t count = (keys + kTileRows - 1) / kTileRows;
-  pack_left<T>(left, stride, rows, keys, tiles, 0, count);
-  Product product;
-  product.left = tiles;
-  product.left_row_stride = T::kPair;
-  product.left_k_stride = kTileRows;
-  product.left_tile_stride = round_up(rows, T::kPair) * kTileRows;
-  product.right = right;
-  product.right_side = RightSide::kRows;
-  product.right_stride = right_stride;
-  product.k = rows;
+struct HeadRows {
+  const typename T::Storage *left, *right;
+};
+
+// target [keys, d] f32 += Σ leftᵀ·right over the heads. A tile of keys begins with the first query that sees it.
+template <typename T>
+inline void add_transposed(const QueryBlock& block, const HeadRows<T>* heads, int count, int64_t left_stride,
+                           int64_t right_stride, typename T::Storage* tiles, int64_t d, float* target) {
+  const int64_t keys = block.count(), tile_stride = round_up(block.rows, T::kPair) * kTileRows;
+  const int64_t tile_count = (keys + kTileRows - 1) / kTileRows;
+  Product products[kHeadsAtOnce];
+  for (int i = 0; i < count; ++i) {
+    Product& product = products[i];
+    product.left = tiles + i * tile_count * tile_stride;
+    pack_left<T>(heads[i].left, left_stride, block.rows, keys, tiles + i * tile_count * tile_stride, 0, tile_count);
+    product.left_row_stride = T::kPair;
+    product.left_k_stride = kTileRows;
+    product.left_tile_stride = tile_stride;
+    product.right = heads[i].right;
+    product.right_side = RightSide::kRows;
+    product.right_stride = right_stride;
+    product.k = block.rows;
+  }
   ProductOutput output;
   output.data = target;
   output.stride = d;
   output.is_f32 = true;
   output.add = true;
-  multiply<T>(&product, 1, output, 0, keys, d);
+  const int64_t seen_by_all = std::min(keys, (block.begin - block.keys.begin + 1) / kTileRows * kTileRows);
+  multiply<T>(products, count, output, 0, seen_by_all, d);
+  for (int64_t key = seen_by_all; key < keys; key += kTileRows) {
+    const int64_t first = std::max<int64_t>(0, block.keys.begin + key - block.begin) / T::kPair * T::kPair;
+    Product parts[kHeadsAtOnce];
+    for (int i = 0; i < count; ++i) parts[i] = steps_from<T>(products[i], first, block.rows - first);
+    multiply<T>(parts, count, output, key, std::min(key + kTileRows, keys), d);
+  }
 }
 
 template <typename T>
@@ -207,48 +241,94 @@ inline void store_rows(const float* source, int64_t rows, int64_t width, void* t
   }
 }
 
+// Up to kHeadsAtOnce heads of one block of queries, whose gradients of keys and values are one sum.
+template <typename T>
+class BackwardBlock {
+ public:
+  using Storage = typename T::Storage;
+  BackwardBlock(const AttentionShape& shape, const AttentionHeads& heads)
+      : shape_(shape),
+        heads_(heads),
+        stride_(round_up(shape.length, kPanelColumns) + 32),
+        size_(kQueries * stride_),
+        panels_((shape.length + kPanelColumns - 1) / kPanelColumns),
+        keys_(panels_ * panel_elements<T>(shape.head_dim)),
+        values_(panels_ * panel_elements<T>(shape.head_dim)),
+        probabilities_(heads_at_once() * size_),
+        dscores_(heads_at_once() * size_),
+        tiles_(heads_at_once() * size_),
+        scores_(size_),
+        dprobabilities_(size_) {
+    pack_transposed<T>(heads.key, shape.row_stride, shape.head_dim, shape.length, keys_.get(), 0, panels_);
+    pack_transposed<T>(heads.value, shape.row_stride, shape.head_dim, shape.length, values_.get(), 0, panels_);
+  }
+
+  int64_t heads_at_once() const { return std::min<int64_t>(kHeadsAtOnce, shape_.heads_per_kv); }
+
+  // Heads [first, end) of the queries from `begin` on.
+  void run(int64_t begin, int64_t first, int64_t end, float* dkey, float* dvalue) {
+    const QueryBlock block(shape_, begin);
+    const int64_t d = shape_.head_dim;
+    HeadRows<T> of_keys[kHeadsAtOnce], of_values[kHeadsAtOnce];
+    for (int64_t head = first; head < end; ++head) {
+      const int64_t at = (head - first) * size_;
+      gradients_of(block, head, probabilities_.get() + at, dscores_.get() + at);
+      of_keys[head - first] = {dscores_.get() + at, query(head, begin)};
+      of_values[head - first] = {probabilities_.get() + at, doutput(head, begin)};
+    }
+    const auto count = static_cast<int>(end - first);
+    add_transposed<T>(block, of_keys, count, stride_, shape_.row_stride, tiles_.get(), d, dkey + block.keys.begin * d);
+    add_transposed<T>(block, of_values, count, stride_, shape_.output_row_stride, tiles_.get(), d,
+                      dvalue + block.keys.begin * d);
+  }
+
+ private:
+  const Storage* query(int64_t head, int64_t row) const {
+    return static_cast<const Storage*>(heads_.query) + head * shape_.head_dim + row * shape_.row_stride;
+  }
+  const Storage* doutput(int64_t head, int64_t row) const {
+    return static_cast<const Storage*>(heads_.doutput) + head * shape_.head_dim + row * shape_.output_row_stride;
+  }
+
+  // P, dS and dQ of one head.
+  void gradients_of(const QueryBlock& block, int64_t head, Storage* probabilities, Storage* dscores) {
+    const int64_t d = shape_.head_dim, begin = block.begin, first = block.keys.begin;
+    scores_of<T>(block, query(head, begin), shape_.row_stride, d, keys_.get(), scores_.get(), stride_, shape_.scale);
+    scores_of<T>(block, doutput(head, begin), shape_.output_row_stride, d, values_.get(), dprobabilities_.get(),
+                 stride_, 1.0F);
+    const Storage* const output = static_cast<const Storage*>(heads_.output) + head * d;
+    for (int64_t i = 0; i < block.rows; ++i) {
+      float* const row = scores_.get() + i * stride_;
+      const int64_t end = begin + i + 1 - first;
+      if (shape_.softcap > 0) cap_scores(row, end, shape_.softcap);
+      const float projection = row_dot<T>(doutput(head, begin + i), output + (begin + i) * shape_.output_row_stride, d);
+      score_gradient_row<T>(shape_, row, dprobabilities_.get() + i * stride_,
+                            heads_.log_sum_exp[head * shape_.length + begin + i], projection,
+                            first_key(shape_, begin + i) - first, end, round_up(block.count(), 2),
+                            probabilities + i * stride_, dscores + i * stride_);
+    }
+    multiply_by_rows<T>(block, dscores, stride_, static_cast<const Storage*>(heads_.key) + first * shape_.row_stride,
+                        shape_.row_stride, d,
+                        static_cast<Storage*>(heads_.dquery) + head * d + begin * shape_.row_stride, shape_.row_stride);
+  }
+
+  const AttentionShape& shape_;
+  const AttentionHeads& heads_;
+  int64_t stride_, size_, panels_;  // of a block's rows, of a block; of all keys
+  Scratch<Storage> keys_, values_, probabilities_, dscores_, tiles_;
+  Scratch<float> scores_, dprobabilities_;
+};
+
 template <typename T>
 void attention_backward(const AttentionShape& shape, const AttentionHeads& heads) {
-  using Storage = typename T::Storage;
-  const int64_t length = shape.length, d = shape.head_dim, stride = round_up(length, kPanelColumns) + 32;
-  const int64_t panels = (length + kPanelColumns - 1) / kPanelColumns;
-  Scratch<Storage> keys_packed(panels * panel_elements<T>(d)), values_packed(panels * panel_elements<T>(d));
-  Scratch<Storage> probabilities(kQueries * stride), dscores(kQueries * stride), tiles(kQueries * stride);
-  Scratch<float> scores(kQueries * stride), dprobabilities(kQueries * stride), dkey(length * d), dvalue(length * d);
+  const int64_t length = shape.length, d = shape.head_dim;
+  Scratch<float> dkey(length * d), dvalue(length * d);
   std::memset(dkey.get(), 0, static_cast<size_t>(length * d) * sizeof(float));
   std::memset(dvalue.get(), 0, static_cast<size_t>(length * d) * sizeof(float));
-  pack_transposed<T>(heads.key, shape.row_stride, d, length, keys_packed.get(), 0, panels);
-  pack_transposed<T>(heads.value, shape.row_stride, d, length, values_packed.get(), 0, panels);
-  AttentionShape gradient_shape = shape;  // how the output's gradient lies
-  gradient_shape.row_stride = shape.output_row_stride;
-  for (int64_t head = 0; head < shape.heads_per_kv; ++head) {
-    const Storage* const query = static_cast<const Storage*>(heads.query) + head * d;
-    const Storage* const doutput = static_cast<const Storage*>(heads.doutput) + head * d;
-    const Storage* const forward = static_cast<const Storage*>(heads.output) + head * d;
+  BackwardBlock<T> blocks(shape, heads);
+  for (int64_t head = 0; head < shape.heads_per_kv; head += kHeadsAtOnce) {
     for (int64_t begin = 0; begin < length; begin += kQueries) {
-      const int64_t end = std::min(begin + kQueries, length), rows = end - begin;
-      const KeyRange keys = keys_of(shape, begin, end);
-      const int64_t count = keys.end - keys.begin, padded = round_up(count, 2);
-      scores_of<T>(shape, query + begin * shape.row_stride, keys_packed.get(), keys, rows, scores.get(), stride,
-                   shape.scale);
-      scores_of<T>(gradient_shape, doutput + begin * shape.output_row_stride, values_packed.get(), keys, rows,
-                   dprobabilities.get(), stride, 1.0F);
-      for (int64_t i = 0; i < rows; ++i) {
-        float* const row = scores.get() + i * stride;
-        if (shape.softcap > 0) cap_scores(row, count, shape.softcap);
-        const int64_t at = (begin + i) * shape.output_row_stride;
-        score_gradient_row<T>(shape, row, dprobabilities.get() + i * stride,
-                              heads.log_sum_exp[head * length + begin + i], row_dot<T>(doutput + at, forward + at, d),
-                              first_key(shape, begin + i) - keys.begin, begin + i + 1 - keys.begin, padded,
-                              probabilities.get() + i * stride, dscores.get() + i * stride);
-      }
-      multiply_by_rows<T>(dscores.get(), stride, static_cast<const Storage*>(heads.key) + keys.begin * shape.row_stride,
-                          shape.row_stride, rows, count, d,
-                          static_cast<Storage*>(heads.dquery) + head * d + begin * shape.row_stride, shape.row_stride);
-      add_transposed<T>(dscores.get(), stride, tiles.get(), query + begin * shape.row_stride, shape.row_stride, rows,
-                        count, d, dkey.get() + keys.begin * d);
-      add_transposed<T>(probabilities.get(), stride, tiles.get(), doutput + begin * shape.output_row_stride,
-                        shape.output_row_stride, rows, count, d, dvalue.get() + keys.begin * d);
+      blocks.run(begin, head, std::min(head + kHeadsAtOnce, shape.heads_per_kv), dkey.get(), dvalue.get());
     }
   }
   store_rows<T>(dkey.get(), length, d, heads.dkey, shape.row_stride);

@@ -1,22 +1,33 @@
 #include "agents/engine/train/decoder/attention.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <numeric>
 #include <utility>
-
-#include "agents/engine/train/decoder/share_out.h"
 
 namespace slipway::train {
 
 namespace {
 
-// Calls use(document, kv head) for all of them, on all threads.
+// Calls use(document, kv head) for all of them, on all threads, of the longest documents first: a thread that is done
+// takes the next, and the last ones are short.
 template <typename Use>
 void for_each_task(const std::vector<int64_t>& starts, int64_t kv_heads, Use use) {
-  share_out((static_cast<int64_t>(starts.size()) - 1) * kv_heads, 1, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task) use(task / kv_heads, task % kv_heads);
+  std::vector<int64_t> documents(starts.size() - 1);
+  std::iota(documents.begin(), documents.end(), 0);
+  const auto length = [&](int64_t i) { return starts[static_cast<size_t>(i) + 1] - starts[static_cast<size_t>(i)]; };
+  std::stable_sort(documents.begin(), documents.end(), [&](int64_t a, int64_t b) { return length(a) > length(b); });
+  const int64_t count = static_cast<int64_t>(documents.size()) * kv_heads;
+  std::atomic<int64_t> next = 0;
+  at::parallel_for(0, std::min<int64_t>(count, at::get_num_threads()), 1, [&](int64_t, int64_t) {
+    for (int64_t task = next++; task < count; task = next++) {
+      use(documents[static_cast<size_t>(task / kv_heads)], task % kv_heads);
+    }
   });
 }
 

@@ -1,5 +1,5 @@
 // Work shared out among the threads, evenly at first; a thread that is done takes over half of what another has left,
-// so that a busy neighbour costs its own time and not twice as much. Used by products.cpp and attention.cpp.
+// so that a busy neighbour costs its own time and not twice as much. Used by products.cpp.
 #pragma once
 
 #include <ATen/Parallel.h>
