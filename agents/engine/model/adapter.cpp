@@ -31,7 +31,8 @@ constexpr int64_t kMaxRank = 1 << 14;
   throw base::Error(
       base::kUnsupported, file.string() + ": " + what,
       "known are adapters of linear layers (peft_type LORA: LoRA, rsLoRA, DoRA), and prompt tuning's where "
-      "a model is served or evaluated (PROMPT_TUNING, MULTITASK_PROMPT_TUNING); another one can be merged into its base "
+      "a model is served or evaluated (PROMPT_TUNING, MULTITASK_PROMPT_TUNING); another one can be merged into its "
+      "base "
       "with peft's merge_and_unload, and the whole model used");
 }
 
@@ -63,9 +64,10 @@ void check_beginning(const std::filesystem::path& file, const nlohmann::json& co
   const std::string name = way->get<std::string>();
   for (const char* beginning : {"pissa", "olora", "corda", "loftq"}) {
     if (!name.starts_with(beginning)) continue;
-    throw base::Error(base::kUnsupported,
-                      file.string() + ": init_lora_weights is " + name.substr(0, 80) + ", which changes the base's weights",
-                      "save it with peft's path_initial_model_for_weight_conversion, which makes a plain adapter of it");
+    throw base::Error(
+        base::kUnsupported,
+        file.string() + ": init_lora_weights is " + name.substr(0, 80) + ", which changes the base's weights",
+        "save it with peft's path_initial_model_for_weight_conversion, which makes a plain adapter of it");
   }
 }
 

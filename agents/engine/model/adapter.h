@@ -16,7 +16,7 @@ struct AdapterConfig {
   double lora_dropout = 0;
   bool use_rslora = false;
   bool use_dora = false;
-  std::vector<std::string> target_modules;       // q_proj, … as PEFT names them
+  std::vector<std::string> target_modules;        // q_proj, … as PEFT names them
   std::vector<int64_t> layers_to_transform = {};  // empty: all
   bool fan_in_fan_out = false;                    // the base keeps its weights as [in, out]
   std::string base_model_name_or_path;
@@ -27,7 +27,7 @@ struct AdapterTensor {
   std::string module;  // model.layers.0.self_attn.q_proj
   int64_t rank = 0, in_features = 0, out_features = 0;
   std::vector<float> a, b;
-  std::vector<float> magnitude = {};         // DoRA: [out], else empty
+  std::vector<float> magnitude = {};           // DoRA: [out], else empty
   std::optional<double> alpha = std::nullopt;  // its own, else the adapter's
 };
 

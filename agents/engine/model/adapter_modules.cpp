@@ -91,8 +91,7 @@ std::vector<AdapterModule> adapter_modules(const Architecture& architecture) {
     if (modules.empty() || modules.back().name != name) {
       const std::string number = "." + std::to_string(tensor.layer) + ".";
       std::string inner = name.substr(name.find(number) + number.size());
-      modules.push_back(
-          {std::move(name), std::move(inner), tensor.layer, {}, tensor.shape[1], 0, place.transposed});
+      modules.push_back({std::move(name), std::move(inner), tensor.layer, {}, tensor.shape[1], 0, place.transposed});
     }
     modules.back().weights.push_back(without_ending(tensor.name()));
     modules.back().out_features += tensor.shape[0];
@@ -120,7 +119,8 @@ std::vector<std::string> adapter_targets(const Architecture& architecture, const
     if (!found) named.insert(name);
   }
   for (const AdapterModule& module : modules) {
-    if (!chosen.contains(module.inner) && holds_named(architecture, modules, module, named)) chosen.insert(module.inner);
+    if (!chosen.contains(module.inner) && holds_named(architecture, modules, module, named))
+      chosen.insert(module.inner);
   }
   std::vector<std::string> targets;
   for (const AdapterModule& module : modules) {

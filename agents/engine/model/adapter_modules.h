@@ -11,8 +11,8 @@
 namespace slipway::model {
 
 struct AdapterModule {
-  std::string name;                  // transformer.h.0.attn.c_attn
-  std::string inner;                 // what follows the layer's number: attn.c_attn
+  std::string name;   // transformer.h.0.attn.c_attn
+  std::string inner;  // what follows the layer's number: attn.c_attn
   int64_t layer = 0;
   std::vector<std::string> weights;  // the decoder's, in its order: model.layers.0.self_attn.q_proj, …
   int64_t in_features = 0, out_features = 0;

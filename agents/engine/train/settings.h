@@ -55,7 +55,7 @@ struct MethodSettings {
   std::vector<int64_t> layers_to_transform;  // empty: all
   // Of an adapter to start from whose layers differ, by module as the files name it: rank (at most r) and alpha.
   std::map<std::string, LoraShape> own_shapes;
-  std::string init_adapter;                  // empty: a fresh adapter
+  std::string init_adapter;  // empty: a fresh adapter
   Quantization quantization = Quantization::kNone;
   bool double_quantization = true;
   int64_t freeze_layers = 0;       // full: from the first on

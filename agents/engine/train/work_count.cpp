@@ -46,8 +46,8 @@ WorkCount::WorkCount(const model::Architecture& architecture, const MethodSettin
   int64_t lowest = 0;  // layer with something trained
   if (full && !trains_embeddings) lowest = method.freeze_layers;
   if (lora) {
-    lowest = std::find_if(adapters.begin(), adapters.end(), [](double weights) { return weights > 0; }) -
-             adapters.begin();
+    lowest =
+        std::find_if(adapters.begin(), adapters.end(), [](double weights) { return weights > 0; }) - adapters.begin();
   }
   const LayerWeights weights = weights_of(architecture);
   for (int64_t i = 0; i < architecture.num_hidden_layers; ++i) {

@@ -177,7 +177,9 @@ constexpr std::array<std::string_view, 1> kGemma3Gguf = {"gemma3"};
 
 }  // namespace
 
-const Family kGemma2Family = {kGemma2, kGemma2, gemma2_from_config, gemma2_from_gguf, to_config, place, nullptr, gemma2_scale};
-const Family kGemma3Family = {kGemma3, kGemma3Gguf, gemma3_from_config, gemma3_from_gguf, to_config, place, nullptr, gemma3_scale};
+const Family kGemma2Family = {kGemma2, kGemma2, gemma2_from_config, gemma2_from_gguf, to_config,
+                              place,   nullptr, gemma2_scale};
+const Family kGemma3Family = {kGemma3, kGemma3Gguf, gemma3_from_config, gemma3_from_gguf, to_config,
+                              place,   nullptr,     gemma3_scale};
 
 }  // namespace slipway::model

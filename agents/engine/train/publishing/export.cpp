@@ -206,10 +206,11 @@ void load_adapter_into(Decoder& decoder, const model::Adapter& adapter, const st
     };
     // One of a lower rank than the others is filled up with zeros, which have no gradient.
     const int64_t missing = shape_a[0] - tensor.rank;
+    decoder.set_master(a,
+                       at::constant_pad_nd(tensor_of(tensor.a, {tensor.rank, tensor.in_features}), {0, 0, 0, missing}));
     decoder.set_master(
-        a, at::constant_pad_nd(tensor_of(tensor.a, {tensor.rank, tensor.in_features}), {0, 0, 0, missing}));
-    decoder.set_master(b, at::constant_pad_nd(
-                              tensor_of(tensor.b, {tensor.out_features, tensor.rank}).index_select(0, rows), {0, missing}));
+        b, at::constant_pad_nd(tensor_of(tensor.b, {tensor.out_features, tensor.rank}).index_select(0, rows),
+                               {0, missing}));
     if (at.magnitude && !tensor.magnitude.empty()) {
       decoder.set_master(*at.magnitude, tensor_of(tensor.magnitude, {tensor.out_features}).index_select(0, rows));
     } else if (at.magnitude) {

@@ -28,7 +28,8 @@ std::vector<std::vector<int64_t>> parity_prompts(const Documents& documents, siz
   return prompts;
 }
 
-double logit_difference(Decoder& decoder, std::vector<std::vector<int64_t>> prompts, const std::filesystem::path& model, const std::filesystem::path& adapter, int threads) {
+double logit_difference(Decoder& decoder, std::vector<std::vector<int64_t>> prompts, const std::filesystem::path& model,
+                        const std::filesystem::path& adapter, int threads) {
   // A GGUF file of a model with a window may have a shorter context.
   const int64_t context = model::load_architecture(model).max_position_embeddings - decoder.virtual_token_count();
   int64_t longest = 1;
