@@ -238,14 +238,14 @@ def test_an_adapter_to_start_from_keeps_its_ranks_alphas_and_layers(tmp_path, ti
 
 
 def test_adapters_that_cannot_be_continued_are_refused(tmp_path, tiny_model, texts):
-    def error(**further):
+    def error(name, **further):
         config = json.loads((tmp_path / "init/adapter_config.json").read_text())
         (tmp_path / "init/adapter_config.json").write_text(json.dumps({**config, **further}))
-        found = run_train(tmp_path / next(iter(further)),
+        found = run_train(tmp_path / name,
                           spec_for(tiny_model, texts[0], {**LORA, "init_adapter": str(tmp_path / "init")}, {}), expect=1)
         return next(e["message"] for e in found if e["type"] == "error")
 
     initial_adapter(tmp_path, tiny_model)
-    assert "init_lora_weights is pissa, which changes the base's weights" in error(init_lora_weights="pissa")
-    assert "regular expression .*q_proj" in error(init_lora_weights=True, alpha_pattern={".*q_proj": 3})
-    assert "modules_to_save is set" in error(modules_to_save=["lm_head"], alpha_pattern={})
+    assert "init_lora_weights is pissa, which changes the base's weights" in error("pissa", init_lora_weights="pissa")
+    assert "regular expression .*q_proj" in error("expression", init_lora_weights=True, alpha_pattern={".*q_proj": 3})
+    assert "modules_to_save is set" in error("modules", modules_to_save=["lm_head"], alpha_pattern={})
