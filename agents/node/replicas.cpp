@@ -124,7 +124,8 @@ class AdapterChange {
       fail(adapter.name(), "INPUT_NOT_AVAILABLE", std::string(fetched.message()));
       return false;
     }
-    const json body = {{"lora_name", adapter.name()}, {"lora_path", (folder / adapter.path()).string()}};
+    json body = {{"lora_name", adapter.name()}, {"lora_path", (folder / adapter.path()).string()}};
+    if (adapter.task_id() > 0) body["task_id"] = adapter.task_id();
     const auto answer = call_replica(url_, "POST", "/v1/load_lora_adapter", body.dump(), kLoadTimeout);
     const bool done = answer.ok() && answer->status == 200;
     if (!done)

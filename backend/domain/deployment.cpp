@@ -1,5 +1,7 @@
 #include "backend/domain/deployment.h"
 
+#include <algorithm>
+
 namespace slipway::domain {
 namespace {
 
@@ -60,6 +62,15 @@ DeploymentDecision advance_deployment(const DeploymentFacts& deployment) {
   }
   decision.serve_former = true;
   return decision;
+}
+
+std::vector<std::string> names_of_tasks(const std::string& name, int64_t tasks) {
+  constexpr int64_t kMostServedTasks = 64;
+  std::vector<std::string> names = {name};
+  for (int64_t task = 1; task < std::min(tasks, kMostServedTasks); ++task) {
+    names.push_back(name + "-task-" + std::to_string(task));
+  }
+  return names;
 }
 
 }  // namespace slipway::domain

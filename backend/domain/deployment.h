@@ -1,7 +1,10 @@
 // What happens next with a deployment, given its latest replica's attempt and the one before it: a pure function.
 #pragma once
 
+#include <cstdint>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "backend/domain/states.h"
 
@@ -37,6 +40,9 @@ struct DeploymentDecision {
 };
 
 inline constexpr int kReplicasAfterLoss = 5;
+
+// What calls give as `model` for each task of an adapter (0 and 1: it has one): `name`, NAME-task-1, …, at most 64.
+std::vector<std::string> names_of_tasks(const std::string& name, int64_t tasks);
 
 DeploymentDecision advance_deployment(const DeploymentFacts& deployment);
 

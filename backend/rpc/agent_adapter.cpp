@@ -153,6 +153,7 @@ class Link final : public service::AgentLink {
       added->set_name(adapter.name);
       added->set_artifact_id(adapter.artifact_id);
       added->set_path(adapter.path);
+      added->set_task_id(adapter.task_id);
     }
     send(std::move(message));
   }

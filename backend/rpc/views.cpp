@@ -79,6 +79,7 @@ void fill_task(const service::RunView& view, const store::Task& task, v1::Task* 
 
 void fill_adapter(const service::AdapterView& view, v1::DeploymentAdapter* message) {
   message->set_name(view.adapter.name);
+  for (const std::string& name : view.adapter.served_names) message->add_served_names(name);
   message->set_model_version_id(view.adapter.model_version_id);
   message->set_model_label(view.adapter.model_label);
   message->set_state(static_cast<v1::DeploymentAdapter::State>(static_cast<int>(view.state) + 1));

@@ -113,7 +113,8 @@ struct StartOrder {
 struct AdapterOrder {
   std::string name;
   std::string artifact_id;
-  std::string path;  // in the artifact; empty for its root
+  std::string path;     // in the artifact; empty for its root
+  int64_t task_id = 0;  // whose prompt, of an adapter of several tasks
 };
 
 struct AdaptersReport {

@@ -22,7 +22,8 @@ absl::Status Conductor::check_free_name(store::Connection& connection, const std
     }
   }
   for (const store::DeploymentAdapter& adapter : store::deployment_adapters(connection)) {
-    if (adapter.name != name) continue;
+    const std::vector<std::string>& names = adapter.served_names;
+    if (std::find(names.begin(), names.end(), name) == names.end()) continue;
     const auto deployment = store::find_deployment(connection, adapter.deployment_id);
     return taken(deployment ? deployment->name : adapter.deployment_id);
   }
@@ -35,7 +36,9 @@ absl::StatusOr<std::vector<AdapterOrder>> Conductor::adapters_for(store::Connect
   for (const store::DeploymentAdapter& adapter : store::deployment_adapters(connection, id)) {
     const auto version = registry_.find_model_version(connection, adapter.model_version_id);
     if (!version.ok()) return version.status();
-    orders.push_back({adapter.name, version->artifact_id, version->path});
+    for (size_t task = 0; task < adapter.served_names.size(); ++task) {
+      orders.push_back({adapter.served_names[task], version->artifact_id, version->path, static_cast<int64_t>(task)});
+    }
   }
   return orders;
 }

@@ -29,8 +29,8 @@ absl::StatusOr<Json> read_results(store::Connection& connection, const std::stri
   Json results = Json::object();
   for (const workflows::TaskResult& result : plan.results) {
     if (!result.metric.empty()) {
-      const std::vector<store::MetricPoint> points = store::metric_points(connection, task_id, result.metric);
-      results[result.name] = points.empty() ? Json() : Json(points.back().value);
+      const auto last = store::last_metric_point(connection, task_id, result.metric);
+      results[result.name] = last ? Json(last->value) : Json();
       continue;
     }
     const auto file = report.returned_files.find(result.file);

@@ -16,7 +16,6 @@ using domain::TaskState;
 using workflows::Json;
 
 constexpr int kReplicaRestarts = 20;
-constexpr int64_t kMostServedTasks = 64;  // of one adapter, each under a name of its own
 constexpr int kReplicaGraceSeconds = 35;  // slipway-serve drains for 30
 
 domain::ReplicaFacts facts_of(store::Connection& connection, const store::Attempt& attempt) {
@@ -58,9 +57,7 @@ absl::Status Conductor::describe(store::Transaction& transaction, store::Deploym
   if (!base.ok()) return base.status();
   deployment.base_version_id = base->id;
   deployment.base_label = base->label;
-  for (int64_t task = 1; task < std::min(version->tasks, kMostServedTasks); ++task) {
-    deployment.served_names.push_back(deployment.name + "-task-" + std::to_string(task));
-  }
+  deployment.served_names = domain::names_of_tasks(deployment.name, version->tasks);
   deployment.served_names.push_back(deployment.name + "-base");
   return absl::OkStatus();
 }

@@ -30,13 +30,14 @@ AdapterView adapter_view(store::DeploymentAdapter adapter, const std::optional<s
   const auto said = nlohmann::json::parse(replica->adapters);
   const auto loaded = said.value("loaded", std::vector<std::string>());
   const auto failures = said.value("failures", nlohmann::json::object());
-  if (std::find(loaded.begin(), loaded.end(), view.adapter.name) != loaded.end()) {
-    view.state = AdapterView::State::kLoaded;
-  } else if (const auto failure = failures.find(view.adapter.name); failure != failures.end()) {
-    view.state = AdapterView::State::kFailed;
-    view.error = {failure->at(0), failure->at(1), failure->at(2)};
-  } else {
-    view.state = AdapterView::State::kLoading;
+  view.state = AdapterView::State::kLoaded;  // when all its names are
+  for (const std::string& name : view.adapter.served_names) {
+    if (const auto failure = failures.find(name); failure != failures.end()) {
+      view.state = AdapterView::State::kFailed;
+      view.error = {failure->at(0), failure->at(1), failure->at(2)};
+      return view;
+    }
+    if (std::find(loaded.begin(), loaded.end(), name) == loaded.end()) view.state = AdapterView::State::kLoading;
   }
   return view;
 }
@@ -188,7 +189,8 @@ absl::StatusOr<std::vector<ServedDeployment>> Deployments::list_served() {
   return database_.read([](store::Connection& connection) -> absl::StatusOr<std::vector<ServedDeployment>> {
     std::map<std::string, std::vector<std::string>> adapters;
     for (const store::DeploymentAdapter& adapter : store::deployment_adapters(connection)) {
-      adapters[adapter.deployment_id].push_back(adapter.name);
+      std::vector<std::string>& names = adapters[adapter.deployment_id];
+      names.insert(names.end(), adapter.served_names.begin(), adapter.served_names.end());
     }
     std::vector<ServedDeployment> all;
     for (const store::Deployment& deployment : store::all_deployments(connection)) {
@@ -232,9 +234,12 @@ absl::StatusOr<DeploymentView> Deployments::load_adapter(const std::string& refe
                                     version->label + " is no adapter of " + base_label + " that writes text",
                                     "choose an adapter that was trained on " + base_label);
     }
-    const absl::Status free = Conductor::check_free_name(connection, "", name, "name");
-    if (!free.ok()) return free;
-    store::insert_deployment_adapter(connection, {id, name, version->id, version->label, transaction.now_ms()});
+    const std::vector<std::string> names = domain::names_of_tasks(name, version->tasks);
+    for (const std::string& each : names) {
+      const absl::Status free = Conductor::check_free_name(connection, "", each, "name");
+      if (!free.ok()) return free;
+    }
+    store::insert_deployment_adapter(connection, {id, name, names, version->id, version->label, transaction.now_ms()});
     transaction.changed("deployment", id, deployment->run_id);
     return absl::OkStatus();
   });
@@ -279,8 +284,10 @@ void Deployments::called(const std::string& model) {
 void Deployments::add_calls(DeploymentView& view) {
   const std::lock_guard lock(calls_mutex_);
   for (AdapterView& adapter : view.adapters) {
-    const auto last = last_calls_ms_.find(adapter.adapter.name);
-    if (last != last_calls_ms_.end()) adapter.last_called_at_ms = last->second;
+    for (const std::string& name : adapter.adapter.served_names) {
+      const auto last = last_calls_ms_.find(name);
+      if (last != last_calls_ms_.end()) adapter.last_called_at_ms = std::max(adapter.last_called_at_ms, last->second);
+    }
   }
 }
 

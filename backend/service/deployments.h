@@ -66,7 +66,8 @@ class Deployments : public ServedModels {
   // Stops it, and forgets it with its keys.
   absl::Status remove(const std::string& reference);
 
-  // A further adapter of its base, under a name of its own, from now on and after every start.
+  // A further adapter of its base, under a name of its own (each of its tasks under one), from now on and after every
+  // start. Its names go together.
   absl::StatusOr<DeploymentView> load_adapter(const std::string& reference, const std::string& name,
                                               const std::string& model_version_id);
   absl::StatusOr<DeploymentView> unload_adapter(const std::string& reference, const std::string& name);

@@ -1,7 +1,6 @@
 #include "backend/service/model_inspection.h"
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <optional>
 #include <string_view>
@@ -22,7 +21,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr char kScoreHead[] = "score.weight";
-constexpr std::string_view kTasksInFormat = " tasks=";
 
 bool ends_with(const std::string& text, const std::string& end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
@@ -124,7 +122,8 @@ ModelInspection inspect_prompt(const fs::path& folder) {
   inspection.adapter = true;
   inspection.base_name = adapter.base_model_name_or_path;
   inspection.format = "peft prompt tokens=" + std::to_string(adapter.virtual_tokens);
-  if (adapter.tasks > 0) inspection.format.append(kTasksInFormat).append(std::to_string(adapter.tasks));
+  if (adapter.tasks > 0) inspection.format += " tasks=" + std::to_string(adapter.tasks);
+  inspection.tasks = adapter.tasks;
   inspection.parameter_count =
       static_cast<int64_t>(adapter.embeddings.size() + adapter.task_columns.size() + adapter.task_rows.size());
   return inspection;
@@ -147,15 +146,6 @@ ModelInspection inspect_adapter(const fs::path& folder) {
 }
 
 }  // namespace
-
-int64_t tasks_of_format(std::string_view format) {
-  const size_t at = format.find(kTasksInFormat);
-  int64_t tasks = 0;
-  if (at != std::string_view::npos) {
-    std::from_chars(format.data() + at + kTasksInFormat.size(), format.data() + format.size(), tasks);
-  }
-  return tasks;
-}
 
 absl::StatusOr<ModelInspection> inspect_model(const fs::path& folder, const artifacts::Manifest& manifest) {
   std::vector<std::string> single;  // files that are a model each

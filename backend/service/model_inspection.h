@@ -26,10 +26,8 @@ struct ModelInspection {
   std::string format;  // "gguf Q4_1", "safetensors BF16", "slipway int4 gptq", "peft lora r=8", "peft prompt tokens=20"
   bool has_chat_template = false;
   std::string base_name;  // an adapter's base_model_name_or_path
+  int64_t tasks = 0;      // of an adapter of multitask prompt tuning
 };
-
-// How many tasks an adapter has that inspection gave this format ("peft prompt tokens=20 tasks=3"); 0: it has none.
-int64_t tasks_of_format(std::string_view format);
 
 // `folder` holds the files of `manifest` under their names. INVALID_ARGUMENT (reason INVALID_MODEL or UNSUPPORTED)
 // names file and tensor or key.

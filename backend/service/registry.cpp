@@ -39,7 +39,7 @@ absl::StatusOr<ModelVersionFacts> Registry::find_model_version(store::Connection
   facts.adapter = version->adapter;
   facts.quantised = version->format.starts_with(kQuantisedFormat);
   facts.reward = version->reward;
-  facts.tasks = tasks_of_format(version->format);
+  facts.tasks = version->tasks;
   facts.base_version_id = version->base_version_id;
   facts.context_length = version->context_length;
   facts.parameter_count = version->parameter_count;
@@ -80,6 +80,7 @@ void fill_version(const ModelInspection& inspection, const artifacts::Artifact& 
   version.path = inspection.path;
   version.adapter = inspection.adapter;
   version.reward = inspection.reward;
+  version.tasks = inspection.tasks;
   version.family = inspection.family;
   version.parameter_count = inspection.parameter_count;
   version.context_length = inspection.context_length;

@@ -131,9 +131,10 @@ absl::StatusOr<Page<Deployment>> list_deployments(Connection& connection, const 
 
 void insert_deployment_adapter(Connection& connection, const DeploymentAdapter& adapter) {
   execute(connection,
-          "INSERT INTO deployment_adapters (deployment_id, name, model_version_id, model_label, created_at_ms) "
-          "VALUES (?, ?, ?, ?, ?)",
-          adapter.deployment_id, adapter.name, adapter.model_version_id, adapter.model_label, adapter.created_at_ms);
+          "INSERT INTO deployment_adapters (deployment_id, name, served_names, model_version_id, model_label, "
+          "created_at_ms) VALUES (?, ?, ?, ?, ?, ?)",
+          adapter.deployment_id, adapter.name, nlohmann::json(adapter.served_names).dump(), adapter.model_version_id,
+          adapter.model_label, adapter.created_at_ms);
 }
 
 void delete_deployment_adapter(Connection& connection, const std::string& deployment_id, const std::string& name) {
@@ -143,13 +144,14 @@ void delete_deployment_adapter(Connection& connection, const std::string& deploy
 std::vector<DeploymentAdapter> deployment_adapters(Connection& connection, const std::string& deployment_id) {
   return query_all(
       connection,
-      "SELECT deployment_id, name, model_version_id, model_label, created_at_ms FROM deployment_adapters "
-      "WHERE ?1 = '' OR deployment_id = ?1 ORDER BY name",
+      "SELECT deployment_id, name, served_names, model_version_id, model_label, created_at_ms FROM "
+      "deployment_adapters WHERE ?1 = '' OR deployment_id = ?1 ORDER BY name",
       [](SQLite::Statement& statement) {
         RowReader row(statement);
         DeploymentAdapter adapter;
         adapter.deployment_id = row.text();
         adapter.name = row.text();
+        adapter.served_names = nlohmann::json::parse(row.text()).get<std::vector<std::string>>();
         adapter.model_version_id = row.text();
         adapter.model_label = row.text();
         adapter.created_at_ms = row.integer();

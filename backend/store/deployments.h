@@ -38,6 +38,7 @@ struct Deployment {
 struct DeploymentAdapter {
   std::string deployment_id;
   std::string name;
+  std::vector<std::string> served_names;  // of its tasks in turn; the first is `name`
   std::string model_version_id;
   std::string model_label;
   int64_t created_at_ms = 0;

@@ -53,6 +53,15 @@ std::string anywhere(const std::string& text) {
   return pattern + "%";
 }
 
+MetricPoint read_point(SQLite::Statement& statement) {
+  RowReader row(statement);
+  MetricPoint point;
+  point.step = row.integer();
+  point.value = row.number();
+  point.time_ms = row.integer();
+  return point;
+}
+
 }  // namespace
 
 void insert_log_lines(Transaction& transaction, const LineOwner& owner, const std::string& stream, int64_t time_ms,
@@ -142,17 +151,17 @@ std::vector<std::string> metric_names(Connection& connection, const std::string&
 }
 
 std::vector<MetricPoint> metric_points(Connection& connection, const std::string& task_id, const std::string& name) {
-  return query_all(
-      connection, "SELECT step, value, time_ms FROM metric_points WHERE task_id = ? AND name = ? ORDER BY step",
-      [](SQLite::Statement& statement) {
-        RowReader row(statement);
-        MetricPoint point;
-        point.step = row.integer();
-        point.value = row.number();
-        point.time_ms = row.integer();
-        return point;
-      },
-      task_id, name);
+  return query_all(connection,
+                   "SELECT step, value, time_ms FROM metric_points WHERE task_id = ? AND name = ? ORDER BY step",
+                   read_point, task_id, name);
+}
+
+std::optional<MetricPoint> last_metric_point(Connection& connection, const std::string& task_id,
+                                             const std::string& name) {
+  return query_one(connection,
+                   "SELECT step, value, time_ms FROM metric_points WHERE task_id = ? AND name = ? ORDER BY step DESC "
+                   "LIMIT 1",
+                   read_point, task_id, name);
 }
 
 std::vector<Change> changes_after(Connection& connection, const std::string& run_id, int64_t after, int64_t upto,

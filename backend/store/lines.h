@@ -77,6 +77,9 @@ void put_metric(Connection& connection, const std::string& task_id, const std::s
 std::vector<std::string> metric_names(Connection& connection, const std::string& task_id);
 // By step.
 std::vector<MetricPoint> metric_points(Connection& connection, const std::string& task_id, const std::string& name);
+// That of the highest step.
+std::optional<MetricPoint> last_metric_point(Connection& connection, const std::string& task_id,
+                                             const std::string& name);
 
 struct Change {
   std::string kind;

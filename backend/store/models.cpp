@@ -12,7 +12,7 @@ constexpr char kModelColumns[] = "models.id, models.name, models.description, mo
 constexpr char kVersionColumns[] =
     "v.id, v.model_id, m.name, v.version, v.kind, v.artifact_id, v.path, v.size_bytes, v.family, v.parameter_count, "
     "v.context_length, v.format, v.has_chat_template, v.base_version_id, v.run_id, v.metrics, v.description, "
-    "v.created_at_ms, v.reward";
+    "v.created_at_ms, v.reward, v.tasks";
 constexpr char kVersionTables[] = "model_versions v JOIN models m ON m.id = v.model_id";
 
 Model read_model(SQLite::Statement& statement) {
@@ -52,6 +52,7 @@ ModelVersion read_version(SQLite::Statement& statement) {
   version.description = row.text();
   version.created_at_ms = row.integer();
   version.reward = row.boolean();
+  version.tasks = row.integer();
   return version;
 }
 
@@ -104,14 +105,14 @@ void insert_model_version(Connection& connection, const ModelVersion& version) {
       "INSERT INTO model_versions (id, model_id, version, kind, artifact_id, path, size_bytes, family, "
       "parameter_count, "
       "context_length, format, has_chat_template, base_version_id, run_id, metrics, description, created_at_ms, "
-      "reward) "
-      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+      "reward, tasks) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
   RowWriter(statement) << version.id << version.model_id << version.version << (version.adapter ? "adapter" : "base")
                        << version.artifact_id << version.path << version.size_bytes << version.family
                        << version.parameter_count << version.context_length << version.format
                        << version.has_chat_template << version.base_version_id << version.run_id
                        << nlohmann::json(version.metrics).dump() << version.description << version.created_at_ms
-                       << version.reward;
+                       << version.reward << version.tasks;
   statement.exec();
 }
 

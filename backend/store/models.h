@@ -26,6 +26,7 @@ struct ModelVersion {
   int64_t version = 0;
   bool adapter = false;
   bool reward = false;  // a reward model: a score in the place of next tokens
+  int64_t tasks = 0;    // of an adapter of multitask prompt tuning
   std::string artifact_id;
   std::string path;
   int64_t size_bytes = 0;

@@ -288,11 +288,26 @@ async function promptTuning() {
   const served = JSON.parse(stage.cli("--json", "deployment", "show", "duties"));
   const names = served.servedNames ?? served.served_names;
   assert.deepEqual(names, ["duties", "duties-task-1", "duties-base"]);
-  for (const model of names) {
+  const statusOf = (model) => {
     const body = JSON.stringify({ model, messages: [{ role: "user", content: "Where is the keel?" }], max_tokens: 4 });
-    const status = await page.evaluate(async (text) => (await fetch("/v1/chat/completions", { method: "POST", headers: { "Content-Type": "application/json" }, body: text })).status, body);
-    assert.equal(status, 200, model);
-  }
+    return page.evaluate(async (text) => (await fetch("/v1/chat/completions", { method: "POST", headers: { "Content-Type": "application/json" }, body: text })).status, body);
+  };
+  for (const model of names) assert.equal(await statusOf(model), 200, model);
+
+  say("its tasks have their names in a running deployment, too, and go together");
+  await open("/deployments", "duties");
+  await page.getByRole("button", { name: "Load an adapter" }).click();
+  await stage.choose(page.getByRole("combobox", { name: "Adapter" }), "duties@1");
+  await page.getByRole("textbox", { name: "Name", exact: true }).fill("later");
+  await page.getByRole("button", { name: "Load", exact: true }).click();
+  const row = page.getByRole("row", { name: /later to -task-1/ });
+  await row.getByText("Loaded").waitFor();
+  await stage.screenshot("light-adapter-of-tasks");
+  for (const model of ["later", "later-task-1"]) assert.equal(await statusOf(model), 200, model);
+  await row.getByRole("button", { name: "Unload" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Unload" }).click(); // it was called just now
+  await row.waitFor({ state: "detached" });
+  for (const model of ["later", "later-task-1"]) assert.equal(await statusOf(model), 404, model);
 }
 
 /** Runs a program that a model's page shows, beside the folder of the model's files that it names; it prints a score. */

@@ -31,11 +31,20 @@ constexpr int64_t kMaxRank = 1 << 14;
   throw base::Error(
       base::kUnsupported, file.string() + ": " + what,
       "known are adapters of linear layers (peft_type LORA: LoRA, rsLoRA, DoRA), and prompt tuning's where "
-      "a model is served or evaluated (PROMPT_TUNING, MULTITASK_PROMPT_TUNING)");
+      "a model is served or evaluated (PROMPT_TUNING, MULTITASK_PROMPT_TUNING); another one can be merged into its "
+      "base "
+      "with peft's merge_and_unload, and the whole model used");
+}
+
+// 16 rather than 16.0, as people write it.
+nlohmann::ordered_json number_of(double value) {
+  if (value == std::floor(value) && std::abs(value) < 1e15) return static_cast<int64_t>(value);
+  return value;
 }
 
 // True for values that switch nothing on: missing, null, false, "none", empty.
-bool is_off(const nlohmann::json& config, const char* key) {
+template <typename Json>
+bool is_off(const Json& config, const char* key) {
   const auto found = config.find(key);
   return found == config.end() || found->is_null() || *found == false || *found == "none" ||
          (found->is_structured() && found->empty());
@@ -48,20 +57,73 @@ bool is_score_head(const nlohmann::json& modules) {
          });
 }
 
-AdapterConfig read_config(const std::filesystem::path& file, DoraAdapters dora, ScoreHeads scores) {
-  const auto parsed = nlohmann::json::parse(base::read_file(file, 16U << 20U), nullptr, false);
+// Ways to begin an adapter that change the base's weights, which are then no longer those that everybody else has.
+void check_beginning(const std::filesystem::path& file, const nlohmann::json& config) {
+  const auto way = config.find("init_lora_weights");
+  if (way == config.end() || !way->is_string()) return;
+  const std::string name = way->get<std::string>();
+  for (const char* beginning : {"pissa", "olora", "corda", "loftq"}) {
+    if (!name.starts_with(beginning)) continue;
+    throw base::Error(
+        base::kUnsupported,
+        file.string() + ": init_lora_weights is " + name.substr(0, 80) + ", which changes the base's weights",
+        "save it with peft's path_initial_model_for_weight_conversion, which makes a plain adapter of it");
+  }
+}
+
+// alpha_pattern in its order: the first key that is a module's name, or what follows a dot in it, counts. PEFT takes
+// keys for regular expressions; those that are more than names are refused.
+struct AlphaPattern {
+  std::vector<std::pair<std::string, double>> entries;
+
+  std::optional<double> of(const std::string& module) const {
+    for (const auto& [key, alpha] : entries) {
+      if (module == key || module.ends_with("." + key)) return alpha;
+    }
+    return std::nullopt;
+  }
+};
+
+AlphaPattern read_alphas(const std::filesystem::path& file, const nlohmann::ordered_json& config) {
+  AlphaPattern pattern;
+  const auto found = config.find("alpha_pattern");
+  if (found == config.end() || found->is_null()) return pattern;
+  if (!found->is_object()) fail(file, "alpha_pattern is no object");
+  for (const auto& [key, alpha] : found->items()) {
+    const auto is_plain = [](char c) {
+      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.';
+    };
+    if (key.empty() || !std::all_of(key.begin(), key.end(), is_plain)) {
+      unsupported(file, "alpha_pattern has the regular expression " + key.substr(0, 120));
+    }
+    if (!alpha.is_number() || !std::isfinite(alpha.get<double>())) {
+      fail(file, "alpha_pattern." + key.substr(0, 120) + " is not a number");
+    }
+    pattern.entries.emplace_back(key, alpha.get<double>());
+  }
+  return pattern;
+}
+
+nlohmann::ordered_json parse_config(const std::filesystem::path& file) {
+  auto parsed = nlohmann::ordered_json::parse(base::read_file(file, 16U << 20U), nullptr, false);
   if (!parsed.is_object()) fail(file, "the file is no JSON object");
+  return parsed;
+}
+
+AdapterConfig read_config(const std::filesystem::path& file, const nlohmann::json& parsed, DoraAdapters dora,
+                          ScoreHeads scores) {
   const auto type = parsed.find("peft_type");
   if (type == parsed.end() || *type != "LORA") {
     unsupported(file, "peft_type is " + (type == parsed.end() ? "missing" : type->dump().substr(0, 80)));
   }
-  for (const char* key : {"bias", "modules_to_save", "alpha_pattern", "layer_replication", "trainable_token_indices",
+  for (const char* key : {"bias", "modules_to_save", "layer_replication", "trainable_token_indices",
                           "target_parameters", "lora_bias", "alora_invocation_tokens"}) {
     if (scores == ScoreHeads::kTaken && std::string_view(key) == "modules_to_save" &&
         is_score_head(parsed.value(key, nlohmann::json())))
       continue;
     if (!is_off(parsed, key)) unsupported(file, std::string(key) + " is set");
   }
+  check_beginning(file, parsed);
   AdapterConfig config;
   config.use_dora = !is_off(parsed, "use_dora");
   if (config.use_dora && dora == DoraAdapters::kRefused) unsupported(file, "use_dora is set");
@@ -97,8 +159,9 @@ AdapterConfig read_config(const std::filesystem::path& file, DoraAdapters dora, 
 
 }  // namespace
 
-double AdapterConfig::scaling() const {
-  return use_rslora ? lora_alpha / std::sqrt(static_cast<double>(r)) : lora_alpha / static_cast<double>(r);
+double Adapter::scaling(const AdapterTensor& tensor) const {
+  const auto rank = static_cast<double>(tensor.rank);
+  return alpha_of(tensor) / (config.use_rslora ? std::sqrt(rank) : rank);
 }
 
 Adapter load_adapter(const std::filesystem::path& folder, DoraAdapters dora, ScoreHeads scores) {
@@ -110,7 +173,10 @@ Adapter load_adapter(const std::filesystem::path& folder, DoraAdapters dora, Sco
   if (!std::filesystem::exists(config_file)) fail(folder, "there is no adapter_config.json");
   if (!std::filesystem::exists(tensor_file)) fail(folder, "there is no adapter_model.safetensors");
   Adapter adapter;
-  adapter.config = read_config(config_file, dora, scores);
+  const nlohmann::ordered_json config = parse_config(config_file);
+  adapter.config = read_config(config_file, config, dora, scores);
+  const AlphaPattern alphas = read_alphas(config_file, config);
+  const bool ranks_differ = !is_off(config, "rank_pattern");
 
   const MappedFile file(tensor_file);
   std::map<std::string, std::pair<const TensorView*, const TensorView*>> modules;
@@ -147,7 +213,8 @@ Adapter load_adapter(const std::filesystem::path& folder, DoraAdapters dora, Sco
     tensor.in_features = a->shape[1];
     tensor.out_features = b->shape[0];
     if (b->shape[1] != tensor.rank) fail(tensor_file, "module " + name + ": lora_A and lora_B have different ranks");
-    if (tensor.rank != adapter.config.r) {
+    tensor.alpha = alphas.of(name);
+    if (tensor.rank != adapter.config.r && !ranks_differ) {
       unsupported(tensor_file, "module " + name + " has rank " + std::to_string(tensor.rank) + ", r is " +
                                    std::to_string(adapter.config.r));
     }
@@ -200,25 +267,29 @@ void save_adapter(const std::filesystem::path& folder, const Adapter& adapter) {
   std::sort(views.begin(), views.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   write_safetensors(folder / "adapter_model.safetensors", views);
 
-  nlohmann::ordered_json config;
-  config["alpha_pattern"] = nlohmann::ordered_json::object();
+  nlohmann::ordered_json config, ranks = nlohmann::ordered_json::object(), alphas = nlohmann::ordered_json::object();
+  for (const AdapterTensor& tensor : adapter.tensors) {
+    if (tensor.rank != adapter.config.r) ranks[tensor.module] = tensor.rank;
+    if (tensor.alpha.value_or(adapter.config.lora_alpha) != adapter.config.lora_alpha) {
+      alphas[tensor.module] = number_of(*tensor.alpha);
+    }
+  }
+  config["alpha_pattern"] = alphas;
   config["auto_mapping"] = nullptr;
   config["base_model_name_or_path"] = adapter.config.base_model_name_or_path;
   config["bias"] = "none";
-  config["fan_in_fan_out"] = false;
+  config["fan_in_fan_out"] = adapter.config.fan_in_fan_out;
   config["inference_mode"] = true;
   config["init_lora_weights"] = true;
   config["layers_pattern"] = nullptr;
-  config["layers_to_transform"] = nullptr;
-  config["lora_alpha"] = adapter.config.lora_alpha;
-  if (adapter.config.lora_alpha == std::floor(adapter.config.lora_alpha)) {
-    config["lora_alpha"] = static_cast<int64_t>(adapter.config.lora_alpha);
-  }
+  const std::vector<int64_t>& layers = adapter.config.layers_to_transform;
+  config["layers_to_transform"] = layers.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(layers);
+  config["lora_alpha"] = number_of(adapter.config.lora_alpha);
   config["lora_dropout"] = adapter.config.lora_dropout;
   config["modules_to_save"] = scores ? nlohmann::ordered_json{"score"} : nlohmann::ordered_json();
   config["peft_type"] = "LORA";
   config["r"] = adapter.config.r;
-  config["rank_pattern"] = nlohmann::ordered_json::object();
+  config["rank_pattern"] = ranks;
   config["revision"] = nullptr;
   config["target_modules"] = adapter.config.target_modules;
   config["task_type"] = scores ? "SEQ_CLS" : "CAUSAL_LM";

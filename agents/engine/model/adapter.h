@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,10 +16,10 @@ struct AdapterConfig {
   double lora_dropout = 0;
   bool use_rslora = false;
   bool use_dora = false;
-  std::vector<std::string> target_modules;  // q_proj, … as PEFT names them
+  std::vector<std::string> target_modules;        // q_proj, … as PEFT names them
+  std::vector<int64_t> layers_to_transform = {};  // empty: all
+  bool fan_in_fan_out = false;                    // the base keeps its weights as [in, out]
   std::string base_model_name_or_path;
-
-  double scaling() const;  // alpha / r, or alpha / sqrt(r) for rsLoRA
 };
 
 // One adapted linear layer: delta = scaling * B A, A [r, in], B [out, r].
@@ -26,13 +27,18 @@ struct AdapterTensor {
   std::string module;  // model.layers.0.self_attn.q_proj
   int64_t rank = 0, in_features = 0, out_features = 0;
   std::vector<float> a, b;
-  std::vector<float> magnitude = {};  // DoRA: [out], else empty
+  std::vector<float> magnitude = {};           // DoRA: [out], else empty
+  std::optional<double> alpha = std::nullopt;  // its own, else the adapter's
 };
 
 struct Adapter {
   AdapterConfig config;
   std::vector<AdapterTensor> tensors;
   std::vector<float> score = {};  // of a reward model: the weight of its score head, [hidden]; else empty
+
+  double alpha_of(const AdapterTensor& tensor) const { return tensor.alpha.value_or(config.lora_alpha); }
+  // alpha / rank, or alpha / sqrt(rank) for rsLoRA.
+  double scaling(const AdapterTensor& tensor) const;
 };
 
 // Throws base::Error INVALID_MODEL naming file and key or tensor; UNSUPPORTED for other PEFT types, and for DoRA unless

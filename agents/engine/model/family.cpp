@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
 
 namespace slipway::model {
 namespace {
@@ -104,6 +105,12 @@ TensorPlace llama_place(const Architecture&, const DecoderTensor& tensor) {
   TensorPlace place;
   place.name = tensor.name();
   return place;
+}
+
+double gguf_attention_scale(const Architecture& architecture) {
+  const Family* family = find_family(architecture.family);
+  if (family->gguf_attention_scale != nullptr) return family->gguf_attention_scale(architecture);
+  return 1 / std::sqrt(static_cast<double>(std::max<int64_t>(architecture.head_dim, 1)));
 }
 
 std::string gguf_key(const GgufFile& file, const char* name) {

@@ -25,6 +25,8 @@ struct Family {
   TensorPlace (*place)(const Architecture& architecture, const DecoderTensor& tensor);
   // Where it lies in a GGUF, under the names that open_weights() gives those. Null: it has the decoder's name there.
   TensorPlace (*gguf_place)(const Architecture& architecture, const DecoderTensor& tensor);
+  // What llama.cpp, whose files have no key for it, scales scores of attention with. Null: 1 / sqrt(head_dim).
+  double (*gguf_attention_scale)(const Architecture& architecture) = nullptr;
 };
 
 std::span<const Family* const> families();
@@ -48,6 +50,8 @@ TensorPlace part_of_gate_up(std::string_view name, const Architecture& architect
 // The decoder's own name: Llama's.
 TensorPlace llama_place(const Architecture& architecture, const DecoderTensor& tensor);
 
+// See Family::gguf_attention_scale.
+double gguf_attention_scale(const Architecture& architecture);
 // GGUF metadata under `<general.architecture>.name`.
 std::string gguf_key(const GgufFile& file, const char* name);
 // GGUF stores f32; the decimal that was meant (1e-05, not 9.99999974e-06) is the shortest that reads back the same.

@@ -47,6 +47,16 @@ std::vector<float> with_permuted_rows(const std::vector<float>& values, int64_t 
   return out;
 }
 
+// The queries (or the weight of their norm) times `factor`.
+ReadTensor with_scaled_queries(const Architecture& architecture, double factor, ReadTensor read) {
+  const char* const scaled = architecture.query_key_norm ? ".self_attn.q_norm." : ".self_attn.q_proj.";
+  return [=, read = std::move(read)](const std::string& name, std::span<float> out) {
+    read(name, out);
+    if (name.find(scaled) == std::string::npos) return;
+    for (float& value : out) value = static_cast<float>(value * factor);
+  };
+}
+
 class Exporter {
  public:
   Exporter(GgufWriter& writer, const Architecture& architecture)
@@ -146,16 +156,16 @@ void put_model(GgufWriter& writer, const Architecture& architecture, DType dtype
   exporter.sizes();
   if (architecture.positions == PositionKind::kRotary) exporter.rope();
   writer.integer("general.file_type", file_type(dtype));
-  exporter.tensors(dtype, read);
+  const double factor = architecture.attention_scale / gguf_attention_scale(architecture);
+  const bool scales_alike = std::abs(factor - 1) < 1e-6;
+  exporter.tensors(dtype, scales_alike ? read : with_scaled_queries(architecture, factor, read));
 }
 
 void require_same_decoder(const Architecture& wanted, const Architecture& written) {
-  const auto differ = [](double a, double b) { return std::abs(a - b) > 1e-6 * std::abs(a); };
   const auto refuse = [](const std::string& what) {
     throw base::Error(base::kUnsupported, "this model cannot be written as GGUF, which has no key for its " + what,
                       "leave out the GGUF output; the merged folder holds the same model");
   };
-  if (differ(wanted.attention_scale, written.attention_scale)) refuse("scale of attention scores");
   if (wanted.activation != written.activation) refuse("activation function");
   if (wanted.embedding_scale != written.embedding_scale) refuse("scale of embeddings");
   if (has_window_key(gguf_architecture(wanted)) && wanted.windowed_layers != written.windowed_layers) {

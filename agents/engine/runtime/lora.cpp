@@ -61,8 +61,8 @@ Lora load_lora(const std::filesystem::path& folder, const model::Architecture& a
   if (adapter.config.use_dora) base = open_base_weights(architecture);
   Lora lora;
   lora.layers.resize(static_cast<size_t>(architecture.num_hidden_layers));
-  const auto scaling = static_cast<float>(adapter.config.scaling());
   for (const model::AdapterTensor& tensor : adapter.tensors) {
+    const auto scaling = static_cast<float>(adapter.scaling(tensor));
     const auto parts = model::parts_of_module(architecture, tensor.module);
     if (parts.empty() || !module_of(parts[0].tensor.role)) {
       throw base::Error(

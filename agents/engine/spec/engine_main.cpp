@@ -41,13 +41,18 @@ struct Arguments {
   std::string workdir;
 };
 
+bool has_plan(const std::string& engine) { return engine == "slipway-train"; }
+
 std::string usage(const std::string& engine) {
+  const std::string plan =
+      has_plan(engine) ? "  --plan          measure two steps, print memory, time per step and duration as JSON\n" : "";
   return "Usage: " + engine +
          " --spec FILE --workdir DIR\n\n"
          "Does the job that FILE describes (JSON). Everything that outlives a crash is in DIR: events.jsonl,\n"
          "checkpoints and results; started again on the same DIR it goes on where it was.\n\n"
          "  --spec FILE     the job, checked before anything else happens\n"
-         "  --workdir DIR   made when it is not there; relative paths in the spec are relative to it\n"
+         "  --workdir DIR   made when it is not there; relative paths in the spec are relative to it\n" +
+         plan +
          "  --schema        print the JSON Schema of the spec\n"
          "  --help          this text\n"
          "  --version       the version\n\n"
@@ -90,7 +95,9 @@ std::variant<Arguments, int> parse_arguments(int argc, char** argv, const std::s
       if (target != nullptr) break;
     }
     if (target == nullptr) {
-      const std::string nearest = nearest_name(argument, {"--spec", "--workdir", "--schema", "--help", "--version"});
+      std::vector<std::string> known{"--spec", "--workdir", "--schema", "--help", "--version"};
+      if (has_plan(engine)) known.push_back("--plan");
+      const std::string nearest = nearest_name(argument, known);
       say(engine,
           "unknown argument " + argument + (nearest.empty() ? "; see --help" : "; did you mean " + nearest + "?"));
       return kExitWrongSpec;

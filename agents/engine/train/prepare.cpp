@@ -10,77 +10,17 @@
 
 #include "agents/engine/model/decoder_tensors.h"
 #include "agents/engine/train/environment.h"
+#include "agents/engine/train/initial_adapter.h"
 #include "agents/engine/train/publishing/export.h"
 #include "backend/base/error.h"
 
 namespace slipway::train {
 
-namespace {
-
 std::string count_text(int64_t count, const std::string& noun) {
   return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
 }
 
-// Virtual tokens to start from bring their own number and tasks.
-void adopt_initial_prompt(const spec::EngineContext& context, const Warn& warn, Job& job) {
-  const std::string origin = context.resolve(job.settings.method.init_adapter).string();
-  PromptSettings& prompt = job.settings.method.prompt;
-  job.initial_prompt = model::load_prompt_adapter(origin);
-  const model::PromptAdapter& found = *job.initial_prompt;
-  const auto wrong = [&](const std::string& what, const std::string& advice) {
-    throw base::Error(base::kInvalidModel, origin + ": " + what, advice);
-  };
-  if (found.width != job.architecture.hidden_size) {
-    wrong("its virtual tokens have " + std::to_string(found.width) + " numbers each, the model's tokens " +
-              std::to_string(job.architecture.hidden_size),
-          "use an adapter of this base model");
-  }
-  if ((found.tasks > 0) != (prompt.num_tasks > 0)) {
-    wrong(found.tasks > 0 ? "it is of several tasks" : "it is not of several tasks",
-          found.tasks > 0 ? "set method.type to multitask_prompt_tuning" : "set method.type to prompt_tuning");
-  }
-  if (found.virtual_tokens != prompt.num_virtual_tokens || found.tasks != prompt.num_tasks ||
-      found.ranks != prompt.num_ranks) {
-    warn("INIT_ADAPTER_DIFFERS",
-         "num_virtual_tokens, num_tasks and num_ranks are those of method.init_adapter (" +
-             count_text(found.virtual_tokens, "token") + "), not those of the spec",
-         "give the adapter's values in the spec to be rid of this warning");
-  }
-  prompt.num_virtual_tokens = found.virtual_tokens;
-  prompt.num_tasks = found.tasks;
-  prompt.num_ranks = found.ranks;
-}
-
-// An adapter to start from brings its own rank, scale and layers.
-void adopt_initial_adapter(const spec::EngineContext& context, const Warn& warn, Job& job) {
-  MethodSettings& method = job.settings.method;
-  if (method.init_adapter.empty()) return;
-  if (method.type == MethodType::kPrompt) return adopt_initial_prompt(context, warn, job);
-  job.initial_adapter = model::load_adapter(
-      context.resolve(method.init_adapter), model::DoraAdapters::kTaken,
-      job.settings.objective.type == ObjectiveType::kReward ? model::ScoreHeads::kTaken : model::ScoreHeads::kRefused);
-  const model::AdapterConfig& config = job.initial_adapter->config;
-  std::vector<std::string> modules;
-  for (const model::AdapterTensor& tensor : job.initial_adapter->tensors) {
-    const std::string name = tensor.module.substr(tensor.module.rfind('.') + 1);
-    if (std::find(modules.begin(), modules.end(), name) == modules.end()) modules.push_back(name);
-  }
-  std::sort(modules.begin(), modules.end());
-  std::vector<std::string> asked = method.target_modules;
-  std::sort(asked.begin(), asked.end());
-  if (config.r != method.r || config.lora_alpha != method.lora_alpha || config.use_rslora != method.use_rslora ||
-      config.use_dora > method.use_dora || modules != asked) {
-    warn("INIT_ADAPTER_DIFFERS",
-         "r, lora_alpha, use_rslora, use_dora and target_modules are those of method.init_adapter (r " +
-             std::to_string(config.r) + "), not those of the spec",
-         "give the adapter's values in the spec to be rid of this warning");
-  }
-  method.r = config.r;
-  method.lora_alpha = config.lora_alpha;
-  method.use_rslora = config.use_rslora;
-  method.use_dora = method.use_dora || config.use_dora;  // a plain adapter may go on as DoRA
-  method.target_modules = modules;
-}
+namespace {
 
 void check_length(const Job& job) {
   const int64_t virtual_tokens = job.settings.method.virtual_tokens(), length = job.settings.max_length;
@@ -105,18 +45,6 @@ void check_method(const Job& job) {
     if (layer >= layers) wrong("method.layers_to_transform names layer " + std::to_string(layer));
   }
   if (job.settings.method.freeze_layers > layers) wrong("method.freeze_layers is too large");
-  if (job.settings.method.type != MethodType::kLora) return;
-  if (job.settings.adapter_output.empty() && job.settings.method.init_adapter.empty()) return;
-  // Adapters name their layers as the family's files do; ours are the decoder's, which some files keep as one.
-  for (const std::string& target : job.settings.method.target_modules) {
-    const bool in_mlp = target == "gate_proj" || target == "up_proj" || target == "down_proj";
-    if (target == "gate_proj" && !job.architecture.gated_mlp) continue;
-    const std::string module = std::string("model.layers.0.") + (in_mlp ? "mlp." : "self_attn.") + target;
-    if (model::parts_of_module(job.architecture, module).size() == 1) continue;
-    throw base::Error(base::kUnsupported,
-                      job.architecture.family + " models have no layer " + target + " that an adapter could name",
-                      "set output.adapter to \"\" and output.merged to a folder: the merged model holds the same");
-  }
 }
 
 TokenizeOptions tokenize_options(const Job& job) {
@@ -219,6 +147,7 @@ void load_model(const spec::EngineContext& context, const Warn& warn, Job& job) 
   job.model_path = context.resolve(job.settings.model_path);
   job.architecture = model::load_architecture(job.model_path);
   check_method(job);
+  name_target_modules(job);
   job.weights = model::open_decoder_weights(job.model_path, job.architecture);
   job.tokenizer = text::load_tokenizer(job.model_path);
   if (!job.settings.gguf_output.empty()) check_gguf(job.architecture, *job.tokenizer);

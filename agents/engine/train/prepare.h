@@ -45,6 +45,9 @@ struct Job {
   int64_t total_steps = 0;
 };
 
+// "1 row", "2 rows".
+std::string count_text(int64_t count, const std::string& noun);
+
 // Model, tokenizer and adapter. Throws base::Error.
 void load_model(const spec::EngineContext& context, const Warn& warn, Job& job);
 

@@ -1,5 +1,6 @@
 #include "agents/engine/train/settings.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -57,9 +58,23 @@ std::string fingerprint_of(json spec) {
 
 }  // namespace
 
-double MethodSettings::scaling() const {
-  const double rank = static_cast<double>(r);
-  return lora_alpha / (use_rslora ? std::sqrt(rank) : rank);
+LoraShape MethodSettings::shape_of(const std::string& module) const {
+  const auto own = own_shapes.find(module);
+  return own == own_shapes.end() ? LoraShape{r, lora_alpha} : own->second;
+}
+
+double MethodSettings::scaling(const std::string& module) const {
+  const LoraShape shape = shape_of(module);
+  const auto rank = static_cast<double>(shape.rank);
+  return shape.alpha / (use_rslora ? std::sqrt(rank) : rank);
+}
+
+bool MethodSettings::adapts(const model::AdapterModule& module) const {
+  if (type != MethodType::kLora) return false;
+  const std::vector<int64_t>& layers = layers_to_transform;
+  if (!layers.empty() && std::find(layers.begin(), layers.end(), module.layer) == layers.end()) return false;
+  return std::any_of(target_modules.begin(), target_modules.end(),
+                     [&](const std::string& target) { return model::is_target(target, module.name); });
 }
 
 namespace {

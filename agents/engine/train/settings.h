@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
+#include "agents/engine/model/adapter_modules.h"
 #include "agents/engine/text/training_rows.h"
 #include "agents/engine/train/optimizers/schedule.h"
 
@@ -36,6 +38,11 @@ struct PromptSettings {
   int64_t num_tasks = 0, num_ranks = 0;  // 0: all rows share one prompt
 };
 
+struct LoraShape {
+  int64_t rank = 0;
+  double alpha = 0;
+};
+
 struct MethodSettings {
   MethodType type = MethodType::kLora;
   int64_t r = 16;
@@ -46,7 +53,9 @@ struct MethodSettings {
   double loraplus_lr_ratio = 1.0;
   std::vector<std::string> target_modules;
   std::vector<int64_t> layers_to_transform;  // empty: all
-  std::string init_adapter;                  // empty: a fresh adapter
+  // Of an adapter to start from whose layers differ, by module as the files name it: rank (at most r) and alpha.
+  std::map<std::string, LoraShape> own_shapes;
+  std::string init_adapter;  // empty: a fresh adapter
   Quantization quantization = Quantization::kNone;
   bool double_quantization = true;
   int64_t freeze_layers = 0;       // full: from the first on
@@ -54,7 +63,11 @@ struct MethodSettings {
 
   PromptSettings prompt;
 
-  double scaling() const;
+  LoraShape shape_of(const std::string& module) const;
+  // alpha / rank, or alpha / sqrt(rank) for rsLoRA.
+  double scaling(const std::string& module) const;
+  // Whether the layer gets an adapter.
+  bool adapts(const model::AdapterModule& module) const;
   // So many rows are trained before each document.
   int64_t virtual_tokens() const { return type == MethodType::kPrompt ? prompt.num_virtual_tokens : 0; }
 };

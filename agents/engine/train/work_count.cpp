@@ -18,18 +18,15 @@ LayerWeights weights_of(const model::Architecture& a) {
   return {hidden * (queries + 2 * keys), hidden * queries + (a.gated_mlp ? 3 : 2) * hidden * inner};
 }
 
-// Weights of the A and B of one layer's adapters.
-double adapter_weights(const model::Architecture& a, const MethodSettings& method) {
-  const double hidden = static_cast<double>(a.hidden_size), inner = static_cast<double>(a.intermediate_size);
-  const double queries = static_cast<double>(a.num_attention_heads * a.head_dim);
-  const double keys = static_cast<double>(a.num_key_value_heads * a.head_dim);
-  double sum = 0;
-  for (const std::string& module : method.target_modules) {
-    if (module == "q_proj" || module == "o_proj") sum += hidden + queries;
-    if (module == "k_proj" || module == "v_proj") sum += hidden + keys;
-    if (module == "up_proj" || module == "down_proj" || (module == "gate_proj" && a.gated_mlp)) sum += hidden + inner;
+// Weights of the A and B of each layer's adapters.
+std::vector<double> adapter_weights(const model::Architecture& a, const MethodSettings& method) {
+  std::vector<double> layers(static_cast<size_t>(a.num_hidden_layers));
+  for (const model::AdapterModule& module : model::adapter_modules(a)) {
+    if (!method.adapts(module)) continue;
+    layers[static_cast<size_t>(module.layer)] +=
+        static_cast<double>(method.r * (module.in_features + module.out_features));
   }
-  return static_cast<double>(method.r) * sum;
+  return layers;
 }
 
 // Pairs of positions of a document, each with itself and those before it inside the window.
@@ -45,12 +42,14 @@ WorkCount::WorkCount(const model::Architecture& architecture, const MethodSettin
     : objective_(objective), virtual_tokens_(method.virtual_tokens()) {
   const bool full = method.type == MethodType::kFull, lora = method.type == MethodType::kLora;
   const bool trains_embeddings = full && !method.freeze_embeddings;
-  const std::vector<int64_t>& chosen = method.layers_to_transform;
+  const std::vector<double> adapters = adapter_weights(architecture, method);
   int64_t lowest = 0;  // layer with something trained
   if (full && !trains_embeddings) lowest = method.freeze_layers;
-  if (lora && !chosen.empty()) lowest = *std::min_element(chosen.begin(), chosen.end());
+  if (lora) {
+    lowest =
+        std::find_if(adapters.begin(), adapters.end(), [](double weights) { return weights > 0; }) - adapters.begin();
+  }
   const LayerWeights weights = weights_of(architecture);
-  const double adapters = lora ? adapter_weights(architecture, method) : 0;
   for (int64_t i = 0; i < architecture.num_hidden_layers; ++i) {
     const double forward = 2 * (weights.qkv + weights.others);
     per_token_ += forward;
@@ -59,10 +58,8 @@ WorkCount::WorkCount(const model::Architecture& architecture, const MethodSettin
     if (i >= lowest) per_token_ += 2 * weights.others;
     if (i > lowest || (i == lowest && !lora)) per_token_ += 2 * weights.qkv;
     if (full && i >= method.freeze_layers) per_token_ += 2 * (weights.qkv + weights.others);
-    if (lora && (chosen.empty() || std::find(chosen.begin(), chosen.end(), i) != chosen.end())) {
-      per_token_ += 6 * adapters;
-      forward_per_token_ += 2 * adapters;
-    }
+    per_token_ += 6 * adapters[static_cast<size_t>(i)];
+    forward_per_token_ += 2 * adapters[static_cast<size_t>(i)];
     const auto width = static_cast<double>(architecture.num_attention_heads * architecture.head_dim);
     attention_.push_back(
         {architecture.is_windowed(i) ? architecture.sliding_window : 0, (i >= lowest ? 12.0 : 4.0) * width, 4 * width});

@@ -18,6 +18,7 @@ absl::StatusOr<service::ModelVersionFacts> FakeRegistry::find_model_version(stor
   }
   if (reference.rfind("mv-tuned", 0) == 0) {
     facts = {reference, "perlfaq", "perlfaq@1", "artifact-adapter", "", true, "mv-base", 8192, 1'000'000, 4'000'000};
+    if (reference == "mv-tuned-tasks") facts.tasks = 3;
     return facts;
   }
   return base::not_found("model", reference);

@@ -177,6 +177,54 @@ TEST_F(Deployments, AdaptersAreLoadedIntoEveryReadyReplica) {
   EXPECT_EQ(stub->UnloadAdapter(context().get(), unload, &deployment).error_code(), grpc::StatusCode::NOT_FOUND);
 }
 
+TEST_F(Deployments, AnAdaptersTasksHaveANameEachAndGoTogether) {
+  auto agent = make_agent();
+  agent->connect();
+  v1::Deployment deployment;
+  ASSERT_TRUE(create("small", "smollm2", &deployment).ok());
+  const auto serve = agent->expect_start("serve");
+  make_ready(*agent, serve, "http://127.0.0.1:1111");
+  auto stub = v1::DeploymentService::NewStub(channel());
+  v1::LoadAdapterRequest load;
+  load.set_deployment_id("small");
+  load.set_name("duties");
+  load.set_model_version_id("mv-tuned-tasks");
+  ASSERT_TRUE(stub->LoadAdapter(context().get(), load, &deployment).ok());
+  ASSERT_EQ(deployment.adapters_size(), 1);
+  EXPECT_EQ(deployment.adapters(0).served_names_size(), 3);
+  EXPECT_EQ(create("duties-task-2", "smollm2", &deployment).error_code(), grpc::StatusCode::ALREADY_EXISTS);
+  auto wanted = agent->expect_set_adapters(serve.attempt_id());
+  ASSERT_EQ(wanted.adapters_size(), 3);
+  EXPECT_EQ(wanted.adapters(2).name(), "duties-task-2");
+  EXPECT_EQ(wanted.adapters(2).task_id(), 2);
+
+  // Loaded when all of them are.
+  Watcher watcher(channel(), cookie_, {});
+  watcher.next([](const v1::WatchResponse&) { return true; });
+  v1::AdaptersReport report;
+  report.set_attempt_id(serve.attempt_id());
+  for (const char* name : {"duties", "duties-task-1"}) report.add_loaded(name);
+  agent->send_adapters(report);
+  watcher.next([](const v1::WatchResponse& r) {
+    return r.has_deployment() && r.deployment().adapters_size() == 1 &&
+           r.deployment().adapters(0).state() == v1::DeploymentAdapter::STATE_LOADING;
+  });
+  report.add_loaded("duties-task-2");
+  agent->send_adapters(report);
+  watcher.next([](const v1::WatchResponse& r) {
+    return r.has_deployment() && r.deployment().adapters_size() == 1 &&
+           r.deployment().adapters(0).state() == v1::DeploymentAdapter::STATE_LOADED;
+  });
+  EXPECT_EQ(*backend_->deployments.find_replica("duties-task-1"), "127.0.0.1:1111");
+
+  v1::UnloadAdapterRequest unload;
+  unload.set_deployment_id("small");
+  unload.set_name("duties");
+  ASSERT_TRUE(stub->UnloadAdapter(context().get(), unload, &deployment).ok());
+  EXPECT_EQ(agent->expect_set_adapters(serve.attempt_id()).adapters_size(), 0);
+  EXPECT_FALSE(backend_->deployments.find_replica("duties-task-1").ok());
+}
+
 TEST_F(Deployments, AdaptersMustFitAndHaveNamesOfTheirOwn) {
   v1::Deployment deployment;
   ASSERT_TRUE(create("small", "smollm2", &deployment).ok());

@@ -11,6 +11,8 @@ from conftest_models import make_model, write_texts
 from reference import (MODULES, assert_close, assert_same_update, load_tensors, metrics, run_train, spec_for,
                        train_reference)
 
+# What a method may say besides, in LoraConfig's words.
+FURTHER = ["use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "layers_to_transform"]
 LORA = {"type": "lora", "r": 4, "lora_alpha": 8, "target_modules": MODULES}
 
 
@@ -34,7 +36,10 @@ def peft_model(model, adapter):
 
 
 def peft_state(model):
-    return {k.replace(".default.", "."): v.detach().clone() for k, v in model.named_parameters() if "lora_" in k}
+    """Parameters under the names that they have in adapter_model.safetensors."""
+    def name(key):
+        return key.replace("_vector.default.weight", "_vector").replace(".default.", ".")
+    return {name(k): v.detach().clone() for k, v in model.named_parameters() if "lora_" in k}
 
 
 def initial_adapter(tmp_path, model, method=None):
@@ -42,7 +47,7 @@ def initial_adapter(tmp_path, model, method=None):
     torch.manual_seed(3)
     method = method or LORA
     config = LoraConfig(r=method["r"], lora_alpha=method["lora_alpha"], target_modules=method["target_modules"],
-                        use_rslora=method.get("use_rslora", False))
+                        **{key: method[key] for key in FURTHER if key in method})
     adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32), config)
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():

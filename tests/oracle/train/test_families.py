@@ -1,4 +1,6 @@
 """Full fine-tuning of every family's decoder against transformers: losses, gradient norms, updates and merged logits."""
+import json
+
 import pytest
 import torch
 from transformers import (AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, GPT2Config, MistralConfig, Phi3Config,
@@ -58,16 +60,56 @@ def test_twelve_steps_of_full_fine_tuning(tmp_path, texts, name):
     assert_same_logits(merged, theirs, torch.tensor([tokenized(model, rows)[0]]))
 
 
-@pytest.mark.parametrize("name", ["qwen3", "gemma2"])
-def test_lora_gives_an_adapter_that_peft_loads(tmp_path, texts, name):
+# What PEFT is told to adapt; the spec says it in Llama's words, or in these.
+LINEAR = {"phi3": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"], "gpt2": ["c_attn", "c_proj", "c_fc"]}
+
+
+@pytest.mark.parametrize("name, further", [("qwen3", {}), ("gemma2", {}), ("phi3", {}), ("phi3", {"use_dora": True}), ("gpt2", {}),
+                                           ("gpt2", {"use_dora": True})])
+def test_lora_gives_an_adapter_that_peft_loads(tmp_path, texts, name, further):
     path, rows = texts
     model = make_family(tmp_path / "model", name)
-    init = initial_adapter(tmp_path, model)
+    linear = LINEAR.get(name, MODULES)
+    init = initial_adapter(tmp_path, model, {"r": 4, "lora_alpha": 8, "target_modules": linear, **further})
     steps = steps_of(tokenized(model, rows), 2)
-    method = {"type": "lora", "r": 4, "lora_alpha": 8, "target_modules": MODULES, "init_adapter": str(init)}
+    method = {"type": "lora", "r": 4, "lora_alpha": 8, "target_modules": linear if name == "phi3" else MODULES,
+              "init_adapter": str(init), **further}
     found = run_train(tmp_path / "work", spec_for(model, path, method, {}))
+    assert "INIT_ADAPTER_DIFFERS" not in [e.get("code") for e in found]
     theirs = peft_model(model, init).eval()
     start = peft_state(theirs)
     losses, _ = train_reference(theirs, steps, all_trained(steps), 12, cosine(1e-3, 12))
     assert_close("loss", [m["loss"] for m in metrics(found, "loss").values()], losses, 1e-5)
-    assert_same_update(load_tensors(tmp_path / "work/out/adapter/adapter_model.safetensors"), peft_state(theirs), start)
+    out = tmp_path / "work/out"
+    assert_same_update(load_tensors(out / "adapter/adapter_model.safetensors"), peft_state(theirs), start)
+    assert sorted(json.loads((out / "adapter/adapter_config.json").read_text())["target_modules"]) == sorted(linear)
+    ids = torch.tensor([tokenized(model, rows)[0]])
+    assert_same_logits(peft_model(model, out / "adapter").eval(), theirs, ids)
+    assert_same_logits(load(out / "merged"), theirs, ids)
+
+
+def test_a_layer_that_files_keep_as_one_is_adapted_as_one(tmp_path, texts):
+    model = make_family(tmp_path / "phi3", "phi3")
+
+    def error(name, modules):
+        method = {"type": "lora", "r": 4, "lora_alpha": 8, "target_modules": modules}
+        found = run_train(tmp_path / name, spec_for(model, texts[0], method, {}), expect=2)
+        return next(e["message"] + " -> " + e["advice"] for e in found if e["type"] == "error")
+
+    assert "q_proj, k_proj, v_proj as one layer, qkv_proj" in error("some", ["q_proj", "v_proj"])
+    assert error("other", ["c_attn"]).endswith("use some of qkv_proj, o_proj, gate_up_proj, down_proj")
+    model = make_family(tmp_path / "gpt2", "gpt2")
+    assert "gpt2 models have none of gate_proj" in error("none", ["gate_proj"])
+
+
+@pytest.mark.parametrize("name", ["mistral", "gemma2", "gemma3"])
+def test_gguf_of_models_whose_scores_or_windows_it_has_no_key_for(tmp_path, texts, name):
+    """What is published was run: the served GGUF gives the trainer's logits."""
+    model = make_family(tmp_path / "model", name)
+    if name == "gemma3":  # the order of layers that GGUF knows
+        config = json.loads((model / "config.json").read_text())
+        (model / "config.json").write_text(json.dumps({**config, "layer_types": ["sliding_attention"] * 3}))
+    found = run_train(tmp_path / "work", spec_for(model, texts[0], {"type": "full"}, {}, output={"gguf": "out/model.gguf"}))
+    assert [e["path"] for e in found if e["type"] == "artifact"] == ["out/model.gguf"]
+    assert (tmp_path / "work/out/model.gguf").is_file()
+    assert list((tmp_path / "work/out").iterdir()) == [tmp_path / "work/out/model.gguf"]

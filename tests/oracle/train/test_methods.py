@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 from transformers.optimization import Adafactor
 
 from reference import MODULES, assert_close, assert_same_update, load_tensors, metrics, run_train, spec_for, train_reference
-from test_against_peft import all_trained, assert_same_logits, cosine, initial_adapter, peft_model, steps_of, tokenized
+from test_against_peft import all_trained, assert_same_logits, cosine, initial_adapter, peft_model, peft_state, steps_of, tokenized
 
 LORA = {"type": "lora", "r": 4, "lora_alpha": 8, "target_modules": MODULES}
 
@@ -211,3 +211,41 @@ def test_early_stopping_publishes_the_best(tmp_path, tiny_model, texts):
     assert abs(again - evaluations[best]) < 1e-4 * again
     samples = [json.loads(line) for line in (tmp_path / "work/samples.jsonl").read_text().splitlines()]
     assert [s["step"] for s in samples] == sorted(evaluations) and all(s["prompt"] == "harbour keel" for s in samples)
+
+
+@pytest.mark.parametrize("pattern", [
+    {"rank_pattern": {"q_proj": 8, "layers.1.mlp.down_proj": 2}, "alpha_pattern": {"v_proj": 32, "layers.0.mlp.up_proj": 3}},
+    {"rank_pattern": {"up_proj": 2}, "alpha_pattern": {"k_proj": 1}, "use_rslora": True, "layers_to_transform": [0, 2]},
+], ids=["ranks-and-alphas", "some-layers-rslora"])
+def test_an_adapter_to_start_from_keeps_its_ranks_alphas_and_layers(tmp_path, tiny_model, texts, pattern):
+    path, rows = texts
+    steps = steps_of(tokenized(tiny_model, rows), 2)
+    init = initial_adapter(tmp_path, tiny_model, {**LORA, **pattern})
+    found = run_train(tmp_path / "work", spec_for(tiny_model, path, {**LORA, "init_adapter": str(init)}, {}))
+    theirs = peft_model(tiny_model, init)
+    start = peft_state(theirs)
+    losses, norms = train_reference(theirs, steps, all_trained(steps), 12, cosine(1e-3, 12))
+    ours = metrics(found, "loss")
+    assert_close("loss", [ours[s + 1]["loss"] for s in range(12)], losses, 1e-5)
+    assert_close("grad_norm", [ours[s + 1]["grad_norm"] for s in range(12)], norms, 1e-4)
+    out = tmp_path / "work/out"
+    after = peft_state(theirs)
+    assert_same_update(load_tensors(out / "adapter/adapter_model.safetensors"), after, start)
+    assert load_tensors(out / "adapter/adapter_model.safetensors").keys() == after.keys()
+    ids = torch.tensor([tokenized(tiny_model, rows)[0]])
+    assert_same_logits(peft_model(tiny_model, out / "adapter"), theirs, ids)
+    assert_same_logits(full_model(out / "merged"), theirs, ids)
+
+
+def test_adapters_that_cannot_be_continued_are_refused(tmp_path, tiny_model, texts):
+    def error(name, **further):
+        config = json.loads((tmp_path / "init/adapter_config.json").read_text())
+        (tmp_path / "init/adapter_config.json").write_text(json.dumps({**config, **further}))
+        found = run_train(tmp_path / name,
+                          spec_for(tiny_model, texts[0], {**LORA, "init_adapter": str(tmp_path / "init")}, {}), expect=1)
+        return next(e["message"] for e in found if e["type"] == "error")
+
+    initial_adapter(tmp_path, tiny_model)
+    assert "init_lora_weights is pissa, which changes the base's weights" in error("pissa", init_lora_weights="pissa")
+    assert "regular expression .*q_proj" in error("expression", init_lora_weights=True, alpha_pattern={".*q_proj": 3})
+    assert "modules_to_save is set" in error("modules", modules_to_save=["lm_head"], alpha_pattern={})

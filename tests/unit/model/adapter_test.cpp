@@ -37,7 +37,7 @@ TEST(Adapter, ReadsBackWhatItWrote) {
   const base::TemporaryFolder folder;
   save_adapter(folder.path() / "adapter", small_adapter());
   const Adapter adapter = load_adapter(folder.path() / "adapter");
-  EXPECT_EQ(adapter.config.scaling(), 2);
+  EXPECT_EQ(adapter.scaling(adapter.tensors[0]), 2);
   EXPECT_EQ(adapter.config.base_model_name_or_path, "base");
   ASSERT_EQ(adapter.tensors.size(), 1U);
   EXPECT_EQ(adapter.tensors[0].module, "model.layers.0.self_attn.q_proj");

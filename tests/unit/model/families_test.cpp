@@ -234,7 +234,7 @@ TEST(Families, RotaryScalingIsWrittenAsGguf) {
 
 TEST(Families, WhatGgufHasNoKeyForIsRefused) {
   json config = config_of("gemma2");
-  config["query_pre_attn_scalar"] = 100;
+  config["hidden_activation"] = "silu";
   const auto wanted = read(config), written = read(config_of("gemma2"));
   EXPECT_NO_THROW(require_same_decoder(written, written));
   try {
@@ -242,7 +242,28 @@ TEST(Families, WhatGgufHasNoKeyForIsRefused) {
     FAIL();
   } catch (const base::Error& error) {
     EXPECT_EQ(error.code(), base::kUnsupported);
-    EXPECT_THAT(error.what(), HasSubstr("scale of attention scores"));
+    EXPECT_THAT(error.what(), HasSubstr("activation function"));
+  }
+}
+
+TEST(Families, AScaleOfScoresThatGgufHasNoKeyForGoesIntoTheQueries) {
+  for (const char* family : {"gemma2", "gemma3_text"}) {
+    json config = config_of(family);
+    const double usual = read(config).attention_scale;
+    config["query_pre_attn_scalar"] = 1 / (4 * usual * usual);
+    const auto architecture = read(config);
+    ASSERT_DOUBLE_EQ(architecture.attention_scale, 2 * usual);
+    auto values = numbered_tensors(architecture);
+    const base::TemporaryFolder folder;
+    const auto file = written_as_gguf(folder, architecture, values);
+    const auto again = load_architecture(file);
+    EXPECT_DOUBLE_EQ(again.attention_scale, usual);
+    const char* const scaled = architecture.query_key_norm ? ".q_norm." : ".q_proj.";
+    for (auto& [name, list] : values) {
+      if (name.find(scaled) == std::string::npos) continue;
+      for (float& value : list) value *= 2;
+    }
+    expect_tensors(*open_decoder_weights(file, again), values, family);
   }
 }
 

@@ -108,7 +108,7 @@ TEST_F(QuantizeTest, DoraTakesTheNormsOfTheWeightsThatTheFileHolds) {
     model::Adapter dora = model::load_adapter(folder_.path() / "lora");
     dora.config.use_dora = true;
     for (auto& tensor : dora.tensors) {
-      tensor.magnitude = row_norms(container.tensor(tensor.module + ".weight"), format, tensor, dora.config.scaling());
+      tensor.magnitude = row_norms(container.tensor(tensor.module + ".weight"), format, tensor, dora.scaling(tensor));
     }
     model::save_adapter(folder_.path() / "same", dora);
     for (auto& tensor : dora.tensors) {

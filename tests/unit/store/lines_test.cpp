@@ -97,6 +97,11 @@ TEST_F(LinesTest, AStepTrainedAgainReplacesItsPoint) {
   const auto points = read([](Connection& c) { return metric_points(c, "task-train", "loss"); });
   ASSERT_EQ(points.size(), 3U);
   EXPECT_EQ(points[2].value, 2.5);
+  const auto last = [](const char* name) {
+    return [=](Connection& c) { return last_metric_point(c, "task-train", name); };
+  };
+  EXPECT_EQ(read(last("loss"))->value, 2.5);
+  EXPECT_FALSE(read(last("other")));
 }
 
 TEST_F(LinesTest, EverythingHasItsPlaceInOneOrder) {

@@ -35,9 +35,9 @@ TEST(Settings, DefaultsAreFilledIn) {
 TEST(Settings, ScalingIsThatOfPeft) {
   json spec = minimal();
   spec["method"].update({{"r", 4}, {"lora_alpha", 8}});
-  EXPECT_EQ(settings(spec).method.scaling(), 2.0);
+  EXPECT_EQ(settings(spec).method.scaling(""), 2.0);
   spec["method"]["use_rslora"] = true;
-  EXPECT_EQ(settings(spec).method.scaling(), 4.0);
+  EXPECT_EQ(settings(spec).method.scaling(""), 4.0);
 }
 
 TEST(Settings, PromptTuningHasNoLowRankAdapter) {

@@ -256,6 +256,8 @@ TEST_P(Both, OutputLossIsThatOfTheWholeLogitsAtOnce) {
 TEST_P(Both, AdaptedLinearsGradientsAreThoseOfAutogradAndTheWeightHasNone) {
   Parameters parameters;
   LinearPart q{"q", 6, true}, k{"k", 4}, v{"v", 4, true};
+  q.scaling = 1.5;
+  v.scaling = 0.5;
   q.lora_a = add(parameters, "q.A", {2, 8});
   v.lora_a = add(parameters, "v.A", {2, 8});
   q.lora_b = add(parameters, "q.B", {6, 2});
@@ -263,7 +265,7 @@ TEST_P(Both, AdaptedLinearsGradientsAreThoseOfAutogradAndTheWeightHasNone) {
   parameters.allocate(at::kCPU, true);
   parameters.values.copy_(random({parameters.element_count()}));
   const at::Tensor weight = random({14, 8});
-  AdaptedLinear layer(compute_, {q, k, v}, weight, {}, {2, 1.5, 0.0}, std::nullopt);
+  AdaptedLinear layer(compute_, {q, k, v}, weight, {}, {2, 0.0}, std::nullopt);
   layer.refresh(parameters);
   at::Tensor x = random({5, 8}), hidden;
   const at::Tensor dy = random({5, 14});
@@ -274,7 +276,7 @@ TEST_P(Both, AdaptedLinearsGradientsAreThoseOfAutogradAndTheWeightHasNone) {
   for (size_t i = 0; i < 4; ++i) leaves.push_back(parameters.value(i).clone().requires_grad_());
   x.requires_grad_();
   const at::Tensor delta_q = at::linear(at::linear(x, leaves[0]), leaves[2]) * 1.5;
-  const at::Tensor delta_v = at::linear(at::linear(x, leaves[1]), leaves[3]) * 1.5;
+  const at::Tensor delta_v = at::linear(at::linear(x, leaves[1]), leaves[3]) * 0.5;
   const at::Tensor reference = at::linear(x, weight) + at::cat({delta_q, at::zeros({5, 4}), delta_v}, 1);
   reference.backward(dy);
   expect_close(y, reference.detach());
@@ -285,11 +287,12 @@ TEST_P(Both, AdaptedLinearsGradientsAreThoseOfAutogradAndTheWeightHasNone) {
 TEST(AdaptedLinear, DropoutKeepsTheMeanAndItsGradientUsesTheSameMask) {
   Parameters parameters;
   LinearPart part{"q", 3, true};
+  part.scaling = 1;
   part.lora_a = add(parameters, "A", {2, 64});
   part.lora_b = add(parameters, "B", {3, 2});
   parameters.allocate(at::kCPU, true);
   parameters.values.copy_(random({parameters.element_count()}));
-  AdaptedLinear layer(make_compute(at::kCPU, at::kFloat, false), {part}, at::zeros({3, 64}), {}, {2, 1.0, 0.5},
+  AdaptedLinear layer(make_compute(at::kCPU, at::kFloat, false), {part}, at::zeros({3, 64}), {}, {2, 0.5},
                       std::nullopt);
   layer.refresh(parameters);
   at::Tensor x = random({4, 64}), hidden;

@@ -11,6 +11,7 @@ namespace {
 
 model::Architecture small() {
   model::Architecture a;
+  a.family = "llama";
   a.vocab_size = 100;
   a.hidden_size = 8;
   a.intermediate_size = 16;

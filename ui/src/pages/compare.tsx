@@ -197,6 +197,7 @@ function columnsOf(runs: Run[], points: Map<string, Point[]>, metric: string, la
     { key: "name", title: "Run", width: "minmax(200px, 2fr)", sort: (row) => row.name, render: (row) => <Link to={`/runs/${row.id}`}>{row.name}</Link> },
     { key: "state", title: "State", width: "130px", sort: (row) => runLook(row.state).word, render: (row) => <StateLabel look={runLook(row.state)} /> },
     ...settings.map((name): Column<Run> => ({
+      align: runs.every((run) => typeof decodeText(run.parameters[name]) !== "string") ? "right" : undefined,
       key: `set-${name.replace(/_/g, "-")}`,
       title: labels.find(([one]) => one === name)?.[1] || name,
       width: "minmax(110px, 1fr)",

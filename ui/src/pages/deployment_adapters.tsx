@@ -99,7 +99,7 @@ function AdapterTable({ deployment }: { deployment: Deployment }) {
           </Empty>
         }
         columns={[
-          { key: "name", title: "Name", width: "minmax(140px, 1fr)", render: (row) => <code>{row.name}</code> },
+          { key: "name", title: "Name", width: "minmax(140px, 1fr)", render: (row) => <Names all={row.servedNames} /> },
           {
             key: "state",
             title: "State",
@@ -145,6 +145,17 @@ function AdapterTable({ deployment }: { deployment: Deployment }) {
         </Modal>
       )}
     </div>
+  );
+}
+
+/** Of an adapter of several tasks, which have a name each, the first and the last. */
+function Names({ all }: { all: readonly string[] }) {
+  const last = all[all.length - 1];
+  return (
+    <span title={all.join("\n")}>
+      <code>{all[0]}</code>
+      {all.length > 1 && <span className="muted"> to {last?.slice(all[0]?.length)}</span>}
+    </span>
   );
 }
 

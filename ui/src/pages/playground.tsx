@@ -25,7 +25,7 @@ const crumbs = [{ label: "Deployments", to: "/deployments" }];
 /** What it was made for, its base, and the adapters that are loaded. */
 const namesOf = (deployment: Deployment): string[] => [
   ...deployment.servedNames,
-  ...deployment.adapters.filter((one) => one.state === DeploymentAdapter_State.LOADED).map((one) => one.name),
+  ...deployment.adapters.filter((one) => one.state === DeploymentAdapter_State.LOADED).flatMap((one) => one.servedNames),
 ];
 
 /** Every name that can be asked, with the deployment behind it. */

@@ -123,6 +123,7 @@ export default function ChartCanvas(props: CanvasProps) {
         axisLabel: {
           color: palette.muted,
           hideOverlap: true,
+          padding: [0, 6], // one that would touch another is left out, too
           formatter: (value: number) => (xKind === "time" && value % 60_000 === 0 ? writeX(value).slice(0, 5) : writeX(value)),
         },
         splitLine: { show: false },

@@ -11,6 +11,7 @@ namespace slipway::model {
 namespace {
 
 constexpr int64_t kGemma3Pattern = 6;  // every sixth layer sees everything
+constexpr int64_t kGemma2LargestLayers = 46, kGemma3LargestLayers = 62;
 
 void read_gemma(const ConfigReader& reader, Architecture& architecture) {
   read_common_sizes(reader, architecture);
@@ -86,15 +87,22 @@ void gemma3_from_config(const ConfigReader& whole_reader, Architecture& architec
     architecture.windowed_layers[static_cast<size_t>(layer)] = (layer + 1) % pattern != 0;
 }
 
-void read_gguf(const GgufFile& file, Architecture& architecture, int64_t pattern, int64_t largest_layers) {
-  architecture.activation = Activation::kGeluTanh;
-  architecture.output_norms = true;
-  architecture.embedding_scale = std::sqrt(static_cast<double>(architecture.hidden_size));
-  // The largest size of each generation scales by the width of a head as the hidden state has it.
+// The largest size of each generation scales by the width of a head as the hidden state has it.
+double scale_in_gguf(const Architecture& architecture, int64_t largest_layers) {
   const int64_t divisor = architecture.num_hidden_layers == largest_layers
                               ? architecture.hidden_size / std::max<int64_t>(architecture.num_attention_heads, 1)
                               : architecture.head_dim;
-  architecture.attention_scale = 1 / std::sqrt(static_cast<double>(std::max<int64_t>(divisor, 1)));
+  return 1 / std::sqrt(static_cast<double>(std::max<int64_t>(divisor, 1)));
+}
+
+double gemma2_scale(const Architecture& architecture) { return scale_in_gguf(architecture, kGemma2LargestLayers); }
+double gemma3_scale(const Architecture& architecture) { return scale_in_gguf(architecture, kGemma3LargestLayers); }
+
+void read_gguf(const GgufFile& file, Architecture& architecture, int64_t pattern) {
+  architecture.activation = Activation::kGeluTanh;
+  architecture.output_norms = true;
+  architecture.embedding_scale = std::sqrt(static_cast<double>(architecture.hidden_size));
+  architecture.attention_scale = gguf_attention_scale(architecture);
   architecture.attention_softcap = file.find_float(gguf_key(file, "attn_logit_softcapping")).value_or(0);
   architecture.logit_softcap = file.find_float(gguf_key(file, "final_logit_softcapping")).value_or(0);
   const int64_t window = file.find_int(gguf_key(file, "attention.sliding_window")).value_or(0);
@@ -104,11 +112,11 @@ void read_gguf(const GgufFile& file, Architecture& architecture, int64_t pattern
     architecture.windowed_layers.push_back((layer + 1) % pattern != 0);
 }
 
-void gemma2_from_gguf(const GgufFile& file, Architecture& architecture) { read_gguf(file, architecture, 2, 46); }
+void gemma2_from_gguf(const GgufFile& file, Architecture& architecture) { read_gguf(file, architecture, 2); }
 
 void gemma3_from_gguf(const GgufFile& file, Architecture& architecture) {
-  read_gguf(file, architecture, kGemma3Pattern, 62);
   architecture.family = "gemma3_text";
+  read_gguf(file, architecture, kGemma3Pattern);
   architecture.query_key_norm = true;
   architecture.local_rope = Rope{};
   architecture.local_rope.theta = file.find_float(gguf_key(file, "rope.freq_base_swa")).value_or(1e4);
@@ -169,7 +177,9 @@ constexpr std::array<std::string_view, 1> kGemma3Gguf = {"gemma3"};
 
 }  // namespace
 
-const Family kGemma2Family = {kGemma2, kGemma2, gemma2_from_config, gemma2_from_gguf, to_config, place, nullptr};
-const Family kGemma3Family = {kGemma3, kGemma3Gguf, gemma3_from_config, gemma3_from_gguf, to_config, place, nullptr};
+const Family kGemma2Family = {kGemma2, kGemma2, gemma2_from_config, gemma2_from_gguf, to_config,
+                              place,   nullptr, gemma2_scale};
+const Family kGemma3Family = {kGemma3, kGemma3Gguf, gemma3_from_config, gemma3_from_gguf, to_config,
+                              place,   nullptr,     gemma3_scale};
 
 }  // namespace slipway::model

@@ -112,7 +112,7 @@ void AdaptedLinear::refresh(const Parameters& parameters) {
   a_.assign(parameters.stacked_value(parts_[adapted_.front()].lora_a, adapted_.size()).to(compute_.type));
   for (size_t k = 0; k < adapted_.size(); ++k) {
     const LinearPart& part = parts_[adapted_[k]];
-    b_[k].assign(parameters.value(part.lora_b).mul(lora_.scaling).to(compute_.type));
+    b_[k].assign(parameters.value(part.lora_b).mul(part.scaling).to(compute_.type));
     if (!part.magnitude) continue;
     row_norms_[adapted_[k]] = row_norms(adapted_[k], parameters);
     row_scales_[adapted_[k]] = parameters.value(*part.magnitude) / row_norms_[adapted_[k]];
@@ -121,7 +121,7 @@ void AdaptedLinear::refresh(const Parameters& parameters) {
 
 at::Tensor AdaptedLinear::row_norms(size_t part, const Parameters& parameters) const {
   const at::Tensor a = parameters.value(parts_[part].lora_a), b = parameters.value(parts_[part].lora_b);
-  const at::Tensor whole = at::addmm(part_of(rows(), part).to(at::kFloat), b, a, 1.0, lora_.scaling);
+  const at::Tensor whole = at::addmm(part_of(rows(), part).to(at::kFloat), b, a, 1.0, parts_[part].scaling);
   return at::linalg_vector_norm(whole, 2, at::IntArrayRef{1});
 }
 
@@ -215,7 +215,7 @@ void AdaptedLinear::backward_b(const at::Tensor& hidden, const at::Tensor& dy, c
     const at::Tensor dy_part = dy.narrow(1, offsets_[adapted_[k]], part.out_features);
     // Transposed, so that the long side is read as it lies.
     const at::Tensor db = at::zeros({lora_.rank, part.out_features}, hidden.options().dtype(at::kFloat));
-    add_outer(compute_, db, hidden_of(hidden, k), dy_part, lora_.scaling);
+    add_outer(compute_, db, hidden_of(hidden, k), dy_part, part.scaling);
     parameters.gradient(part.lora_b).add_(db.t());
     gradients.push_back({dy_part, &b_[k], hidden_of(dhidden, k)});  // b_ carries the scaling
   }

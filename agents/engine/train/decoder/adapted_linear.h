@@ -22,11 +22,11 @@ struct LinearPart {
   bool adapted = false;
   size_t lora_a = 0, lora_b = 0;                   // indices into Parameters, when adapted
   std::optional<size_t> magnitude = std::nullopt;  // DoRA's
+  double scaling = 0;                              // of B·A, when adapted
 };
 
 struct LoraOptions {
   int64_t rank = 0;
-  double scaling = 0;
   double dropout = 0;
 };
 

@@ -18,6 +18,27 @@ constexpr char kEmbeddings[] = "model.embed_tokens.weight";
 constexpr char kPositions[] = "model.embed_positions.weight";
 constexpr char kOutput[] = "lm_head.weight";
 
+// The parts with those that get an adapter marked. What the model's files keep as one layer becomes one part, since an
+// adapter of theirs has one A for it.
+std::vector<LinearPart> with_adapters(std::vector<LinearPart> parts, const std::vector<model::AdapterModule>& modules,
+                                      const MethodSettings& method) {
+  std::vector<LinearPart> result;
+  for (LinearPart& part : parts) {
+    const auto module = std::find_if(modules.begin(), modules.end(), [&](const model::AdapterModule& one) {
+      return std::find(one.weights.begin(), one.weights.end(), part.module) != one.weights.end();
+    });
+    if (module == modules.end() || !method.adapts(*module)) {
+      result.push_back(std::move(part));
+    } else if (!result.empty() && result.back().module == module->name) {
+      result.back().out_features += part.out_features;
+    } else {
+      result.push_back({module->name, part.out_features, true});
+      result.back().scaling = method.scaling(module->name);
+    }
+  }
+  return result;
+}
+
 }  // namespace
 
 at::Tensor Decoder::read(const model::Weights& weights, const std::string& name) const {
@@ -110,7 +131,8 @@ Norm Decoder::make_norm(const model::Weights& weights, const std::string& name, 
 
 std::vector<DecoderLayer> Decoder::make_layers(const model::Weights& weights, const MethodSettings& method) {
   const model::Architecture& a = architecture_;
-  const LoraOptions lora{method.r, method.scaling(), method.lora_dropout};
+  const LoraOptions lora{method.r, method.lora_dropout};
+  const std::vector<model::AdapterModule> modules = model::adapter_modules(a);
   const bool quantized = method.quantization != Quantization::kNone;
   std::vector<DecoderLayer> layers;
   layers.reserve(static_cast<size_t>(a.num_hidden_layers));
@@ -118,9 +140,6 @@ std::vector<DecoderLayer> Decoder::make_layers(const model::Weights& weights, co
     parameters_.begin_unit();
     const std::string prefix = "model.layers." + std::to_string(i) + ".";
     const bool trained = full_ && i >= method.freeze_layers;
-    const std::vector<int64_t>& chosen = method.layers_to_transform;
-    const bool adapted = method.type == MethodType::kLora &&
-                         (chosen.empty() || std::find(chosen.begin(), chosen.end(), i) != chosen.end());
     const auto norm = [&](const char* name, int64_t width) {
       return make_norm(weights, prefix + name, width, trained);
     };
@@ -153,10 +172,8 @@ std::vector<DecoderLayer> Decoder::make_layers(const model::Weights& weights, co
         }
         biases.push_back(read(weights, name).to(options_.device));
       }
+      parts = with_adapters(std::move(parts), modules, method);
       for (LinearPart& part : parts) {
-        const std::string short_name = part.module.substr(part.module.rfind('.') + 1);
-        part.adapted = adapted && std::find(method.target_modules.begin(), method.target_modules.end(), short_name) !=
-                                      method.target_modules.end();
         if (!part.adapted) continue;
         part.lora_a =
             parameters_.add({lora_tensor_name(part.module, 'A'), {method.r, in_features}, true, false, 1.0, 0, 0});

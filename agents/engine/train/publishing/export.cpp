@@ -54,6 +54,15 @@ void for_each_adapted(const Decoder& decoder, Use use) {
   }
 }
 
+// Where the rows of the decoder's B, part after part, lie in a layer of the family's files: [out] of int64.
+at::Tensor rows_in_file(const model::Architecture& architecture, const std::string& module) {
+  std::vector<int64_t> rows;
+  for (const model::ModulePart& part : model::parts_of_module(architecture, module)) {
+    rows.insert(rows.end(), part.rows.begin(), part.rows.end());
+  }
+  return at::tensor(rows, at::kLong);
+}
+
 std::vector<float> copy_out(const at::Tensor& tensor) {
   const at::Tensor values = tensor.to(at::kCPU).contiguous();
   return {values.data_ptr<float>(), values.data_ptr<float>() + values.numel()};
@@ -107,13 +116,23 @@ model::Adapter adapter_of(const Decoder& decoder, const MethodSettings& method, 
   adapter.config.lora_dropout = method.lora_dropout;
   adapter.config.use_rslora = method.use_rslora;
   adapter.config.target_modules = method.target_modules;
+  adapter.config.layers_to_transform = method.layers_to_transform;
   adapter.config.base_model_name_or_path = base_model;
   const Parameters& parameters = decoder.parameters();
   adapter.config.use_dora = method.use_dora;
+  const std::vector<model::AdapterModule> modules = model::adapter_modules(decoder.architecture());
+  adapter.config.fan_in_fan_out = modules.front().transposed;
   for_each_adapted(decoder, [&](const std::string& module, const AdaptedModule& at) {
-    adapter.tensors.push_back({module, method.r, parameters.list()[at.a].shape[1], parameters.list()[at.b].shape[0],
-                               copy_out(parameters.value(at.a)), copy_out(parameters.value(at.b)),
-                               at.magnitude ? copy_out(parameters.value(*at.magnitude)) : std::vector<float>()});
+    const auto [rank, alpha] = method.shape_of(module);
+    const at::Tensor rows = rows_in_file(decoder.architecture(), module);
+    const auto in_file = [&](size_t index) {
+      const at::Tensor values = parameters.value(index).to(at::kCPU);
+      return at::empty_like(values).index_copy_(0, rows, values);
+    };
+    adapter.tensors.push_back({module, rank, parameters.list()[at.a].shape[1], parameters.list()[at.b].shape[0],
+                               copy_out(parameters.value(at.a).narrow(0, 0, rank)),
+                               copy_out(in_file(at.b).narrow(1, 0, rank)),
+                               at.magnitude ? copy_out(in_file(*at.magnitude)) : std::vector<float>(), alpha});
   });
   if (const auto score = decoder.score_parameter()) adapter.score = copy_out(parameters.value(*score));
   return adapter;
@@ -174,20 +193,26 @@ void load_adapter_into(Decoder& decoder, const model::Adapter& adapter, const st
                         "use an adapter of this base model");
     }
     const model::AdapterTensor& tensor = *found->second;
-    const std::vector<int64_t> shape_a{tensor.rank, tensor.in_features}, shape_b{tensor.out_features, tensor.rank};
-    if (parameters.list()[a].shape != shape_a || parameters.list()[b].shape != shape_b) {
+    const std::vector<int64_t>&shape_a = parameters.list()[a].shape, &shape_b = parameters.list()[b].shape;
+    if (tensor.rank > shape_a[0] || tensor.in_features != shape_a[1] || tensor.out_features != shape_b[0]) {
       throw base::Error(base::kInvalidModel, origin + ": the adapter's tensors for " + module + " have other shapes",
                         "use an adapter of this base model");
     }
-    const auto fill = [&](size_t index, const std::vector<float>& values, const std::vector<int64_t>& shape) {
-      at::Tensor copy = at::empty(shape, at::kFloat);
+    const at::Tensor rows = rows_in_file(decoder.architecture(), module);
+    const auto tensor_of = [](const std::vector<float>& values, at::IntArrayRef shape) {
+      const at::Tensor copy = at::empty(shape, at::kFloat);
       std::copy(values.begin(), values.end(), copy.data_ptr<float>());
-      decoder.set_master(index, copy);
+      return copy;
     };
-    fill(a, tensor.a, shape_a);
-    fill(b, tensor.b, shape_b);
+    // One of a lower rank than the others is filled up with zeros, which have no gradient.
+    const int64_t missing = shape_a[0] - tensor.rank;
+    decoder.set_master(a,
+                       at::constant_pad_nd(tensor_of(tensor.a, {tensor.rank, tensor.in_features}), {0, 0, 0, missing}));
+    decoder.set_master(
+        b, at::constant_pad_nd(tensor_of(tensor.b, {tensor.out_features, tensor.rank}).index_select(0, rows),
+                               {0, missing}));
     if (at.magnitude && !tensor.magnitude.empty()) {
-      fill(*at.magnitude, tensor.magnitude, {tensor.out_features});
+      decoder.set_master(*at.magnitude, tensor_of(tensor.magnitude, {tensor.out_features}).index_select(0, rows));
     } else if (at.magnitude) {
       fresh_magnitudes = true;  // a plain adapter that goes on as DoRA
     }
@@ -209,13 +234,23 @@ model::DType stored_type(const model::Weights& base) {
 
 model::ReadTensor trained_tensors(const Decoder& decoder, const MethodSettings& method, const model::Weights& base) {
   const Parameters& parameters = decoder.parameters();
-  std::map<std::string, AdaptedModule> adapted;  // by the tensor they change
+  struct Change {
+    AdaptedModule at;
+    double scaling = 0;
+    int64_t first_row = 0;  // of B
+  };
+  std::map<std::string, Change> adapted;  // by the tensor they change
   std::map<std::string, size_t> trained;
   if (method.type == MethodType::kFull) {
     for (size_t i = 0; i < parameters.list().size(); ++i) trained[parameters.list()[i].name] = i;
   } else {
-    for_each_adapted(decoder,
-                     [&](const std::string& module, const AdaptedModule& at) { adapted[module + ".weight"] = at; });
+    for_each_adapted(decoder, [&](const std::string& module, const AdaptedModule& at) {
+      int64_t row = 0;
+      for (const model::ModulePart& part : model::parts_of_module(decoder.architecture(), module)) {
+        adapted[part.tensor.name()] = {at, method.scaling(module), row};
+        row += part.tensor.shape[0];
+      }
+    });
   }
   return
       [&, adapted = std::move(adapted), trained = std::move(trained)](const std::string& name, std::span<float> out) {
@@ -225,13 +260,16 @@ model::ReadTensor trained_tensors(const Decoder& decoder, const MethodSettings& 
         } else {
           base.read_f32(name, {values.data_ptr<float>(), out.size()});
           if (const auto delta = adapted.find(name); delta != adapted.end()) {
-            const at::Tensor a = parameters.value(delta->second.a).to(at::kCPU);
-            const at::Tensor b = parameters.value(delta->second.b).to(at::kCPU);
-            at::Tensor whole = values.view({b.size(0), a.size(1)});
-            whole.addmm_(b, a, 1.0, method.scaling());
-            if (delta->second.magnitude) {
+            const auto& [at, scaling, first_row] = delta->second;
+            const at::Tensor a = parameters.value(at.a).to(at::kCPU);
+            at::Tensor whole = values.view({-1, a.size(1)});
+            const auto of_part = [&, first = first_row](size_t index) {
+              return parameters.value(index).to(at::kCPU).narrow(0, first, whole.size(0));
+            };
+            whole.addmm_(of_part(at.b), a, 1.0, scaling);
+            if (at.magnitude) {
               const at::Tensor norms = at::linalg_vector_norm(whole, 2, at::IntArrayRef{1});
-              whole.mul_((parameters.value(*delta->second.magnitude).to(at::kCPU) / norms).unsqueeze(1));
+              whole.mul_((of_part(*at.magnitude) / norms).unsqueeze(1));
             }
           }
         }
@@ -293,7 +331,7 @@ void check_gguf(const model::Architecture& architecture, const text::Tokenizer& 
   gguf_of(architecture, tokenizer, {}, model::DType::kF16);
 }
 
-void publish_folder(const fs::path& finished, const fs::path& target) {
+void replace(const fs::path& target, const fs::path& finished) {
   try {
     base::sync_path(finished);
     fs::remove_all(target);

@@ -50,7 +50,7 @@ void write_gguf(const std::filesystem::path& path, const model::Architecture& ar
 // Throws base::Error UNSUPPORTED when that cannot be done: before anything is trained.
 void check_gguf(const model::Architecture& architecture, const text::Tokenizer& tokenizer);
 
-// Puts `finished` in the place of `target`, which may exist.
-void publish_folder(const std::filesystem::path& finished, const std::filesystem::path& target);
+// Puts `finished`, a file or a folder, in the place of `target`, which may exist.
+void replace(const std::filesystem::path& target, const std::filesystem::path& finished);
 
 }  // namespace slipway::train

@@ -28,15 +28,19 @@ std::vector<std::vector<int64_t>> parity_prompts(const Documents& documents, siz
   return prompts;
 }
 
-double logit_difference(Decoder& decoder, const std::vector<std::vector<int64_t>>& prompts,
-                        const std::filesystem::path& model, const std::filesystem::path& adapter, int threads) {
+double logit_difference(Decoder& decoder, std::vector<std::vector<int64_t>> prompts, const std::filesystem::path& model,
+                        const std::filesystem::path& adapter, int threads) {
+  // A GGUF file of a model with a window may have a shorter context.
+  const int64_t context = model::load_architecture(model).max_position_embeddings - decoder.virtual_token_count();
   int64_t longest = 1;
-  for (const auto& prompt : prompts) longest = std::max(longest, static_cast<int64_t>(prompt.size()));
+  for (std::vector<int64_t>& prompt : prompts) {
+    prompt.resize(static_cast<size_t>(std::clamp<int64_t>(context - 1, 1, static_cast<int64_t>(prompt.size()))));
+    longest = std::max(longest, static_cast<int64_t>(prompt.size()));
+  }
   runtime::EngineOptions options;
   options.weight_type = runtime::WeightType::kF32;
   options.threads = threads;
-  options.max_model_len =
-      std::min(decoder.virtual_token_count() + longest + 1, decoder.architecture().max_position_embeddings);
+  options.max_model_len = decoder.virtual_token_count() + std::min(longest + 1, context);
   options.max_num_seqs = 1;
   runtime::Engine engine(model, options);
   if (!adapter.empty()) engine.load_adapter("trained", adapter);

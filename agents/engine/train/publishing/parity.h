@@ -15,8 +15,8 @@ std::vector<std::vector<int64_t>> parity_prompts(const Documents& documents, siz
 // Runs `prompts` through the trainer's decoder and through the serving runtime on `model` (with the PEFT folder
 // `adapter`, unless that is empty). Returns the worst prompt's difference of logits: the 2-norm of the difference over
 // the 2-norm of the trainer's.
-double logit_difference(Decoder& decoder, const std::vector<std::vector<int64_t>>& prompts,
-                        const std::filesystem::path& model, const std::filesystem::path& adapter, int threads);
+double logit_difference(Decoder& decoder, std::vector<std::vector<int64_t>> prompts, const std::filesystem::path& model,
+                        const std::filesystem::path& adapter, int threads);
 
 // Throws base::Error EXPORT_MISMATCH when the difference is above the tolerance for this precision. `what` names the
 // result in the message. half_precision: the result is stored in 16 bits.

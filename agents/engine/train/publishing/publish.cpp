@@ -31,6 +31,7 @@ void publish(const spec::EngineContext& context, const Job& job, Decoder& decode
   struct Result {
     std::string name, output;
     fs::path writing, target;
+    std::string only_file = {};  // which of its files is the result, where that is not the folder
   };
   const TrainSettings& settings = job.settings;
   const bool prompt = settings.method.type == MethodType::kPrompt;
@@ -96,9 +97,13 @@ void publish(const spec::EngineContext& context, const Job& job, Decoder& decode
                trained_tensors(decoder, settings.method, *job.weights), matrices);
     require_parity(logit_difference(trained, prompts, writing / "model.gguf", {}, usable_threads()), true,
                    "the GGUF file");
+    if (settings.gguf_output.ends_with(".gguf")) results.back().only_file = "model.gguf";
   }
   for (const Result& result : results) {
-    publish_folder(result.writing, result.target);
+    const bool is_file = !result.only_file.empty();
+    replace(result.target, is_file ? result.writing / result.only_file : result.writing);
+    std::error_code ignored;
+    if (is_file) fs::remove_all(result.writing, ignored);
     reporter.artifact(result.name, result.output);
   }
 }
