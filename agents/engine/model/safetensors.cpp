@@ -27,6 +27,11 @@ std::string quoted(const std::string& name) {
   return text + (name.size() > 120 ? "…'" : "'");
 }
 
+[[noreturn]] void cannot_write(const TensorView& tensor) {
+  throw base::Error(base::kInvalidModel, "tensor " + tensor.name + " of type " + dtype_name(tensor.dtype) +
+                                             " cannot be written: its data does not fit its shape, or it is quantised");
+}
+
 std::optional<DType> dtype_of(const std::string& name) {
   if (name == "F32") return DType::kF32;
   if (name == "F16") return DType::kF16;
@@ -112,28 +117,32 @@ std::vector<TensorView> parse_safetensors(std::span<const std::byte> bytes, cons
   return tensors;
 }
 
-void write_safetensors(const std::filesystem::path& path, const std::vector<TensorView>& tensors) {
+std::string safetensors_beginning(const std::vector<TensorView>& tensors, uint64_t& data_bytes) {
   nlohmann::ordered_json header;
   header["__metadata__"] = {{"format", "pt"}};  // transformers refuses files without it
-  uint64_t offset = 0;
+  data_bytes = 0;
   for (const TensorView& tensor : tensors) {
     const auto size = checked_bytes(tensor.dtype, tensor.shape);
-    if (!size || *size != tensor.data.size() || block_elements(tensor.dtype) != 1) {
-      throw base::Error(base::kInvalidModel,
-                        "tensor " + tensor.name + " of type " + dtype_name(tensor.dtype) +
-                            " cannot be written: its data does not fit its shape, or it is quantised");
-    }
-    header[tensor.name] = {
-        {"dtype", dtype_name(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + *size}}};
-    offset += *size;
+    if (!size || block_elements(tensor.dtype) != 1) cannot_write(tensor);
+    header[tensor.name] = {{"dtype", dtype_name(tensor.dtype)},
+                           {"shape", tensor.shape},
+                           {"data_offsets", {data_bytes, data_bytes + *size}}};
+    data_bytes += *size;
   }
   std::string text = header.dump();
   text.append((8 - text.size() % 8) % 8, ' ');
   const uint64_t length = text.size();
+  return std::string(reinterpret_cast<const char*>(&length), sizeof length) + text;
+}
 
+void write_safetensors(const std::filesystem::path& path, const std::vector<TensorView>& tensors) {
+  uint64_t data_bytes = 0;
+  const std::string beginning = safetensors_beginning(tensors, data_bytes);
+  for (const TensorView& tensor : tensors) {
+    if (checked_bytes(tensor.dtype, tensor.shape) != tensor.data.size()) cannot_write(tensor);
+  }
   base::AtomicFile file(path);
-  file.write(std::string_view(reinterpret_cast<const char*>(&length), sizeof length));
-  file.write(text);
+  file.write(beginning);
   for (const TensorView& tensor : tensors) file.write(tensor.data);
   file.commit();
 }

@@ -45,6 +45,10 @@ class Weights {
 // A Hugging Face folder (model.safetensors or the sharded index), one .safetensors, or a .gguf of a known architecture.
 std::unique_ptr<const Weights> open_weights(const std::filesystem::path& path);
 
+// The beginning of a .safetensors file, up to the data of these tensors, which follow one after the other: what their
+// `data` is does not matter yet. Sets data_bytes, of all of them.
+std::string safetensors_beginning(const std::vector<TensorView>& tensors, uint64_t& data_bytes);
+
 // Writes one .safetensors in one step (temporary name, fsync, rename). Data pointers must hold shape × dtype bytes.
 void write_safetensors(const std::filesystem::path& path, const std::vector<TensorView>& tensors);
 

@@ -1,4 +1,4 @@
-// slipway-train: fine-tunes a language model, or tells what that will cost. See trainer.h, plan.h and
+// slipway-train: fine-tunes a language model, or tells what that will cost. See training.h, plan.h and
 // parallel/launcher.h.
 #include <cstdio>
 
@@ -7,7 +7,7 @@
 #include "agents/engine/train/parallel/launcher.h"
 #include "agents/engine/train/parallel/rank_environment.h"
 #include "agents/engine/train/plan.h"
-#include "agents/engine/train/trainer.h"
+#include "agents/engine/train/training.h"
 #include "backend/base/error.h"
 
 int main(int argc, char** argv) {

@@ -72,12 +72,17 @@ std::string advice_for(const TrainSettings& settings) {
 }
 
 // What this rank keeps of a checkpoint beside the steps that are computed while it is written.
-int64_t checkpoint_copy_bytes(const Job& job, Ranks& ranks, Decoder& decoder, Optimizer& optimizer) {
+int64_t checkpoint_copy_bytes(const Job& job, Ranks& ranks, Decoder& decoder, Optimizer& optimizer,
+                              double step_seconds) {
+  constexpr double kWrittenPerSecond = 5e8;  // a local disk takes more, also beside the training
   const bool saves_between = job.settings.save_steps > 0 && job.settings.save_steps < job.total_steps;
   if (!saves_between || !ranks.is_first()) return 0;
   auto bytes = static_cast<int64_t>(ranks.own(decoder).values.nbytes());
   for (const StateTensor& state : optimizer.state()) bytes += static_cast<int64_t>(state.tensor.nbytes());
-  return bytes * (ranks.moves_together() ? ranks.size() : 1);
+  if (ranks.moves_together()) return bytes * ranks.size();
+  // Only what is not written when it is about to change.
+  if (ranks.own(decoder).values.is_cpu()) bytes -= static_cast<int64_t>(kWrittenPerSecond * step_seconds);
+  return std::max<int64_t>(0, bytes);
 }
 
 nlohmann::ordered_json plan_job(const spec::EngineContext& context, const std::filesystem::path& scratch) {
@@ -128,7 +133,7 @@ nlohmann::ordered_json plan_job(const spec::EngineContext& context, const std::f
     duration += evaluations * share * static_cast<double>(job.validation.statistics.tokens) / rate;
   }
   if (!reference.empty()) duration += 0.5 * static_cast<double>(job.train.statistics.tokens) / rate;
-  const int64_t kept = checkpoint_copy_bytes(job, ranks, *decoder, *optimizer);
+  const int64_t kept = checkpoint_copy_bytes(job, ranks, *decoder, *optimizer, step_seconds);
   const std::vector<double> peaks = ranks.of_each(static_cast<double>(peak_resident_bytes() + kept));
   const double peak = *std::max_element(peaks.begin(), peaks.end());
   const double all = std::accumulate(peaks.begin(), peaks.end(), 0.0);

@@ -6,39 +6,19 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <filesystem>
-#include <memory>
 #include <nlohmann/json.hpp>
-#include <numeric>
-#include <optional>
-#include <utility>
+#include <string>
+#include <vector>
 
-#include "agents/engine/train/checkpoints/checkpoint.h"
-#include "agents/engine/train/checkpoints/run_state.h"
-#include "agents/engine/train/checkpoints/saver.h"
 #include "agents/engine/train/environment.h"
-#include "agents/engine/train/matrix_rate.h"
-#include "agents/engine/train/optimizers/optimizer.h"
-#include "agents/engine/train/optimizers/whole_parameters.h"
-#include "agents/engine/train/parallel/rank_environment.h"
-#include "agents/engine/train/parallel/ranks.h"
-#include "agents/engine/train/prepare.h"
 #include "agents/engine/train/publishing/publish.h"
-#include "agents/engine/train/reporter.h"
-#include "agents/engine/train/samples.h"
 #include "agents/engine/train/settings.h"
-#include "agents/engine/train/step.h"
-#include "agents/engine/train/step_report.h"
-#include "agents/engine/train/work_count.h"
-#include "backend/base/error.h"
 
 namespace slipway::train {
 
 namespace {
 
-namespace fs = std::filesystem;
 using SteadyClock = std::chrono::steady_clock;
 
 double seconds_since(SteadyClock::time_point begin) {
@@ -48,145 +28,16 @@ double seconds_since(SteadyClock::time_point begin) {
 // In the work folder: the training is to end after the step it is at, and keep what it has learned.
 constexpr char kFinishFile[] = "finish";
 
-// One run of the engine: members in the order in which they are made ready.
-class Trainer {
- public:
-  explicit Trainer(spec::EngineContext& context);
-  int run();
-  // Tells the other ranks why this one leaves.
-  void fail(const base::Error& error);
+}  // namespace
 
- private:
-  Warn warn();
-  void load();
-  void make_ready();
-  bool score_references();
-  bool has_rows();
-  bool train_step();
-  void check_finite(const StepResult& result, double gradient_norm) const;
-  void report_step(const StepResult& result, double learning_rate, double gradient_norm);
-  bool evaluate();
-  void keep_best(double loss);
-  void save();
-  int stop();
-  void finish();
-  void restore_checkpoint();
-  // A stop of this process alone: where there are several ranks they leave together, between two steps.
-  bool stopping() const { return ranks_.size() == 1 && context_.stop.load(); }
-  bool all_stop() { return ranks_.any(context_.stop.load()); }
-  // All ranks see it before the same step.
-  bool asked_to_finish() { return ranks_.any(ranks_.is_first() && fs::exists(context_.workdir / kFinishFile)); }
-  bool finished() const { return state_.step == job_.total_steps || state_.stopped_early; }
-  int64_t peak_memory() const;
-
-  spec::EngineContext& context_;
-  Reporter reporter_;
-  Job job_;
-  std::optional<RankEnvironment> environment_;
-  Ranks ranks_;
-  Saver saver_;
-  std::optional<LoadedCheckpoint> checkpoint_;  // the one to go on from, until it is read
-  RunIdentity identity_;
-  Machine machine_;
-  std::unique_ptr<Decoder> decoder_;
-  std::unique_ptr<Optimizer> optimizer_;
-  std::optional<StepRunner> runner_;
-  std::optional<Samples> samples_;
-  ReferenceScores reference_, validation_reference_;
-  RunState state_;
-  std::unique_ptr<EarlyRows> early_;  // while not all of the training data is tokenised
-  Pace pace_;
-  std::optional<WorkCount> work_count_;
-  double matrix_rate_ = 0;  // of all ranks
-};
-
-Trainer::Trainer(spec::EngineContext& context)
-    : context_(context),
-      reporter_(context),
-      job_{settings_from_spec(context.spec), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, 0},
-      environment_(rank_environment()),
-      ranks_(environment_, job_.settings.strategy),
-      saver_(context.workdir / "checkpoints", job_.settings.save_total_limit, reporter_, ranks_.is_first()) {}
-
-Warn Trainer::warn() {
-  return [this](const std::string& code, const std::string& message, const std::string& advice) {
-    reporter_.warn(code, message, advice);
-  };
-}
-
-void Trainer::load() {
-  const Warn warn = this->warn();
-  reporter_.phase("load", "begin");
-  if (const std::string notice = launch_notice(); !notice.empty()) {
-    warn(kRankLost, notice,
-         "training goes on from the last checkpoint with " + std::to_string(ranks_.size()) +
-             (ranks_.size() == 1 ? " rank" : " ranks") + "; look at stderr.log and at the machine's memory");
-  }
-  checkpoint_ = saver_.load_latest(job_.settings.parameter_file());
-  if (checkpoint_ && checkpoint_->state.value("spec_fingerprint", "") != job_.settings.fingerprint) {
-    throw base::Error(
-        base::kInvalidSpec,
-        "the spec is not the one with which step-" + std::to_string(checkpoint_->step) + " in this workdir was trained",
-        "use the former spec to go on, or a new workdir for the new one");
-  }
-  load_model(context_, warn, job_);
-  reporter_.phase("load", "end");
-  reporter_.phase("tokenize", "begin");
-  job_.cache = context_.resolve(job_.settings.cache);
-  const Begin begin = ranks_.any(checkpoint_.has_value()) ? Begin::kOnAllRows : Begin::kOnFirstBlocks;
-  early_ = load_data(context_, warn, begin, ranks_, job_);
-  if (context_.stop.load()) return;
-  if (!early_) reporter_.data(data_values(job_));
-  reporter_.phase("tokenize", "end");
-}
-
-void Trainer::make_ready() {
-  const TrainSettings& settings = job_.settings;
-  machine_ = choose_machine(settings, environment_);
-  if (!ranks_.place(machine_.device)) {
-    warn()("NCCL_MISSING",
-           "the ranks' GPUs are connected by way of the main memory, because NCCL is not there on all of them",
-           "build slipway-train with make cuda, which puts libslipway_nccl.so beside it");
-  }
-  if (settings.precision == Precision::kAuto) {
-    // Whatever this machine would choose, the run stays what it was, and all ranks do the same.
-    std::string chosen = machine_.compute_type == at::kBFloat16 ? "bf16" : "f32";
-    if (checkpoint_) chosen = checkpoint_->state.value("precision", "f32");
-    machine_.compute_type = ranks_.from_first(chosen) == "bf16" ? at::kBFloat16 : at::kFloat;
-  }
-  const std::string data = job_.train.fingerprint();
-  if (ranks_.from_first(data) != data) {
-    throw base::Error(base::kInvalidData, "the training data is not the same as on rank 0",
-                      "give all ranks the same files");
-  }
-  decoder_ = make_decoder(context_, job_, machine_, ranks_.residence());
-  job_.weights->leave_memory();
-  optimizer_ = make_optimizer(optimizer_options(settings), *decoder_, ranks_);
-  runner_.emplace(*decoder_, ranks_, settings, machine_.device.is_cpu(), [this] {
-    if (!stopping()) reporter_.heartbeat(state_.step);
-    return !stopping();
-  });
-  samples_.emplace(context_.workdir / "samples.jsonl", *job_.tokenizer, settings.sample_prompts,
-                   settings.sample_max_new_tokens, ranks_.is_first());
-  samples_->set_last_step(std::stoll(ranks_.from_first(std::to_string(samples_->last_step()))));
-  work_count_.emplace(job_.architecture, settings.method, settings.objective.type);
-  const std::vector<double> rates = ranks_.of_each(matrix_rate(machine_.device, machine_.compute_type));
-  matrix_rate_ = std::accumulate(rates.begin(), rates.end(), 0.0);
-  identity_ = {settings.parameter_file(),
-               machine_.compute_type == at::kBFloat16 ? "bf16" : "f32",
-               job_.tokenizer->fingerprint(),
-               data,
-               settings.fingerprint,
-               settings.seed,
-               early_ ? job_.total_steps + 1 : job_.plan->steps_per_epoch(),
-               job_.total_steps};
-}
-
-// The scores of the model as it is before the first step. False when a stop came first.
-bool Trainer::score_references() {
-  if (!job_.settings.objective.compares_with_reference()) return true;
-  return runner_->score_reference(job_.train, reference_) &&
-         runner_->score_reference(job_.validation, validation_reference_);
+// The rows of the next step, where not all are tokenised yet. False when a stop came first.
+bool Trainer::has_rows() {
+  if (!early_) return true;
+  if (!take_rows(context_, warn(), state_.step, ranks_, job_, early_)) return false;
+  if (early_) return true;
+  reporter_.data(data_values(job_));
+  identity_.steps_per_epoch = job_.plan->steps_per_epoch();
+  return true;
 }
 
 int64_t Trainer::peak_memory() const {
@@ -208,16 +59,6 @@ void Trainer::check_finite(const StepResult& result, double gradient_norm) const
                     "then start in a new workdir");
 }
 
-// The rows of the next step, where not all are tokenised yet. False when a stop came first.
-bool Trainer::has_rows() {
-  if (!early_) return true;
-  if (!take_rows(context_, warn(), state_.step, ranks_, job_, early_)) return false;
-  if (early_) return true;
-  reporter_.data(data_values(job_));
-  identity_.steps_per_epoch = job_.plan->steps_per_epoch();
-  return true;
-}
-
 // One optimizer step. False when a stop came first: then nothing has changed.
 bool Trainer::train_step() {
   const TrainSettings& settings = job_.settings;
@@ -236,6 +77,7 @@ bool Trainer::train_step() {
     reporter_.warn("ZERO_GRADIENT", "the gradient is exactly zero, so the loss no longer moves",
                    "check that the data has trained tokens and that the adapter is not all zeros");
   }
+  saver_.before_change();
   optimizer_->step(parameters, learning_rate, state_.step + 1);
   decoder_->refresh();
 
@@ -309,7 +151,7 @@ void Trainer::keep_best(double loss) {
                  "raise early_stopping_patience to train on");
 }
 
-// The next steps are computed while it is written.
+// The next steps are computed while it is written, of the first what does not change yet.
 void Trainer::save() {
   saver_.save(state_.step, [this] { return take_snapshot(state_, identity_, ranks_, *decoder_, *optimizer_); });
 }
@@ -345,11 +187,8 @@ void Trainer::finish() {
   reporter_.phase("export", "end");
 }
 
-void Trainer::restore_checkpoint() {
-  restore(checkpoint_ ? &*checkpoint_ : nullptr, identity_, ranks_, *decoder_, *optimizer_, state_);
-  decoder_->refresh();
-  saver_.resumed(state_.step, checkpoint_ ? checkpoint_->sha256 : std::string());
-  checkpoint_.reset();
+bool Trainer::asked_to_finish() {
+  return ranks_.any(ranks_.is_first() && std::filesystem::exists(context_.workdir / kFinishFile));
 }
 
 void Trainer::fail(const base::Error& error) { ranks_.fail(error.code(), error.what(), error.advice()); }
@@ -383,36 +222,6 @@ int Trainer::run() {
   if (all_stop()) return stop();
   finish();
   return spec::kExitSucceeded;
-}
-
-}  // namespace
-
-int run_training(spec::EngineContext& context) {
-  // libtorch's exceptions end here.
-  try {
-    Trainer trainer(context);
-    try {
-      return trainer.run();
-    } catch (const base::Error& error) {
-      trainer.fail(error);
-      throw;
-    }
-  } catch (const base::Error& error) {
-    if (error.code() != kRankLost || std::getenv(kLaunchedVariable) == nullptr) throw;
-    // The launcher goes on without the lost one; this rank's part in it ends here.
-    std::fprintf(stderr, "slipway-train: %s\n", error.what());
-    std::_Exit(kExitRankLost);
-  } catch (const c10::Error& error) {
-    const std::string text = error.what_without_backtrace();
-    if (dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
-        text.find("allocate memory") != std::string::npos) {
-      throw base::Error(
-          base::kOutOfMemory, text,
-          "halve per_device_train_batch_size and double gradient_accumulation_steps, lower max_length, or set "
-          "gradient_checkpointing to true");
-    }
-    throw;
-  }
 }
 
 }  // namespace slipway::train

@@ -1,4 +1,5 @@
 """Several ranks: the curve of one, whoever computes it; and what happens when one of them is lost."""
+import fcntl
 import json
 import os
 import pathlib
@@ -146,10 +147,22 @@ def test_checkpoints_do_not_depend_on_the_number_of_ranks(tmp_path, model, data)
     assert_same_curve(run_train(work, spec), one)
 
 
+def children_of(launcher):
+    """Rank -> process, of those that are there and have said which they are."""
+    found = {}
+    for child in pathlib.Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split():
+        try:
+            variables = dict(v.split("=", 1) for v in pathlib.Path(f"/proc/{child}/environ").read_text().split("\0") if "=" in v)
+            found[int(variables["RANK"])] = int(child)
+        except (OSError, KeyError):
+            pass  # ended just now, or only begins
+    return found
+
+
 @pytest.mark.parametrize("lost, how", [(0, signal.SIGKILL), (2, signal.SIGSTOP)])
-def test_a_lost_rank_is_named_and_the_others_go_on(tmp_path, model, data, lost, how):
-    """The ranks are children of the process that the agent started."""
-    slow = {"max_steps": 40, "save_steps": 2}
+def test_a_lost_rank_is_named_and_comes_back(tmp_path, model, data, lost, how):
+    """The ranks are children of the process that the agent started. One that is lost twice in a row comes back later."""
+    slow = {"max_steps": 60, "save_steps": 10}
     one = run_train(tmp_path / "1", job(model, data, LORA, **slow))
     work = tmp_path / "work"
     work.mkdir()
@@ -157,24 +170,44 @@ def test_a_lost_rank_is_named_and_the_others_go_on(tmp_path, model, data, lost, 
     launcher = subprocess.Popen([BIN / "slipway-train", "--spec", work / "spec.json", "--workdir", work],
                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: launcher.poll() is not None or checkpoints(work))
-    children = [int(p) for p in pathlib.Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()]
-    of_rank = {}
-    for child in children:
-        variables = dict(v.split("=", 1) for v in pathlib.Path(f"/proc/{child}/environ").read_text().split("\0") if "=" in v)
-        of_rank[int(variables["RANK"])] = child
     began = time.monotonic()
-    os.kill(of_rank[lost], how)
+    children = [children_of(launcher)]
+    os.kill(children[0][lost], how)
+    wait_for(lambda: launcher.poll() is not None or "RANK_LOST" in (work / "events.jsonl").read_text())
+    children.append(children_of(launcher))
+    os.kill(children[1][lost], signal.SIGKILL)
     assert launcher.wait(timeout=120) == 0, launcher.stderr.read()
     said = launcher.stderr.read()
     found = events(work)
-    warning = next(e for e in found if e["type"] == "warning" and e["code"] == "RANK_LOST")
-    assert f"rank {lost} of 4" in warning["message"] and warning["advice"]
+    losses = [e for e in found if e["type"] == "warning" and e["code"] == "RANK_LOST"]
+    assert len(losses) == 2 and all(f"rank {lost} of 4" in e["message"] and e["advice"] for e in losses)
     assert_same_curve(found, one)
-    # The lost one comes back at a checkpoint.
-    assert "4 ranks again" in said and metrics(found, "ranks")[slow["max_steps"]]["ranks"] == 4
-    assert [e["step"] for e in found if e["type"] == "metric" and "loss" in e["values"]] == list(range(1, 41))
+    started = [line for line in said.splitlines() if "starting" in line or "again" in line]
+    assert [line.split(": ")[1] for line in started] == ["starting 4 ranks", "starting 3 ranks", "4 ranks again"]
+    assert metrics(found, "ranks")[slow["max_steps"]]["ranks"] == 4
+    assert [e["step"] for e in found if e["type"] == "metric" and "loss" in e["values"]] == list(range(1, slow["max_steps"] + 1))
     assert time.monotonic() - began < 100
-    assert not any(pathlib.Path(f"/proc/{child}").exists() for child in children)
+    assert not any(pathlib.Path(f"/proc/{child}").exists() for start in children for child in start.values())
+
+
+def has_open(process, path):
+    try:
+        return any(path.samefile(file) for file in pathlib.Path(f"/proc/{process.pid}/fd").iterdir())
+    except OSError:
+        return False  # closed while it was looked at
+
+
+def test_ranks_of_a_killed_launcher_that_still_end_are_waited_for(tmp_path, model, data):
+    """This test holds the lock as they do."""
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "spec.json").write_text(json.dumps(job(model, data, LORA, 2)))
+    with open(work / "engine.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        launcher = subprocess.Popen([BIN / "slipway-train", "--spec", work / "spec.json", "--workdir", work],
+                                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: launcher.poll() is not None or has_open(launcher, work / "engine.lock"))
+    assert launcher.wait(timeout=60) == 0, launcher.stderr.read()
 
 
 def test_ranks_started_by_hand_name_the_lost_one(tmp_path, model, data):

@@ -7,6 +7,7 @@
 #include <csignal>
 #include <fstream>
 
+#include "agents/engine/train/checkpoints/tensor_stream.h"
 #include "backend/base/error.h"
 #include "backend/base/files.h"
 
@@ -26,11 +27,13 @@ class Checkpoints : public testing::Test {
     CheckpointContent content;
     content.step = step;
     content.parameter_file = kParameters;
-    content.parameters = {{"a", {10, 100}, std::as_bytes(std::span(values_))}};
-    content.optimizer = {{"exp_avg.a", {10, 100}, std::as_bytes(std::span(values_))}};
+    content.parameters = {{"a", {10, 100}}};
+    content.optimizer = {{"exp_avg.a", {10, 100}}};
     content.state = {{"step", step}, {"tokens", step * 7}};
-    return store.save(content);
+    TensorStream stream({{bytes()}, {bytes()}});
+    return store.save(content, [&](std::span<std::byte> piece) { stream.read(piece); });
   }
+  std::span<const std::byte> bytes() const { return std::as_bytes(std::span(values_)); }
   fs::path file(int64_t step, const std::string& name) {
     return folder_.path() / "checkpoints" / ("step-" + std::to_string(step)) / name;
   }
@@ -62,6 +65,18 @@ TEST_F(Checkpoints, OnlyTheNewestAreKept) {
   for (const int64_t step : {5, 10, 15, 20}) save(checkpoints, step);
   EXPECT_THAT(checkpoints.committed_steps(), testing::ElementsAre(15, 20));
   EXPECT_FALSE(fs::exists(file(10, "")));
+}
+
+TEST_F(Checkpoints, DamagedOnesOfLaterStepsReplaceNoneThatIsWhole) {
+  CheckpointStore checkpoints = store(1);
+  save(checkpoints, 9);
+  fs::resize_file(file(9, kParameters), 8);
+  EXPECT_FALSE(store(1).load_latest(kParameters));
+  save(checkpoints, 3);
+  EXPECT_EQ(store(1).load_latest(kParameters)->step, 3);
+  save(checkpoints, 6);
+  EXPECT_EQ(store(1).load_latest(kParameters)->step, 6);
+  EXPECT_FALSE(fs::exists(file(3, "")));
 }
 
 TEST_F(Checkpoints, AnyFlippedByteOfAnyFileIsNoticed) {
@@ -107,20 +122,23 @@ TEST_F(Checkpoints, WhatACrashLeftHalfWrittenIsRemoved) {
   EXPECT_FALSE(checkpoints.load_latest(kParameters));
 }
 
-TEST_F(Checkpoints, AFailedSaveLeavesTheEarlierOnesAlone) {
+TEST_F(Checkpoints, ASaveThatFailsAtAnyFileLeavesTheEarlierOnesAlone) {
   CheckpointStore checkpoints = store(1);
   save(checkpoints, 1);
   rlimit old_limit{};
   getrlimit(RLIMIT_FSIZE, &old_limit);
   const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
-  const rlimit limit{2048, old_limit.rlim_max};
-  setrlimit(RLIMIT_FSIZE, &limit);
-  EXPECT_THROW(save(checkpoints, 2), base::Error);
-  setrlimit(RLIMIT_FSIZE, &old_limit);
+  // Nothing fits; the beginning of the tensors alone; one block of them.
+  for (const rlim_t bytes : {0, 100, 4096}) {
+    const rlimit limit{bytes, old_limit.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+    EXPECT_THROW(save(checkpoints, 2), base::Error);
+    setrlimit(RLIMIT_FSIZE, &old_limit);
+    EXPECT_THAT(checkpoints.committed_steps(), testing::ElementsAre(1));
+    EXPECT_EQ(std::distance(fs::directory_iterator(folder_.path() / "checkpoints"), {}), 1);
+    EXPECT_EQ(store().load_latest(kParameters)->step, 1);
+  }
   std::signal(SIGXFSZ, old_handler);
-  EXPECT_THAT(checkpoints.committed_steps(), testing::ElementsAre(1));
-  EXPECT_EQ(std::distance(fs::directory_iterator(folder_.path() / "checkpoints"), {}), 1);
-  EXPECT_EQ(store().load_latest(kParameters)->step, 1);
 }
 
 }  // namespace

@@ -25,12 +25,36 @@ constexpr size_t kMaxJsonBytes = size_t{64} << 20U;
 
 [[noreturn]] void damaged(const std::string& what) { throw base::Error("DAMAGED_CHECKPOINT", what); }
 
-void write_tensors(const fs::path& path, const std::vector<SavedTensor>& tensors) {
+// What the manifest says of a file.
+nlohmann::ordered_json entry(uint64_t bytes, const std::string& sha256) {
+  return {{"bytes", bytes}, {"sha256", sha256}};
+}
+
+nlohmann::ordered_json write_tensors(const fs::path& path, const std::vector<SavedTensor>& tensors,
+                                     const NextBytes& next) {
   std::vector<model::TensorView> views;
-  for (const SavedTensor& tensor : tensors) {
-    views.push_back({tensor.name, tensor.dtype, tensor.shape, tensor.data});
-  }
-  model::write_safetensors(path, views);
+  for (const SavedTensor& tensor : tensors) views.push_back({tensor.name, tensor.dtype, tensor.shape, {}});
+  uint64_t data_bytes = 0;
+  HashedFile file(path);
+  file.append(model::safetensors_beginning(views, data_bytes));
+  file.append(data_bytes, next);
+  file.finish();
+  return entry(file.size(), file.sha256());
+}
+
+// All but COMMIT, each on the disk. Returns the manifest's SHA-256.
+std::string write_files(const CheckpointContent& content, const NextBytes& next, const fs::path& folder) {
+  nlohmann::ordered_json files;
+  files[content.parameter_file] = write_tensors(folder / content.parameter_file, content.parameters, next);
+  files[kOptimizer] = write_tensors(folder / kOptimizer, content.optimizer, next);
+  const std::string state = content.state.dump(1) + "\n";
+  base::write_file_atomically(folder / kState, state);
+  files[kState] = entry(state.size(), base::sha256_hex(state));
+  const nlohmann::ordered_json manifest{{"version", 1}, {"step", content.step}, {"files", files}};
+  const std::string text = manifest.dump(1) + "\n";
+  base::write_file_atomically(folder / kManifest, text);
+  base::sync_path(folder);
+  return base::sha256_hex(text);
 }
 
 nlohmann::json read_json(const fs::path& path) {
@@ -78,37 +102,19 @@ std::vector<int64_t> CheckpointStore::committed_steps() const {
   return result;
 }
 
-std::string CheckpointStore::save(const CheckpointContent& content) {
+std::string CheckpointStore::save(const CheckpointContent& content, const NextBytes& next) {
   const fs::path temporary = folder_ / (kTemporary + std::to_string(content.step));
   const fs::path target = path_of(content.step);
   std::error_code ignored;
   try {
     fs::remove_all(temporary);
     fs::create_directory(temporary);
-    write_tensors(temporary / content.parameter_file, content.parameters);
-    write_tensors(temporary / kOptimizer, content.optimizer);
-    base::write_file_atomically(temporary / kState, content.state.dump(1) + "\n");
-    for (const auto& [name, text] : content.further_files) base::write_file_atomically(temporary / name, text);
-
-    std::vector<std::string> names;
-    for (const auto& entry : fs::directory_iterator(temporary)) names.push_back(entry.path().filename().string());
-    std::sort(names.begin(), names.end());
-    nlohmann::ordered_json manifest{
-        {"version", 1}, {"step", content.step}, {"files", nlohmann::ordered_json::object()}};
-    for (const std::string& name : names) {
-      manifest["files"][name] = {{"bytes", fs::file_size(temporary / name)},
-                                 {"sha256", base::sha256_file(temporary / name)}};
-    }
-    const std::string text = manifest.dump(1) + "\n";
-    const std::string sha256 = base::sha256_hex(text);
-    base::write_file_atomically(temporary / kManifest, text);
-    base::sync_path(temporary);
-
+    const std::string sha256 = write_files(content, next, temporary);
     fs::remove_all(target);  // an uncommitted or damaged one of this step, or the same again
     fs::rename(temporary, target);
     base::sync_path(folder_);
     base::write_file_atomically(target / kCommit, sha256 + "\n");
-    remove_oldest();
+    remove_oldest(content.step);
     return sha256;
   } catch (const fs::filesystem_error& error) {
     fs::remove_all(temporary, ignored);
@@ -121,9 +127,11 @@ std::string CheckpointStore::save(const CheckpointContent& content) {
   }
 }
 
-void CheckpointStore::remove_oldest() const {
+void CheckpointStore::remove_oldest(int64_t newest) const {
   if (keep_last_ <= 0) return;
-  const std::vector<int64_t> committed = committed_steps();
+  std::vector<int64_t> committed = committed_steps();
+  // Later ones were passed over when the run went on from an earlier one: they replace none that is whole.
+  std::erase_if(committed, [&](int64_t step) { return step > newest; });
   for (size_t i = 0; i + static_cast<size_t>(keep_last_) < committed.size(); ++i) {
     std::error_code ignored;
     fs::remove(path_of(committed[i]) / kCommit, ignored);  // first, so that a crash leaves nothing that looks whole

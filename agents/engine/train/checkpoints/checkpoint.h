@@ -8,20 +8,18 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "agents/engine/model/weights.h"
+#include "agents/engine/train/checkpoints/hashed_file.h"
 
 namespace slipway::train {
 
-// One tensor to be saved; the data must outlive the call.
+// One tensor to be saved; f32 or uint8.
 struct SavedTensor {
   std::string name;
   std::vector<int64_t> shape;
-  std::span<const std::byte> data;
   model::DType dtype = model::DType::kF32;
 };
 
@@ -30,8 +28,7 @@ struct CheckpointContent {
   std::string parameter_file;  // adapter_model.safetensors or model.safetensors
   std::vector<SavedTensor> parameters;
   std::vector<SavedTensor> optimizer;
-  nlohmann::ordered_json state;                                    // trainer_state.json
-  std::vector<std::pair<std::string, std::string>> further_files;  // name, content
+  nlohmann::ordered_json state;  // trainer_state.json
 };
 
 // A checkpoint whose every byte has been compared with its manifest.
@@ -49,9 +46,10 @@ class CheckpointStore {
   CheckpointStore(std::filesystem::path folder, int64_t keep_last, std::function<void(const std::string&)> warn);
 
   // Writes step-N: temporary name, fsync, manifest.json with every file's SHA-256, rename, then COMMIT. Then removes
-  // the oldest beyond the limit. Returns the manifest's SHA-256. When it throws (DISK_FULL, IO) nothing half-written is
-  // left and the earlier checkpoints are as they were.
-  std::string save(const CheckpointContent& content);
+  // the oldest beyond the limit. `next` gives the bytes of the parameters, then of the optimizer's tensors, one after
+  // the other. Returns the manifest's SHA-256. When it throws (DISK_FULL, IO) nothing half-written is left and the
+  // earlier checkpoints are as they were.
+  std::string save(const CheckpointContent& content, const NextBytes& next);
 
   // The newest whole one; damaged ones are passed over with a warning.
   std::optional<LoadedCheckpoint> load_latest(const std::string& parameter_file) const;
@@ -63,7 +61,7 @@ class CheckpointStore {
 
  private:
   LoadedCheckpoint load(int64_t step, const std::string& parameter_file) const;
-  void remove_oldest() const;
+  void remove_oldest(int64_t newest) const;
   std::vector<int64_t> steps() const;
 
   std::filesystem::path folder_;

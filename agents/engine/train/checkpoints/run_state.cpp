@@ -1,9 +1,7 @@
 #include "agents/engine/train/checkpoints/run_state.h"
 
 #include <ATen/ATen.h>
-#include <sys/resource.h>
 
-#include <chrono>
 #include <cstring>
 #include <utility>
 
@@ -13,17 +11,7 @@ namespace slipway::train {
 
 namespace {
 
-constexpr int kWriterNiceness = 19;
 constexpr char kBestValues[] = "best_values";
-
-at::Tensor copy_of(const at::Tensor& tensor) { return tensor.is_cpu() ? tensor.clone() : tensor.to(at::kCPU); }
-
-SavedTensor saved(const Snapshot::Copy& copy) {
-  return {copy.name,
-          copy.shape,
-          {static_cast<const std::byte*>(copy.values.data_ptr()), copy.values.nbytes()},
-          copy.values.scalar_type() == at::kByte ? model::DType::kU8 : model::DType::kF32};
-}
 
 // The checkpoint's tensor `name` of so many elements.
 at::Tensor read(const model::Weights& weights, const std::string& name, int64_t elements, at::ScalarType type) {
@@ -47,23 +35,29 @@ at::Tensor read(const model::Weights& weights, const std::string& name, int64_t 
 Snapshot take_snapshot(const RunState& state, const RunIdentity& identity, Ranks& ranks, Decoder& decoder,
                        Optimizer& optimizer) {
   Snapshot snapshot;
-  snapshot.step = state.step;
-  snapshot.parameter_file = identity.parameter_file;
-  const auto copied = [&](const at::Tensor& own) {
-    const at::Tensor whole = ranks.whole(decoder, own);
-    return whole.defined() ? copy_of(whole) : whole;
+  CheckpointContent& content = snapshot.content;
+  content.step = state.step;
+  content.parameter_file = identity.parameter_file;
+  // What is gathered from all ranks, or comes from a GPU, is a copy already.
+  const auto take = [&](const at::Tensor& whole, bool changes) {
+    snapshot.parts.push_back({whole.to(at::kCPU).contiguous(), changes && whole.is_cpu() && !ranks.moves_together()});
   };
-  const at::Tensor values = copied(ranks.own(decoder).values);
-  const auto keep = [&](const std::string& name, const at::Tensor& copy) {
-    if (copy.defined()) snapshot.optimizer.push_back({name, copy.sizes().vec(), copy});
+  const at::Tensor values = ranks.whole(decoder, ranks.own(decoder).values);
+  if (values.defined()) take(values, true);
+  const auto keep = [&](const std::string& name, const at::Tensor& whole, bool changes) {
+    take(whole, changes);
+    content.optimizer.push_back(
+        {name, whole.sizes().vec(), whole.scalar_type() == at::kByte ? model::DType::kU8 : model::DType::kF32});
   };
-  for (const StateTensor& whole : optimizer.whole_state(ranks, decoder)) keep(whole.name, copy_of(whole.tensor));
-  if (state.best_values.defined()) keep(kBestValues, copied(state.best_values));
-  if (!ranks.is_first()) return snapshot;
-  for (const Parameter& p : decoder.parameters().list()) {
-    snapshot.parameters.push_back({p.name, p.shape, values.narrow(0, p.offset, p.size)});
+  for (const StateTensor& whole : optimizer.whole_state(ranks, decoder)) keep(whole.name, whole.tensor, true);
+  if (state.best_values.defined()) {
+    const at::Tensor best = ranks.whole(decoder, state.best_values);
+    if (best.defined()) keep(kBestValues, best, false);
   }
-  snapshot.state = {
+  if (!ranks.is_first()) return snapshot;
+  // One after the other, as they lie in `values`.
+  for (const Parameter& p : decoder.parameters().list()) content.parameters.push_back({p.name, p.shape});
+  content.state = {
       {"version", 1},
       {"step", state.step},
       {"total_steps", identity.total_steps},
@@ -81,7 +75,7 @@ Snapshot take_snapshot(const RunState& state, const RunIdentity& identity, Ranks
       {"data_fingerprint", identity.data_fingerprint},
       {"spec_fingerprint", identity.spec_fingerprint},
   };
-  if (state.best_loss < std::numeric_limits<double>::infinity()) snapshot.state["best_loss"] = state.best_loss;
+  if (state.best_loss < std::numeric_limits<double>::infinity()) content.state["best_loss"] = state.best_loss;
   return snapshot;
 }
 
@@ -130,22 +124,26 @@ CheckpointWriter::~CheckpointWriter() {
 }
 
 void CheckpointWriter::start(Snapshot snapshot) {
-  writing_ = std::async(std::launch::async, [this, snapshot = std::move(snapshot)] {
-    // Of this thread alone: the step beside it waits for the slowest of its threads.
-    setpriority(PRIO_PROCESS, 0, kWriterNiceness);
-    CheckpointContent content;
-    content.step = snapshot.step;
-    content.parameter_file = snapshot.parameter_file;
-    for (const Snapshot::Copy& copy : snapshot.parameters) content.parameters.push_back(saved(copy));
-    for (const Snapshot::Copy& copy : snapshot.optimizer) content.optimizer.push_back(saved(copy));
-    content.state = snapshot.state;
-    return Written{snapshot.step, store_.save(content)};
+  std::vector<TensorStream::Part> parts;
+  for (const Snapshot::Part& part : snapshot.parts) {
+    parts.push_back({{static_cast<const std::byte*>(part.values.data_ptr()), part.values.nbytes()}, part.changes});
+  }
+  // At the training's own priority: done before the step ends, it need not be copied.
+  stream_ = std::make_shared<TensorStream>(std::move(parts));
+  writing_ = std::async(std::launch::async, [this, stream = stream_, snapshot = std::move(snapshot)] {
+    const auto next = [&](std::span<std::byte> piece) { stream->read(piece); };
+    return Written{snapshot.content.step, store_.save(snapshot.content, next)};
   });
+}
+
+void CheckpointWriter::before_change() {
+  if (writing_.valid() && !is_done()) stream_->detach();
 }
 
 std::optional<CheckpointWriter::Written> CheckpointWriter::collect(bool wait) {
   if (!writing_.valid()) return std::nullopt;
-  if (!wait && writing_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return std::nullopt;
+  if (!wait && !is_done()) return std::nullopt;
+  stream_.reset();
   return writing_.get();
 }
 

@@ -1,16 +1,19 @@
-// What a checkpoint holds of a run: masters, the optimizer's state, and the counts; taken as a copy beside the
-// training, written by a thread of its own, and read back. Used by trainer.cpp.
+// What a checkpoint holds of a run: masters, the optimizer's state, and the counts; written by a thread of its own
+// beside the training, and read back. Used by trainer.cpp.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include <chrono>
 #include <cstdint>
 #include <future>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "agents/engine/train/checkpoints/checkpoint.h"
+#include "agents/engine/train/checkpoints/tensor_stream.h"
 #include "agents/engine/train/decoder/decoder.h"
 #include "agents/engine/train/optimizers/optimizer.h"
 #include "agents/engine/train/parallel/ranks.h"
@@ -26,7 +29,8 @@ struct RunState {
   int64_t evaluations_since_best = 0;
   int64_t evaluated_step = -1;  // the last one that was evaluated
   bool stopped_early = false;
-  at::Tensor best_values;  // the masters of best_loss, of this rank, when they will be published; else undefined
+  // The masters of best_loss, of this rank, when they will be published; else undefined. Replaced, never changed.
+  at::Tensor best_values;
 };
 
 // What does not change during a run, and decides whether a checkpoint fits it.
@@ -36,17 +40,14 @@ struct RunIdentity {
   int64_t steps_per_epoch = 1, total_steps = 0;
 };
 
-// A copy of everything that a checkpoint holds.
+// Everything that a checkpoint holds, in main memory.
 struct Snapshot {
-  struct Copy {
-    std::string name;
-    std::vector<int64_t> shape;
+  struct Part {
     at::Tensor values;
+    bool changes = false;  // with the next step: it is the training's own
   };
-  int64_t step = 0;
-  std::string parameter_file;
-  std::vector<Copy> parameters, optimizer;
-  nlohmann::ordered_json state;
+  CheckpointContent content;
+  std::vector<Part> parts;  // the parameters' values, then the optimizer's tensors
 };
 
 // All ranks call it; the first has the result, which does not depend on their number.
@@ -72,11 +73,16 @@ class CheckpointWriter {
   };
   // Begins to write; none may be under way.
   void start(Snapshot snapshot);
+  // The snapshot's tensors are about to change: what is not written of them yet is copied.
+  void before_change();
   // The one under way, when it is done (or, with `wait`, once it is). Throws what went wrong in it.
   std::optional<Written> collect(bool wait);
 
  private:
+  bool is_done() const { return writing_.wait_for(std::chrono::seconds(0)) == std::future_status::ready; }
+
   CheckpointStore& store_;
+  std::shared_ptr<TensorStream> stream_;  // while one is under way
   std::future<Written> writing_;
 };
 

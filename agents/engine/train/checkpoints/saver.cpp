@@ -33,6 +33,10 @@ void Saver::save(int64_t step, const std::function<Snapshot()>& take) {
   step_ = step;
 }
 
+void Saver::before_change() {
+  if (writer_) writer_->before_change();
+}
+
 void Saver::collect(bool wait) {
   if (!writer_) return;
   try {

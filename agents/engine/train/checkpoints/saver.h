@@ -27,6 +27,8 @@ class Saver {
 
   // Begins to write what `take` gives, unless `step` is saved or being saved; the one before is waited for first.
   void save(int64_t step, const std::function<Snapshot()>& take);
+  // Masters and the optimizer's state are about to change.
+  void before_change();
   // Tells of the one under way, when it is whole (or, with `wait`, once it is).
   void collect(bool wait);
 

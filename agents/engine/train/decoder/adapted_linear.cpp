@@ -160,8 +160,8 @@ ForwardPart AdaptedLinear::forward_part(const ProductWeight& weight, const at::T
   return result;
 }
 
-at::Tensor AdaptedLinear::forward(const at::Tensor& x, at::Tensor& hidden, uint64_t dropout_seed) const {
-  const at::Tensor y = at::empty({x.size(0), out_features_}, x.options());
+at::Tensor AdaptedLinear::forward(const at::Tensor& x, at::Tensor& hidden, uint64_t dropout_seed, at::Tensor y) const {
+  if (!y.defined()) y = at::empty({x.size(0), out_features_}, x.options());
   std::vector<ForwardPart> products;
   hidden = compress(x, dropout_seed, products);
   std::vector<ProductWeight> scratch;
@@ -178,16 +178,18 @@ at::Tensor AdaptedLinear::forward(const at::Tensor& x, at::Tensor& hidden, uint6
   return y;
 }
 
-at::Tensor AdaptedLinear::add_forward(const at::Tensor& x, at::Tensor& hidden, uint64_t dropout_seed,
-                                      const at::Tensor& residual) const {
-  if (dora_ || parts_.size() > 1) return residual.add(forward(x, hidden, dropout_seed));
+void AdaptedLinear::add_forward(const at::Tensor& x, at::Tensor& hidden, uint64_t dropout_seed,
+                                const at::Tensor& residual, at::Tensor sum) const {
+  if (dora_ || parts_.size() > 1) {
+    at::add_out(sum, residual, forward(x, hidden, dropout_seed));
+    return;
+  }
   std::vector<ForwardPart> products;
   hidden = compress(x, dropout_seed, products);
   std::vector<ProductWeight> scratch;
-  products.push_back(forward_part(weights(scratch).front(), hidden, 0, at::empty_like(residual)));
+  products.push_back(forward_part(weights(scratch).front(), hidden, 0, std::move(sum)));
   products.back().added = residual;
   forward_products(compute_, x, products);
-  return products.back().y;
 }
 
 // The gradient of u, which magnitudes scale, from that of y, and the magnitudes' own: Σ dy·u over the rows' norm.
@@ -235,7 +237,9 @@ at::Tensor AdaptedLinear::backward(const at::Tensor& x, const at::Tensor& hidden
     dhidden = at::empty_like(hidden);
     backward_b(hidden, dy, dhidden, parameters, gradients);
   }
-  const ProductWeight weight = need_input_gradient ? ProductWeight(rows()) : ProductWeight();
+  const ProductWeight weight = !need_input_gradient ? ProductWeight()
+                               : master_.defined()  ? ProductWeight::of_master(compute_, master_)
+                                                    : ProductWeight(rows());
   if (need_input_gradient) {
     dx = at::empty({dy.size(0), in_features_}, dy.options());
     gradients.push_back({dy, &weight, dx, drops_here || adapted_.empty() ? Delta() : Delta{dhidden, &a_}});

@@ -49,11 +49,12 @@ class AdaptedLinear {
   // Brings the compute copies up to date with the masters: at the start and after each optimizer step.
   void refresh(const Parameters& parameters);
 
-  // x [n, in] in the compute type -> [n, out]. `hidden` keeps x·Aᵀ for backward. dropout_seed 0: no dropout.
-  at::Tensor forward(const at::Tensor& x, at::Tensor& hidden, uint64_t dropout_seed) const;
-  // residual [n, out] f32 plus the same.
-  at::Tensor add_forward(const at::Tensor& x, at::Tensor& hidden, uint64_t dropout_seed,
-                         const at::Tensor& residual) const;
+  // x [n, in] in the compute type -> [n, out], in `y` where that is defined. `hidden` keeps x·Aᵀ for backward.
+  // dropout_seed 0: no dropout.
+  at::Tensor forward(const at::Tensor& x, at::Tensor& hidden, uint64_t dropout_seed, at::Tensor y = {}) const;
+  // residual [n, out] f32 plus the same, in `sum`.
+  void add_forward(const at::Tensor& x, at::Tensor& hidden, uint64_t dropout_seed, const at::Tensor& residual,
+                   at::Tensor sum) const;
 
   // dy [n, out] -> dx [n, in], or an undefined tensor when need_input_gradient is false. Adds to the gradients.
   at::Tensor backward(const at::Tensor& x, const at::Tensor& hidden, const at::Tensor& dy, uint64_t dropout_seed,

@@ -95,9 +95,9 @@ at::Tensor document_attention(const AttentionOptions& options, const DocumentAtt
 }  // namespace
 
 at::Tensor attend(const Compute& compute, const AttentionOptions& options, const at::Tensor& qkv,
-                  const std::vector<int64_t>& document_starts, AttentionMemory* memory) {
+                  const std::vector<int64_t>& document_starts, AttentionMemory* memory, at::Tensor attended) {
   const int64_t heads = options.heads, kv_heads = options.kv_heads, n = qkv.size(0), d = options.head_dim;
-  at::Tensor attended = at::empty({n, heads * d}, qkv.options());
+  if (!attended.defined()) attended = at::empty({n, heads * d}, qkv.options());
   if (compute.kernels != nullptr) {
     const at::Tensor log_sum_exp = at::empty({n * heads}, qkv.options().dtype(at::kFloat));
     const Places places(options, document_starts, qkv.element_size());

@@ -29,10 +29,10 @@ struct AttentionMemory {
   std::vector<DocumentAttention> documents;  // without
 };
 
-// qkv [n, (heads + 2 · kv_heads) · head_dim], rotated -> [n, heads · head_dim]. document_starts ends with n. `memory`
-// is filled when not null.
+// qkv [n, (heads + 2 · kv_heads) · head_dim], rotated -> [n, heads · head_dim], in `attended` where that is defined.
+// document_starts ends with n. `memory` is filled when not null.
 at::Tensor attend(const Compute& compute, const AttentionOptions& options, const at::Tensor& qkv,
-                  const std::vector<int64_t>& document_starts, AttentionMemory* memory);
+                  const std::vector<int64_t>& document_starts, AttentionMemory* memory, at::Tensor attended = {});
 
 // The gradient of qkv; empties `memory`.
 at::Tensor attend_backward(const Compute& compute, const AttentionOptions& options, const at::Tensor& dattended,

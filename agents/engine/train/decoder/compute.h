@@ -4,7 +4,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <memory>
+
 #include "agents/engine/train/cpu/cpu_kernels.h"
+#include "agents/engine/train/decoder/workspace.h"
 
 namespace slipway::train {
 
@@ -13,6 +16,7 @@ struct Compute {
   at::ScalarType type = at::kFloat;     // of weights, activations and products; masters and norms are f32
   const CpuKernels* kernels = nullptr;  // nullptr: libtorch's operations, which run on any device
   bool own_products = false;            // whether the kernels' matrix products beat libtorch's
+  std::shared_ptr<Workspace> workspace = std::make_shared<Workspace>();  // the kernels'
 };
 
 // portable: libtorch's operations even where there are kernels.

@@ -81,6 +81,19 @@ void DecoderLayer::normalize_heads_back(at::Tensor dqkv, LayerMemory& memory, Pa
   memory.before_head_norms.reset();
 }
 
+void DecoderLayer::make_room(const at::Tensor& x, LayerMemory& kept) const {
+  const int64_t typed = qkv_columns() + attention_.heads * attention_.head_dim + gate_up_columns();
+  const int64_t row = typed * static_cast<int64_t>(c10::elementSize(compute_.type)) +
+                      2 * x.size(1) * static_cast<int64_t>(sizeof(float));
+  constexpr int64_t kPadding = 5 * 64;
+  if (x.is_cpu()) kept.place.begin(x.size(0) * row + kPadding);
+}
+
+at::Tensor DecoderLayer::room(LayerMemory& kept, const at::Tensor& x, int64_t columns, at::ScalarType type) const {
+  if (!x.is_cpu()) return at::empty({x.size(0), columns}, x.options().dtype(type));
+  return kept.place.take(x.size(0) * columns, type).view({x.size(0), columns});
+}
+
 at::Tensor DecoderLayer::attend_to(const at::Tensor& qkv, const BatchContext& context, LayerMemory& kept,
                                    bool keep) const {
   if (parts_.query_norm) normalize_heads(qkv, kept);
@@ -88,7 +101,8 @@ at::Tensor DecoderLayer::attend_to(const at::Tensor& qkv, const BatchContext& co
     rotate(compute_, qkv.view({qkv.size(0), -1, attention_.head_dim}), attention_.heads + attention_.kv_heads,
            tables.cosine, tables.sine, false);
   }
-  return attend(compute_, attention_, qkv, context.document_starts, keep ? &kept.attention : nullptr);
+  return attend(compute_, attention_, qkv, context.document_starts, keep ? &kept.attention : nullptr,
+                room(kept, qkv, attention_.heads * attention_.head_dim, compute_.type));
 }
 
 at::Tensor DecoderLayer::attend_back(const at::Tensor& dattended, const BatchContext& context, LayerMemory& memory,
@@ -114,10 +128,14 @@ at::Tensor DecoderLayer::activate_back(const at::Tensor& dactivated, const at::T
 
 at::Tensor DecoderLayer::add_result(const AdaptedLinear& linear, const std::optional<Norm>& norm, const at::Tensor& x,
                                     at::Tensor& hidden, uint64_t dropout_seed, at::Tensor& result, NormMemory& memory,
-                                    const at::Tensor& residual) const {
-  if (!norm) return linear.add_forward(x, hidden, dropout_seed, residual);
-  result = linear.add_forward(x, hidden, dropout_seed, at::zeros_like(residual));
-  return residual.add(norm->forward(compute_, result, memory));
+                                    const at::Tensor& residual, at::Tensor sum) const {
+  if (!norm) {
+    linear.add_forward(x, hidden, dropout_seed, residual, sum);
+    return sum;
+  }
+  result = at::empty_like(residual);
+  linear.add_forward(x, hidden, dropout_seed, at::zeros_like(residual), result);
+  return at::add_out(sum, residual, norm->forward(compute_, result, memory));
 }
 
 at::Tensor DecoderLayer::result_gradient(const std::optional<Norm>& norm, const at::Tensor& dx,
@@ -134,19 +152,22 @@ void DecoderLayer::forward(at::Tensor& x, const BatchContext& context, LayerMemo
   LayerMemory scratch;
   LayerMemory& kept = memory != nullptr ? *memory : scratch;
   kept.input = x;
+  if (memory != nullptr) make_room(x, kept);
+  const auto stream = [&] { return room(kept, x, x.size(1), at::kFloat); };
   // What is not kept goes as soon as it can: the next layer's takes its place.
-  at::Tensor qkv =
-      parts_.qkv.forward(parts_.norm1.forward(compute_, x, kept.norm1), kept.hidden_qkv, dropout_seed(context, 0));
+  at::Tensor qkv = parts_.qkv.forward(parts_.norm1.forward(compute_, x, kept.norm1), kept.hidden_qkv,
+                                      dropout_seed(context, 0), room(kept, x, qkv_columns(), compute_.type));
   kept.attended = attend_to(qkv, context, kept, memory != nullptr);
   qkv.reset();
-  const at::Tensor after = add_result(parts_.o, parts_.attention_output_norm, kept.attended, kept.hidden_o,
-                                      dropout_seed(context, 1), kept.attention_result, kept.attention_output_norm, x);
+  const at::Tensor after =
+      add_result(parts_.o, parts_.attention_output_norm, kept.attended, kept.hidden_o, dropout_seed(context, 1),
+                 kept.attention_result, kept.attention_output_norm, x, stream());
   kept.middle = architecture_.parallel_residual ? x : after;
 
   kept.gate_up = parts_.gate_up.forward(parts_.norm2.forward(compute_, kept.middle, kept.norm2), kept.hidden_gate_up,
-                                        dropout_seed(context, 2));
+                                        dropout_seed(context, 2), room(kept, x, gate_up_columns(), compute_.type));
   x = add_result(parts_.down, parts_.mlp_output_norm, activate(kept.gate_up), kept.hidden_down,
-                 dropout_seed(context, 3), kept.mlp_result, kept.mlp_output_norm, after);
+                 dropout_seed(context, 3), kept.mlp_result, kept.mlp_output_norm, after, stream());
 }
 
 void DecoderLayer::backward(at::Tensor& dx, const BatchContext& context, LayerMemory& memory, bool need_input_gradient,

@@ -30,6 +30,7 @@ struct BatchContext {
 
 // What backward needs of one layer.
 struct LayerMemory {
+  Workspace place;           // of the largest, on a CPU
   at::Tensor input, middle;  // residual stream before attention and before the MLP, f32
   NormMemory norm1, norm2, attention_output_norm, mlp_output_norm, query_norm, key_norm;
   at::Tensor before_head_norms;             // queries and keys, where they are normalized
@@ -69,6 +70,9 @@ class DecoderLayer {
   std::vector<const AdaptedLinear*> linears() const { return {&parts_.qkv, &parts_.o, &parts_.gate_up, &parts_.down}; }
 
  private:
+  // Makes room in `kept` for all that one batch's rows leave there, and takes of it.
+  void make_room(const at::Tensor& x, LayerMemory& kept) const;
+  at::Tensor room(LayerMemory& kept, const at::Tensor& x, int64_t columns, at::ScalarType type) const;
   at::Tensor attend_to(const at::Tensor& qkv, const BatchContext& context, LayerMemory& kept, bool keep) const;
   at::Tensor attend_back(const at::Tensor& dattended, const BatchContext& context, LayerMemory& memory,
                          Parameters& parameters) const;
@@ -76,10 +80,10 @@ class DecoderLayer {
   void normalize_heads_back(at::Tensor dqkv, LayerMemory& memory, Parameters& parameters) const;
   at::Tensor activate(const at::Tensor& gate_up) const;
   at::Tensor activate_back(const at::Tensor& dactivated, const at::Tensor& gate_up) const;
-  // residual (f32) + linear(x), through its output norm where there is one.
+  // residual (f32) + linear(x), through its output norm where there is one, in `sum`.
   at::Tensor add_result(const AdaptedLinear& linear, const std::optional<Norm>& norm, const at::Tensor& x,
                         at::Tensor& hidden, uint64_t dropout_seed, at::Tensor& result, NormMemory& memory,
-                        const at::Tensor& residual) const;
+                        const at::Tensor& residual, at::Tensor sum) const;
   // The gradient of the linear layer's result in the compute type, from that of the residual stream.
   at::Tensor result_gradient(const std::optional<Norm>& norm, const at::Tensor& dx, const at::Tensor& result,
                              const NormMemory& memory, Parameters& parameters) const;
@@ -87,6 +91,8 @@ class DecoderLayer {
     return architecture_.is_windowed(index_) ? context.local_rotary : context.rotary;
   }
   uint64_t dropout_seed(const BatchContext& context, uint64_t linear) const;
+  int64_t qkv_columns() const { return (attention_.heads + 2 * attention_.kv_heads) * attention_.head_dim; }
+  int64_t gate_up_columns() const { return (architecture_.gated_mlp ? 2 : 1) * architecture_.intermediate_size; }
 
   const model::Architecture& architecture_;  // the decoder's
   Compute compute_;

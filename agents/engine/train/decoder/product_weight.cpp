@@ -33,7 +33,8 @@ const at::Tensor& ProductWeight::packed(const Compute& compute, Copy& copy, int6
   if (copy.is_current) return copy.panels;
   const int64_t panels = panel_count(columns), elements = panels * padded(compute.type, k) * kPanelColumns;
   if (!copy.panels.defined() || copy.panels.numel() != elements) {
-    copy.panels = at::empty({elements}, rows_.options().dtype(compute.type));
+    copy.panels = is_master_ ? compute.workspace->take(elements, compute.type)
+                             : at::empty({elements}, rows_.options().dtype(compute.type));
   }
   at::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
     pack(rows_.data_ptr(), rows_.stride(0), k, columns, copy.panels.data_ptr(), begin, end);

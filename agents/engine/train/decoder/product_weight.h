@@ -23,7 +23,7 @@ class ProductWeight {
   ProductWeight() = default;
   // rows in compute.type, each contiguous; kept, not copied.
   explicit ProductWeight(at::Tensor rows) { assign(std::move(rows)); }
-  // By an f32 master on a CPU, for few products: nothing is kept of it but what is asked for below.
+  // By an f32 master on a CPU, for one call's products: its copies lie in the workspace.
   static ProductWeight of_master(const Compute& compute, const at::Tensor& master);
   // Takes another content.
   void assign(at::Tensor rows);

@@ -206,6 +206,7 @@ void forward_products(const Compute& compute, const at::Tensor& x, const std::ve
     for (const ForwardPart& part : parts) forward_by_libtorch(x, part);
     return;
   }
+  compute.workspace->begin();
   std::vector<Job> jobs;
   for (const ForwardPart& part : parts) jobs.push_back(forward_job(compute, x, part));
   run(compute, jobs, x.size(0));
@@ -213,29 +214,65 @@ void forward_products(const Compute& compute, const at::Tensor& x, const std::ve
 
 namespace {
 
-// The right sides of all parts, each before its delta's, as panels for one call: many rows pass each of them, and a
-// panel is read faster than 32 columns of a matrix, whose rows lie in as many pages.
+// Rows of a master that are narrowed and packed at once: they stay in a cache meanwhile.
+constexpr int64_t kRowsPacked = 64;
+
+// The right side of a product dy·W as panels for one call: many rows pass each of them, and a panel is read faster than
+// 32 columns of a matrix, whose rows lie in as many pages.
+struct PackedRight {
+  PackedRight(const Compute& compute, const ProductWeight& weight)
+      : source(weight.rows()),
+        narrows(source.scalar_type() != compute.type),
+        panels(compute.workspace->take(panel_count(source.size(1)) * panel_elements(compute), compute.type)),
+        shares(narrows ? (source.size(0) + kRowsPacked - 1) / kRowsPacked : panel_count(source.size(1))) {}
+
+  int64_t panel_elements(const Compute& compute) const { return padded(compute.type, source.size(0)) * kPanelColumns; }
+
+  void pack(const Compute& compute, int64_t share) const {
+    const int64_t k = source.size(0), columns = source.size(1), stride = source.stride(0);
+    if (!narrows) {
+      compute.kernels->pack_rows(source.data_ptr(), stride, k, columns, panels.data_ptr(), share, share + 1);
+      return;
+    }
+    const int64_t begin = share * kRowsPacked, count = std::min(kRowsPacked, k - begin);
+    const at::Tensor rows = at::empty({count, columns}, panels.options());
+    compute.kernels->narrow(source.data_ptr<float>() + begin * stride, rows.data_ptr(), count * columns);
+    const auto element = static_cast<int64_t>(rows.element_size());
+    for (int64_t panel = 0; panel < panel_count(columns); ++panel) {
+      const int64_t column = panel * kPanelColumns;
+      compute.kernels->pack_rows(static_cast<const std::byte*>(rows.data_ptr()) + column * element, columns, count,
+                                 columns - column,
+                                 static_cast<std::byte*>(panels.data_ptr()) +
+                                     (panel * panel_elements(compute) + begin * kPanelColumns) * element,
+                                 0, 1);
+    }
+  }
+
+  at::Tensor source;
+  bool narrows;  // an f32 master, whose rows are contiguous
+  at::Tensor panels;
+  int64_t shares;  // that it is packed in
+};
+
+// Those of all parts, each before its delta's.
 std::vector<at::Tensor> packed_rights(const Compute& compute, const std::vector<GradientPart>& parts) {
-  std::vector<at::Tensor> sources, packed;
-  std::vector<int64_t> ends;  // panels so far
+  compute.workspace->begin();
+  std::vector<PackedRight> rights;
   for (const GradientPart& part : parts) {
-    sources.push_back(part.weight->rows());
-    if (part.delta.left.defined()) sources.push_back(part.delta.right->rows());
+    rights.emplace_back(compute, *part.weight);
+    if (part.delta.left.defined()) rights.emplace_back(compute, *part.delta.right);
   }
-  for (const at::Tensor& source : sources) {
-    const int64_t panels = panel_count(source.size(1));
-    packed.push_back(at::empty({panels * padded(compute.type, source.size(0)) * kPanelColumns}, source.options()));
-    ends.push_back((ends.empty() ? 0 : ends.back()) + panels);
-  }
+  std::vector<int64_t> ends;  // of their shares
+  for (const PackedRight& right : rights) ends.push_back((ends.empty() ? 0 : ends.back()) + right.shares);
   share_out(ends.back(), 1, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t panel = begin; panel < end; ++panel) {
-      const auto i = static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), panel) - ends.begin());
-      const int64_t at = panel - (i == 0 ? 0 : ends[i - 1]);
-      compute.kernels->pack_rows(sources[i].data_ptr(), sources[i].stride(0), sources[i].size(0), sources[i].size(1),
-                                 packed[i].data_ptr(), at, at + 1);
+    for (int64_t share = begin; share < end; ++share) {
+      const auto i = static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), share) - ends.begin());
+      rights[i].pack(compute, share - (i == 0 ? 0 : ends[i - 1]));
     }
   });
-  return packed;
+  std::vector<at::Tensor> panels;
+  for (const PackedRight& right : rights) panels.push_back(right.panels);
+  return panels;
 }
 
 }  // namespace
@@ -250,7 +287,8 @@ void input_gradients(const Compute& compute, const std::vector<GradientPart>& pa
     return;
   }
   const int64_t rows = parts.front().dy.size(0);
-  const bool packs = tile_count(rows) >= kTilesPerPacking;
+  const bool packs = tile_count(rows) >= kTilesPerPacking ||
+                     std::any_of(parts.begin(), parts.end(), [](const auto& part) { return part.weight->is_master(); });
   std::vector<at::Tensor> panels;
   if (packs) panels = packed_rights(compute, parts);
   std::vector<Job> jobs;
@@ -293,6 +331,7 @@ void output_scores(const Compute& compute, const at::Tensor& x, const ProductWei
         run_columns(compute, job, x.size(0));
       }
     };
+    compute.workspace->begin();
     if (!weight.is_master()) return multiply(weight, scores);
     ProductWeight part = ProductWeight::of_master(compute, weight.rows());
     over_master_rows(weight, [&](int64_t begin, int64_t count) {
@@ -359,7 +398,8 @@ void add_outer(const Compute& compute, at::Tensor target, const at::Tensor& left
     return;
   }
   const int64_t panels = panel_count(columns), panel_elements = padded(compute.type, k) * kPanelColumns;
-  const at::Tensor packed_right = at::empty({panels * panel_elements}, right.options());
+  compute.workspace->begin();
+  const at::Tensor packed_right = compute.workspace->take(panels * panel_elements, compute.type);
   at::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
     compute.kernels->pack_rows(right.data_ptr(), right.stride(0), k, columns, packed_right.data_ptr(), begin, end);
   });

@@ -1,11 +1,13 @@
 #include "agents/engine/train/optimizers/optimizer.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "agents/engine/train/decoder/decoder.h"
+#include "agents/engine/train/optimizers/adamw_update.h"
 #include "agents/engine/train/optimizers/dynamic_8bit.h"
 #include "agents/engine/train/parallel/ranks.h"
 
@@ -35,19 +37,42 @@ std::vector<Range> ranges_of(const Parameters& parameters, Include include) {
   return ranges;
 }
 
-// Calls use(begin, size) for pieces of a range that stay in the cache.
+// Calls use(begin, size) for pieces of a range of `values`: on a CPU such that stay in the cache, on a GPU so large
+// that starting its kernels does not count, and what they need beside it is little.
 template <typename Use>
-void for_each_piece(const Range& range, Use use) {
-  constexpr int64_t kPiece = 1 << 17;
-  for (int64_t begin = range.begin; begin < range.end; begin += kPiece) use(begin, std::min(kPiece, range.end - begin));
+void for_each_piece(const Range& range, const at::Tensor& values, Use use) {
+  const int64_t piece = int64_t{1} << (values.is_cpu() ? 17 : 24);
+  for (int64_t begin = range.begin; begin < range.end; begin += piece) use(begin, std::min(piece, range.end - begin));
 }
 
-// The AdamW update of one piece, given its moments, which are updated.
-void adamw_piece(const OptimizerOptions& options, at::Tensor values, const at::Tensor& gradient, at::Tensor m,
-                 at::Tensor v, double learning_rate, bool decayed, int64_t step) {
+// In main memory.
+void adamw_at_once(const OptimizerOptions& options, const at::Tensor& values, const at::Tensor& gradient,
+                   const at::Tensor& m, const at::Tensor& v, double kept, double rate, double correction2) {
+  constexpr int64_t kLeast = 1 << 15;  // for a thread
+  const AdamWNumbers numbers{static_cast<float>(kept),
+                             static_cast<float>(1.0 - options.beta1),
+                             static_cast<float>(options.beta2),
+                             static_cast<float>(1.0 - options.beta2),
+                             static_cast<float>(std::sqrt(correction2)),
+                             static_cast<float>(options.epsilon),
+                             static_cast<float>(rate)};
+  at::parallel_for(0, values.numel(), kLeast, [&](int64_t begin, int64_t end) {
+    adamw_update(numbers, gradient.data_ptr<float>() + begin, values.data_ptr<float>() + begin,
+                 m.data_ptr<float>() + begin, v.data_ptr<float>() + begin, end - begin);
+  });
+}
+
+// The AdamW update of some neighbours, given their moments, which are updated.
+void adamw(const OptimizerOptions& options, at::Tensor values, const at::Tensor& gradient, at::Tensor m, at::Tensor v,
+           double learning_rate, bool decayed, int64_t step) {
   const double correction1 = 1.0 - std::pow(options.beta1, static_cast<double>(step));
   const double correction2 = 1.0 - std::pow(options.beta2, static_cast<double>(step));
-  if (decayed && options.weight_decay != 0) values.mul_(1.0 - learning_rate * options.weight_decay);
+  const double kept = decayed ? 1.0 - learning_rate * options.weight_decay : 1.0;
+  if (values.is_cpu()) {
+    adamw_at_once(options, values, gradient, m, v, kept, learning_rate / correction1, correction2);
+    return;
+  }
+  if (kept != 1.0) values.mul_(kept);
   m.lerp_(gradient, 1.0 - options.beta1);
   v.mul_(options.beta2).addcmul_(gradient, gradient, 1.0 - options.beta2);
   const at::Tensor denominator = v.sqrt().div_(std::sqrt(correction2)).add_(options.epsilon);
@@ -68,13 +93,11 @@ class AdamW : public Optimizer {
   void step(Parameters& parameters, double learning_rate, int64_t step) override {
     int64_t state_begin = 0;
     for (const Range& range : ranges_) {
-      for_each_piece(range, [&](int64_t begin, int64_t size) {
-        const int64_t at_state = state_begin + begin - range.begin;
-        adamw_piece(options_, parameters.values.narrow(0, begin, size), parameters.gradients.narrow(0, begin, size),
-                    exp_avg_.narrow(0, at_state, size), exp_avg_sq_.narrow(0, at_state, size),
-                    learning_rate * range.lr_scale, range.decayed, step);
-      });
-      state_begin += range.end - range.begin;
+      const int64_t size = range.end - range.begin;
+      adamw(options_, parameters.values.narrow(0, range.begin, size), parameters.gradients.narrow(0, range.begin, size),
+            exp_avg_.narrow(0, state_begin, size), exp_avg_sq_.narrow(0, state_begin, size),
+            learning_rate * range.lr_scale, range.decayed, step);
+      state_begin += size;
     }
   }
 
@@ -108,7 +131,7 @@ class AdamW8Bit : public Optimizer {
     small_.step(parameters, learning_rate, step);
     int64_t first_block = 0;
     for (const Range& range : large_) {
-      for_each_piece(range, [&](int64_t begin, int64_t size) {
+      for_each_piece(range, parameters.values, [&](int64_t begin, int64_t size) {
         const int64_t block = first_block + (begin - range.begin) / kBlock, blocks = (size + kBlock - 1) / kBlock;
         const at::Tensor m_codes = m_codes_.narrow(0, block * kBlock, blocks * kBlock);
         const at::Tensor v_codes = v_codes_.narrow(0, block * kBlock, blocks * kBlock);
@@ -117,8 +140,8 @@ class AdamW8Bit : public Optimizer {
         read_dynamic(true, m_codes, m_scales, m);
         read_dynamic(false, v_codes, v_scales, v);
         const at::Tensor masters = parameters.values.narrow(0, begin, size), values = masters.to(at::kCPU);
-        adamw_piece(options_, values, parameters.gradients.narrow(0, begin, size).to(at::kCPU), m.narrow(0, 0, size),
-                    v.narrow(0, 0, size), learning_rate * range.lr_scale, range.decayed, step);
+        adamw(options_, values, parameters.gradients.narrow(0, begin, size).to(at::kCPU), m.narrow(0, 0, size),
+              v.narrow(0, 0, size), learning_rate * range.lr_scale, range.decayed, step);
         if (!masters.is_cpu()) masters.copy_(values);
         write_dynamic(true, m, m_codes, m_scales);
         write_dynamic(false, v, v_codes, v_scales);
@@ -225,7 +248,7 @@ class Lion : public Optimizer {
   void step(Parameters& parameters, double learning_rate, int64_t) override {
     for (const Range& range : ranges_) {
       const double rate = learning_rate * range.lr_scale;
-      for_each_piece(range, [&](int64_t begin, int64_t size) {
+      for_each_piece(range, parameters.values, [&](int64_t begin, int64_t size) {
         at::Tensor values = parameters.values.narrow(0, begin, size), m = exp_avg_.narrow(0, begin, size);
         const at::Tensor gradient = parameters.gradients.narrow(0, begin, size);
         if (range.decayed && options_.weight_decay != 0) values.mul_(1.0 - rate * options_.weight_decay);

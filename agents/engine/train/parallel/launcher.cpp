@@ -1,6 +1,7 @@
 #include "agents/engine/train/parallel/launcher.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -28,7 +29,8 @@
 #include "agents/engine/train/environment.h"
 #include "agents/engine/train/parallel/meeting.h"
 #include "agents/engine/train/parallel/rank_environment.h"
-#include "agents/engine/train/trainer.h"
+#include "agents/engine/train/parallel/strength.h"
+#include "agents/engine/train/training.h"
 #include "backend/base/clock.h"
 #include "backend/base/error.h"
 #include "backend/base/files.h"
@@ -210,56 +212,31 @@ std::optional<Loss> Gang::run(const std::function<bool()>& asks_to_stop, int& st
   }
 }
 
-// How many ranks there are to be, as they are lost and come back. One thread.
-class Strength {
- public:
-  Strength(int64_t fewest, int64_t most, std::filesystem::path checkpoints)
-      : fewest_(std::max<int64_t>(1, fewest)), most_(most), size_(most), checkpoints_(std::move(checkpoints)) {}
-
-  int64_t size() const { return size_; }
-  bool suffices() const { return size_ >= fewest_; }
-
-  void lose_one() {
-    --size_;
-    newest_ = newest_checkpoint();
-    checkpoints_since_ = 0;
-    if (has_grown_) patience_ *= 2;
+// Ranks whose launcher was killed end of themselves, but with much memory not at once: until then they hold the lock on
+// the workdir, which rank 0 wants. Who holds it for longer is somebody else, as rank 0 will say.
+void wait_for_former_ranks(const std::filesystem::path& workdir) {
+  constexpr std::chrono::seconds kPatience{10};
+  const int lock = open((workdir / "engine.lock").c_str(), O_RDONLY | O_CLOEXEC);
+  if (lock < 0) return;
+  const auto deadline = SteadyClock::now() + kPatience;
+  while (flock(lock, LOCK_EX | LOCK_NB) != 0 && !stop_requested.load() && SteadyClock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
+  close(lock);
+}
 
-  // Those that were lost come back at a checkpoint, so that no step is computed twice for it: at the first, and after
-  // each further loss at twice as many as the time before, so that what this machine cannot hold is not tried for ever.
-  bool can_grow() {
-    if (size_ == most_) return false;
-    if (const int64_t newest = newest_checkpoint(); newest != newest_) {
-      newest_ = newest;
-      ++checkpoints_since_;
-    }
-    return checkpoints_since_ >= patience_;
+// Its step; -1 without one. Nothing else of the folder is touched: rank 0 may be writing there.
+int64_t newest_checkpoint(const std::filesystem::path& checkpoints) {
+  constexpr std::string_view kPrefix = "step-";
+  int64_t newest = -1;
+  std::error_code failure;
+  for (const auto& entry : std::filesystem::directory_iterator(checkpoints, failure)) {
+    const std::string name = entry.path().filename();
+    if (!name.starts_with(kPrefix) || !std::filesystem::exists(entry.path() / "COMMIT", failure)) continue;
+    newest = std::max<int64_t>(newest, std::atoll(name.c_str() + kPrefix.size()));
   }
-  void grow() {
-    size_ = most_;
-    has_grown_ = true;
-  }
-
- private:
-  // Its step; -1 without one.
-  int64_t newest_checkpoint() const {
-    constexpr std::string_view kPrefix = "step-";
-    int64_t newest = -1;
-    std::error_code failure;
-    for (const auto& entry : std::filesystem::directory_iterator(checkpoints_, failure)) {
-      const std::string name = entry.path().filename();
-      if (!name.starts_with(kPrefix) || !std::filesystem::exists(entry.path() / "COMMIT", failure)) continue;
-      newest = std::max<int64_t>(newest, std::atoll(name.c_str() + kPrefix.size()));
-    }
-    return newest;
-  }
-
-  int64_t fewest_, most_, size_;
-  std::filesystem::path checkpoints_;
-  int64_t newest_ = -1, checkpoints_since_ = 0, patience_ = 1;
-  bool has_grown_ = false;
-};
+  return newest;
+}
 
 }  // namespace
 
@@ -270,8 +247,10 @@ bool asks_for_ranks(int argc, char** argv) {
 int run_launcher(int argc, char** argv) {
   catch_stop_signals();
   const nlohmann::json parallel = parallel_of(argc, argv);
+  const std::filesystem::path workdir = argument(argc, argv, "--workdir"), checkpoints = workdir / "checkpoints";
+  wait_for_former_ranks(workdir);
   Strength strength(parallel.value("min_ranks", int64_t{1}), parallel.value("ranks", int64_t{1}),
-                    std::filesystem::path(argument(argc, argv, "--workdir")) / "checkpoints");
+                    [&checkpoints] { return newest_checkpoint(checkpoints); });
   std::string notice;
   while (strength.suffices()) {
     std::optional<Loss> lost;
@@ -295,6 +274,8 @@ int run_launcher(int argc, char** argv) {
     std::fprintf(stderr, "slipway-train: %s\n", notice.c_str());
     if (stop_requested.load()) return spec::kExitStopped;
     strength.lose_one();
+    if (strength.suffices())
+      std::fprintf(stderr, "slipway-train: starting %lld ranks\n", static_cast<long long>(strength.size()));
   }
   return spec::run_engine(argc, argv, "train", [&](spec::EngineContext&) -> int {
     throw base::Error(kRankLost,

@@ -1,5 +1,5 @@
-// Starts the ranks of a job on this machine as processes of their own, and goes on from the last checkpoint with those
-// that are left when one is lost. Used by main.cpp.
+// Starts the ranks of a job on this machine as processes of their own, and again from the last checkpoint when one is
+// lost. Used by main.cpp.
 #pragma once
 
 namespace slipway::train {
