@@ -1,9 +1,11 @@
 #include "agents/engine/train/prepare.h"
 
 #include <ATen/Parallel.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <utility>
@@ -141,9 +143,20 @@ bool load_validation(const spec::EngineContext& context, const Warn& warn, Job& 
   return true;
 }
 
+// Before anything takes its time.
+void check_data_files(const spec::EngineContext& context, const TrainSettings& settings) {
+  for (const auto* sources : {&settings.train, &settings.validation}) {
+    for (const DataSource& source : *sources) {
+      const std::filesystem::path path = context.resolve(source.path);
+      if (access(path.c_str(), R_OK) != 0) throw base::system_error("read " + path.string(), errno);
+    }
+  }
+}
+
 }  // namespace
 
 void load_model(const spec::EngineContext& context, const Warn& warn, Job& job) {
+  check_data_files(context, job.settings);
   job.model_path = context.resolve(job.settings.model_path);
   job.architecture = model::load_architecture(job.model_path);
   check_method(job);

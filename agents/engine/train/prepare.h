@@ -48,7 +48,7 @@ struct Job {
 // "1 row", "2 rows".
 std::string count_text(int64_t count, const std::string& noun);
 
-// Model, tokenizer and adapter. Throws base::Error.
+// Model, tokenizer and adapter, once the data files are there. Throws base::Error.
 void load_model(const spec::EngineContext& context, const Warn& warn, Job& job);
 
 // What TRL pads with, and a reward model reads no score at: the tokenizer's padding token, or its end token; -1: none.

@@ -257,6 +257,11 @@ TrainSettings settings_from_spec(const json& spec) {
   take_training(spec.value("training", json::object()), s);
   const json parallel = spec.value("parallel", json::object());
   take(parallel, "ranks", s.ranks);
+  if (const int64_t fewest = parallel.value("min_ranks", int64_t{1}); fewest > s.ranks) {
+    throw wrong("parallel.min_ranks: " + std::to_string(fewest) + " is more than the " + std::to_string(s.ranks) +
+                    (s.ranks == 1 ? " rank" : " ranks") + " that there are",
+                "lower parallel.min_ranks or raise parallel.ranks");
+  }
   s.strategy = parallel.value("strategy", "ddp") == "fsdp" ? Strategy::kFullySharded : Strategy::kReplicated;
   const json output = spec.value("output", json::object());
   take(output, "adapter", s.adapter_output);

@@ -111,12 +111,13 @@ void Trainer::report_step(const StepResult& result, double learning_rate, double
   pace_.begin_interval();
 }
 
-// Loss on the validation set, and samples. False when a stop came first.
+// Loss on the validation set, where there is one, and samples. False when a stop came first.
 bool Trainer::evaluate() {
   const TrainSettings& settings = job_.settings;
   const bool decides = settings.load_best_model_at_end || settings.early_stopping_patience > 0;
   // What was said before a crash need not be computed again, unless something hangs on it.
-  if (!ranks_.any(ranks_.is_first() && reporter_.evaluation_is_said(state_.step)) || decides) {
+  const bool is_said = ranks_.any(ranks_.is_first() && reporter_.evaluation_is_said(state_.step));
+  if (job_.validation_rows.count() > 0 && (!is_said || decides)) {
     StepResult result;
     if (!runner_->evaluate(job_.validation_rows, validation_reference_, result)) return false;
     nlohmann::ordered_json values = {{"eval_loss", result.loss}};
@@ -207,8 +208,8 @@ int Trainer::run() {
     if (state_.step > 0 && asked_to_finish()) state_.stopped_early = true;
     const bool last = finished();
     const auto due = [&](int64_t every) { return state_.step > 0 && every > 0 && (last || state_.step % every == 0); };
-    const bool evaluates =
-        due(settings.eval_steps) && state_.evaluated_step != state_.step && job_.validation_rows.count() > 0;
+    const bool evaluates = due(settings.eval_steps) && state_.evaluated_step != state_.step &&
+                           (job_.validation_rows.count() > 0 || !settings.sample_prompts.empty());
     const bool interrupted = evaluates && !evaluate();
     if (due(settings.save_steps) || (settings.save_steps > 0 && finished())) save();
     if (interrupted) return stop();

@@ -44,6 +44,7 @@ void Trainer::load() {
         "the spec is not the one with which step-" + std::to_string(checkpoint_->step) + " in this workdir was trained",
         "use the former spec to go on, or a new workdir for the new one");
   }
+  machine_ = choose_machine(job_.settings, environment_);
   load_model(context_, warn, job_);
   reporter_.phase("load", "end");
   reporter_.phase("tokenize", "begin");
@@ -57,7 +58,6 @@ void Trainer::load() {
 
 void Trainer::make_ready() {
   const TrainSettings& settings = job_.settings;
-  machine_ = choose_machine(settings, environment_);
   if (!ranks_.place(machine_.device)) {
     warn()("NCCL_MISSING",
            "the ranks' GPUs are connected by way of the main memory, because NCCL is not there on all of them",

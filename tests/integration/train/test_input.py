@@ -76,9 +76,22 @@ def test_an_empty_set_is_refused(tmp_path, spec):
     failure(tmp_path, spec, 1, "INVALID_DATA")
 
 
-def test_a_missing_data_file_is_named(tmp_path, spec):
-    (tmp_path / "train.jsonl").unlink()
-    assert "train.jsonl" in failure(tmp_path, spec, 1, "NOT_FOUND")
+@pytest.mark.parametrize("name", ["train", "validation"])
+def test_a_missing_data_file_is_named_before_anything_is_read(tmp_path, spec, name):
+    spec["data"][name] = [{"path": str(tmp_path / "absent.jsonl"), "format": "text"}]
+    assert "absent.jsonl" in failure(tmp_path, spec, 1, "NOT_FOUND")
+    assert not any(e["type"] == "phase" and e["name"] == "tokenize" for e in events(tmp_path / "work"))
+
+
+def test_more_ranks_at_least_than_there_are_is_refused(tmp_path, spec):
+    spec["parallel"] = {"ranks": 2, "min_ranks": 3}
+    message = failure(tmp_path, spec, 2, "INVALID_SPEC")
+    assert "parallel.min_ranks: 3 is more than the 2 ranks" in message and "raise parallel.ranks" in message
+
+
+def test_a_learning_rate_without_measure_ends_in_a_loss_that_is_not_a_number(tmp_path, spec):
+    spec["training"] |= {"learning_rate": 1e30, "lr_scheduler_type": "constant", "max_steps": 4}
+    assert "lower training.learning_rate" in failure(tmp_path, spec, 1, "NAN_LOSS")
 
 
 @pytest.mark.parametrize("method", [{"type": "lora", "r": 2, "lora_alpha": 4}, {"type": "prompt_tuning"}], ids=["lora", "prompt"])

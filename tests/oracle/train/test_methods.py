@@ -194,6 +194,15 @@ def test_neftune_noise_is_drawn_from_the_seed(tmp_path, tiny_model, texts):
     assert abs(losses[1][0] - losses[0][0]) < 0.2 * losses[0][0]
 
 
+def test_prompts_are_answered_without_a_validation_set_too(tmp_path, tiny_model, texts):
+    path, _ = texts
+    spec = spec_for(tiny_model, path, LORA, {"max_steps": 4, "eval_steps": 2, "sample_prompts": ["harbour keel"],
+                                             "sample_max_new_tokens": 4})
+    assert not metrics(run_train(tmp_path / "work", spec), "eval_loss")
+    samples = [json.loads(line) for line in (tmp_path / "work/samples.jsonl").read_text().splitlines()]
+    assert [s["step"] for s in samples] == [2, 4]
+
+
 def test_early_stopping_publishes_the_best(tmp_path, tiny_model, texts):
     path, _ = texts
     spec = spec_for(tiny_model, path, LORA, {"learning_rate": 0.3, "lr_scheduler_type": "constant", "num_train_epochs": 20,

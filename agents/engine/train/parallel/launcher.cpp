@@ -252,7 +252,8 @@ int run_launcher(int argc, char** argv) {
   Strength strength(parallel.value("min_ranks", int64_t{1}), parallel.value("ranks", int64_t{1}),
                     [&checkpoints] { return newest_checkpoint(checkpoints); });
   std::string notice;
-  while (strength.suffices()) {
+  // At least once: the first rank says what is wrong with the spec.
+  do {
     std::optional<Loss> lost;
     int status = spec::kExitFailed;
     bool grows = false;
@@ -276,7 +277,7 @@ int run_launcher(int argc, char** argv) {
     strength.lose_one();
     if (strength.suffices())
       std::fprintf(stderr, "slipway-train: starting %lld ranks\n", static_cast<long long>(strength.size()));
-  }
+  } while (strength.suffices());
   return spec::run_engine(argc, argv, "train", [&](spec::EngineContext&) -> int {
     throw base::Error(kRankLost,
                       notice + ", and parallel.min_ranks wants " + std::to_string(parallel.value("min_ranks", 1)),
