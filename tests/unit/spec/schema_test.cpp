@@ -49,8 +49,7 @@ TEST(Schema, ReportsEveryViolationAtOnceWithItsPath) {
   spec.erase("model");
   const std::string message = refusal("train", spec.dump());
   EXPECT_NE(message.find("5 faults"), std::string::npos) << message;
-  EXPECT_NE(message.find("training.learning_rate must be a number of at least 0, not \"fast\""),
-            std::string::npos)
+  EXPECT_NE(message.find("training.learning_rate must be a number of at least 0, not \"fast\""), std::string::npos)
       << message;
   EXPECT_NE(message.find("training.max_steps must be a whole number"), std::string::npos) << message;
   EXPECT_NE(message.find("data.train[0].format must be one of messages"), std::string::npos) << message;
