@@ -167,6 +167,7 @@ void Trainer::finish() {
   // What only steps need makes room for what the outputs are compared with.
   optimizer_.reset();
   ranks_.own(*decoder_).leave_gradients();
+  decoder_->leave_scratch();
   give_back_freed_memory();
   const at::Tensor own = ranks_.own(*decoder_).values;
   if (state_.best_values.defined()) {

@@ -137,6 +137,12 @@ void Decoder::train_batch(const Batch& batch, const WeighTargets* weigh, double 
   std::vector<LayerMemory> memories(layers_.size());
   std::vector<at::Tensor> inputs;
   const bool recompute = options_.gradient_checkpointing;
+  if (options_.device.is_cpu()) {
+    const auto rows = static_cast<int64_t>(batch.tokens.size());
+    const auto layers = recompute ? 1 : static_cast<int64_t>(layers_.size()) - lowest_trained_;
+    kept_.begin(layers * layers_.front().kept_bytes(rows));
+    for (LayerMemory& memory : memories) memory.place = &kept_;
+  }
   enter(0, Pass::kBackward);
   const at::Tensor x =
       run_layers(batch, context, seeds.noise, recompute ? nullptr : &memories, recompute ? &inputs : nullptr);
@@ -154,6 +160,7 @@ void Decoder::train_batch(const Batch& batch, const WeighTargets* weigh, double 
     enter(i + 1, Pass::kBackward);
     if (recompute) {
       at::Tensor again = std::exchange(inputs[i], at::Tensor());
+      kept_.begin();
       layers_[i].forward(again, context, &memories[i]);
     }
     const bool needs_input_gradient = full_ || virtual_tokens_ || static_cast<int64_t>(i) > lowest_trained_;

@@ -88,6 +88,11 @@ class Decoder {
 
   // To be called whenever the masters changed.
   void refresh();
+  // Once no step follows: the memory that only steps need.
+  void leave_scratch() {
+    kept_.release();
+    logits_scratch_.reset();
+  }
 
   // Forward and backward: adds the gradient of scale · Σ -log p. Returns Σ -log p, natural logarithm.
   double train(const Batch& batch, double scale, StepSeeds seeds);
@@ -147,6 +152,7 @@ class Decoder {
   ProductWeight embedding_, output_weight_;  // on a CPU not where they are trained: see AdaptedLinear
   at::Tensor positions_;                     // learned ones, in the compute type
   at::Tensor logits_scratch_;                // see output_loss
+  Workspace kept_;                           // what layers keep for backward, on a CPU
   Norm final_norm_;
   std::optional<size_t> embedding_parameter_, position_parameter_, output_parameter_;
 };

@@ -81,17 +81,18 @@ void DecoderLayer::normalize_heads_back(at::Tensor dqkv, LayerMemory& memory, Pa
   memory.before_head_norms.reset();
 }
 
-void DecoderLayer::make_room(const at::Tensor& x, LayerMemory& kept) const {
+int64_t DecoderLayer::kept_bytes(int64_t rows) const {
+  constexpr int64_t kPadding = 5 * 64;
   const int64_t typed = qkv_columns() + attention_.heads * attention_.head_dim + gate_up_columns();
   const int64_t row = typed * static_cast<int64_t>(c10::elementSize(compute_.type)) +
-                      2 * x.size(1) * static_cast<int64_t>(sizeof(float));
-  constexpr int64_t kPadding = 5 * 64;
-  if (x.is_cpu()) kept.place.begin(x.size(0) * row + kPadding);
+                      2 * architecture_.hidden_size * static_cast<int64_t>(sizeof(float));
+  return rows * row + kPadding;
 }
 
-at::Tensor DecoderLayer::room(LayerMemory& kept, const at::Tensor& x, int64_t columns, at::ScalarType type) const {
-  if (!x.is_cpu()) return at::empty({x.size(0), columns}, x.options().dtype(type));
-  return kept.place.take(x.size(0) * columns, type).view({x.size(0), columns});
+at::Tensor DecoderLayer::room(const LayerMemory& kept, const at::Tensor& x, int64_t columns,
+                              at::ScalarType type) const {
+  if (kept.place == nullptr) return at::empty({x.size(0), columns}, x.options().dtype(type));
+  return kept.place->take(x.size(0) * columns, type).view({x.size(0), columns});
 }
 
 at::Tensor DecoderLayer::attend_to(const at::Tensor& qkv, const BatchContext& context, LayerMemory& kept,
@@ -152,7 +153,6 @@ void DecoderLayer::forward(at::Tensor& x, const BatchContext& context, LayerMemo
   LayerMemory scratch;
   LayerMemory& kept = memory != nullptr ? *memory : scratch;
   kept.input = x;
-  if (memory != nullptr) make_room(x, kept);
   const auto stream = [&] { return room(kept, x, x.size(1), at::kFloat); };
   // What is not kept goes as soon as it can: the next layer's takes its place.
   at::Tensor qkv = parts_.qkv.forward(parts_.norm1.forward(compute_, x, kept.norm1), kept.hidden_qkv,

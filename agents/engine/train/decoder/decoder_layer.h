@@ -30,8 +30,8 @@ struct BatchContext {
 
 // What backward needs of one layer.
 struct LayerMemory {
-  Workspace place;           // of the largest, on a CPU
-  at::Tensor input, middle;  // residual stream before attention and before the MLP, f32
+  Workspace* place = nullptr;  // of the largest tensors; null: each has memory of its own
+  at::Tensor input, middle;    // residual stream before attention and before the MLP, f32
   NormMemory norm1, norm2, attention_output_norm, mlp_output_norm, query_norm, key_norm;
   at::Tensor before_head_norms;             // queries and keys, where they are normalized
   at::Tensor attention_result, mlp_result;  // f32, where they are normalized
@@ -59,6 +59,8 @@ class DecoderLayer {
   void set_frozen(const std::vector<at::Tensor>& weights);
   void release();
 
+  // What forward() takes of the memory's place for so many rows.
+  int64_t kept_bytes(int64_t rows) const;
   // x [n, hidden] f32, replaced by the layer's output. `memory` is filled when not null.
   void forward(at::Tensor& x, const BatchContext& context, LayerMemory* memory) const;
 
@@ -70,9 +72,7 @@ class DecoderLayer {
   std::vector<const AdaptedLinear*> linears() const { return {&parts_.qkv, &parts_.o, &parts_.gate_up, &parts_.down}; }
 
  private:
-  // Makes room in `kept` for all that one batch's rows leave there, and takes of it.
-  void make_room(const at::Tensor& x, LayerMemory& kept) const;
-  at::Tensor room(LayerMemory& kept, const at::Tensor& x, int64_t columns, at::ScalarType type) const;
+  at::Tensor room(const LayerMemory& kept, const at::Tensor& x, int64_t columns, at::ScalarType type) const;
   at::Tensor attend_to(const at::Tensor& qkv, const BatchContext& context, LayerMemory& kept, bool keep) const;
   at::Tensor attend_back(const at::Tensor& dattended, const BatchContext& context, LayerMemory& memory,
                          Parameters& parameters) const;

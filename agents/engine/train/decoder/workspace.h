@@ -1,6 +1,6 @@
-// One piece of main memory for tensors that come and go together, so that they leave no holes among others: what a call
-// of products packs for itself, and what a layer keeps for backward. Used by products.cpp, product_weight.cpp and
-// decoder_layer.cpp.
+// One piece of main memory for tensors that come and go together: what a call of products packs for itself, and what
+// all layers keep for backward. On the heap, where batches differ a little in size, they would leave holes that the
+// next batch does not fit in. Used by products.cpp, product_weight.cpp and decoder.cpp.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,6 +16,8 @@ class Workspace {
   void begin(int64_t bytes = 0);
   // [elements], until the next begin(); not initialized. Memory of its own where there is no room.
   at::Tensor take(int64_t elements, at::ScalarType type);
+  // Gives the memory back, once no tensor lies in it.
+  void release() { *this = {}; }
 
  private:
   at::Tensor bytes_;
