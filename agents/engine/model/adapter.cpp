@@ -32,8 +32,7 @@ constexpr int64_t kMaxRank = 1 << 14;
       base::kUnsupported, file.string() + ": " + what,
       "known are adapters of linear layers (peft_type LORA: LoRA, rsLoRA, DoRA), and prompt tuning's where "
       "a model is served or evaluated (PROMPT_TUNING, MULTITASK_PROMPT_TUNING); another one can be merged into its "
-      "base "
-      "with peft's merge_and_unload, and the whole model used");
+      "base with peft's merge_and_unload, and the whole model used");
 }
 
 // 16 rather than 16.0, as people write it.

@@ -331,8 +331,8 @@ void output_scores(const Compute& compute, const at::Tensor& x, const ProductWei
         run_columns(compute, job, x.size(0));
       }
     };
-    compute.workspace->begin();
     if (!weight.is_master()) return multiply(weight, scores);
+    compute.workspace->begin();
     ProductWeight part = ProductWeight::of_master(compute, weight.rows());
     over_master_rows(weight, [&](int64_t begin, int64_t count) {
       part.assign(weight.rows().narrow(0, begin, count));
