@@ -158,9 +158,9 @@ AdapterConfig read_config(const std::filesystem::path& file, const nlohmann::jso
 
 }  // namespace
 
-double Adapter::scaling(const AdapterTensor& tensor) const {
-  const auto rank = static_cast<double>(tensor.rank);
-  return alpha_of(tensor) / (config.use_rslora ? std::sqrt(rank) : rank);
+double lora_scaling(double alpha, int64_t rank, bool use_rslora) {
+  const auto size = static_cast<double>(rank);
+  return alpha / (use_rslora ? std::sqrt(size) : size);
 }
 
 Adapter load_adapter(const std::filesystem::path& folder, DoraAdapters dora, ScoreHeads scores) {

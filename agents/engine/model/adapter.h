@@ -31,14 +31,18 @@ struct AdapterTensor {
   std::optional<double> alpha = std::nullopt;  // its own, else the adapter's
 };
 
+// What B·A is multiplied by: alpha / rank, or alpha / sqrt(rank) for rsLoRA.
+double lora_scaling(double alpha, int64_t rank, bool use_rslora);
+
 struct Adapter {
   AdapterConfig config;
   std::vector<AdapterTensor> tensors;
   std::vector<float> score = {};  // of a reward model: the weight of its score head, [hidden]; else empty
 
   double alpha_of(const AdapterTensor& tensor) const { return tensor.alpha.value_or(config.lora_alpha); }
-  // alpha / rank, or alpha / sqrt(rank) for rsLoRA.
-  double scaling(const AdapterTensor& tensor) const;
+  double scaling(const AdapterTensor& tensor) const {
+    return lora_scaling(alpha_of(tensor), tensor.rank, config.use_rslora);
+  }
 };
 
 // Throws base::Error INVALID_MODEL naming file and key or tensor; UNSUPPORTED for other PEFT types, and for DoRA unless

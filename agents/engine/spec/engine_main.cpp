@@ -114,7 +114,7 @@ std::variant<Arguments, int> parse_arguments(int argc, char** argv, const std::s
 class WorkdirLock {
  public:
   explicit WorkdirLock(const std::filesystem::path& workdir) {
-    const std::string name = (workdir / "engine.lock").string();
+    const std::string name = (workdir / kLockFile).string();
     fd_ = open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (fd_ < 0) throw base::system_error("cannot open " + name, errno);
     if (flock(fd_, LOCK_EX | LOCK_NB) != 0) {

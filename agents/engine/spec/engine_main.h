@@ -16,6 +16,9 @@ inline constexpr int kExitFailed = 1;
 inline constexpr int kExitWrongSpec = 2;
 inline constexpr int kExitStopped = 143;
 
+// In the workdir: locked as long as a process works there.
+inline constexpr char kLockFile[] = "engine.lock";
+
 struct EngineContext {
   nlohmann::json spec;            // checked, defaults filled in
   std::filesystem::path workdir;  // absolute; relative paths in the spec are relative to it

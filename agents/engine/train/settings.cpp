@@ -1,9 +1,9 @@
 #include "agents/engine/train/settings.h"
 
 #include <algorithm>
-#include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "agents/engine/model/adapter.h"
 #include "backend/base/error.h"
 #include "backend/base/sha256.h"
 
@@ -65,8 +65,7 @@ LoraShape MethodSettings::shape_of(const std::string& module) const {
 
 double MethodSettings::scaling(const std::string& module) const {
   const LoraShape shape = shape_of(module);
-  const auto rank = static_cast<double>(shape.rank);
-  return shape.alpha / (use_rslora ? std::sqrt(rank) : rank);
+  return model::lora_scaling(shape.alpha, shape.rank, use_rslora);
 }
 
 bool MethodSettings::adapts(const model::AdapterModule& module) const {

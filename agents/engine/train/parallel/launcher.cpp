@@ -216,7 +216,7 @@ std::optional<Loss> Gang::run(const std::function<bool()>& asks_to_stop, int& st
 // the workdir, which rank 0 wants. Who holds it for longer is somebody else, as rank 0 will say.
 void wait_for_former_ranks(const std::filesystem::path& workdir) {
   constexpr std::chrono::seconds kPatience{10};
-  const int lock = open((workdir / "engine.lock").c_str(), O_RDONLY | O_CLOEXEC);
+  const int lock = open((workdir / spec::kLockFile).c_str(), O_RDONLY | O_CLOEXEC);
   if (lock < 0) return;
   const auto deadline = SteadyClock::now() + kPatience;
   while (flock(lock, LOCK_EX | LOCK_NB) != 0 && !stop_requested.load() && SteadyClock::now() < deadline) {
