@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { formatBytes, formatCount, formatDone, formatDuration, formatNumber, formatParameters, formatRelative, plural, toMillis } from "@/base/format";
+import { formatBytes, formatCount, formatDone, formatDuration, formatNumber, formatParameters, formatRelative, plural, toMillis, withUnit } from "@/base/format";
 
 describe("numbers", () => {
   it("separate thousands", () => expect(formatCount(1234567n)).toBe("1,234,567"));
@@ -21,6 +21,10 @@ describe("numbers", () => {
   it("agree in number", () => {
     expect(plural(1n, "row")).toBe("1 row");
     expect(plural(2, "row")).toBe("2 rows");
+    expect(withUnit("1", "processes")).toBe("1 process");
+    expect(withUnit("1", "steps")).toBe("1 step");
+    expect(withUnit("512", "tokens")).toBe("512 tokens");
+    expect(withUnit("auto", "")).toBe("auto");
     expect(formatDone(46n, 1000n, "step")).toBe("46 / 1,000 steps");
     expect(formatDone(3n, 0n, "rows")).toBe("3 rows");
   });

@@ -112,6 +112,12 @@ export function plural(count: number | bigint, word: string, many = `${word}s`):
   return `${formatCount(count)} ${Number(count) === 1 ? word : many}`;
 }
 
+/** "1 process", "5 steps": what a parameter is set to, in its unit, which is a plural or empty. */
+export function withUnit(value: string, unit: string): string {
+  const one = value === "1" ? unit.replace(/(?<=ss)es$|s$/, "") : unit;
+  return [value, one].filter(Boolean).join(" ");
+}
+
 /** "46 / 60 steps" from an engine's count and the name of one unit. */
 export function formatDone(done: number | bigint, total: number | bigint, unit: string): string {
   const units = unit && !unit.endsWith("s") ? `${unit}s` : unit;

@@ -170,6 +170,17 @@ inline void store_quarter(const float* sums, const Product* further, int count, 
   for (; row < rows; ++row) store_rows_of<1>(sums + row * kPanelColumns, further, count, output, begin + row, column);
 }
 
+// As prefetch_tile(), of all four quarters at once.
+inline void prefetch_quarters(const ProductOutput& output, int64_t begin, int64_t size, int64_t lower,
+                              int64_t lower_size, int64_t column, int64_t n) {
+  for (int64_t i = 0; i < size; ++i) {
+    for (const int64_t at : {column, column + n / 2}) {
+      prefetch_tile<F32, 1, 2>(output, begin + i, at);
+      if (i < lower_size) prefetch_tile<F32, 1, 2>(output, lower + i, at);
+    }
+  }
+}
+
 inline void multiply_halved(const Product* products, int count, const ProductOutput& output, const HalvedRows& rows,
                             int64_t n) {
   const int64_t k = products->k, parts = (k / 2 + kStepsOfHalf - 1) / kStepsOfHalf;
@@ -189,6 +200,7 @@ inline void multiply_halved(const Product* products, int count, const ProductOut
                  lefts.get() + i * kSumStride);
       }
       for (int64_t column = 0; column < n / 2; column += kPanelColumns) {
+        prefetch_quarters(part, begin, size, lower, lower_size, column, n);
         multiply_quarters(lefts.get(), size, right_quarters(*products, first, steps, column, n), steps, sums.get());
         for (int i = 0; i < 4; ++i) {
           store_quarter(sums.get() + i * kRowsOfHalf * kPanelColumns, products + 1, further, part,

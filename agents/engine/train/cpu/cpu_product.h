@@ -27,6 +27,9 @@ struct PanelRight {
   }
 };
 
+// Plain rows that are fetched ahead: each lies in another page, where a cache does not look by itself.
+constexpr int64_t kRowsAhead = 16;
+
 // The same from plain rows, which are read no further than `columns`. bf16 in two vectors: interleaving within 128-bit
 // lanes leaves columns 8l+0..3 in the first and 8l+4..7 in the second, which in_order() undoes at the end.
 template <typename T>
@@ -42,7 +45,11 @@ struct RowsRight<F32> {
   template <int kVectors>
   void next(bool) {
     first = _mm512_maskz_loadu_ps(first_mask, at);
-    if constexpr (kVectors == 2) second = _mm512_maskz_loadu_ps(second_mask, at + 16);
+    __builtin_prefetch(at + kRowsAhead * stride);
+    if constexpr (kVectors == 2) {
+      second = _mm512_maskz_loadu_ps(second_mask, at + 16);
+      __builtin_prefetch(at + kRowsAhead * stride + 16);
+    }
     at += stride;
   }
 
@@ -69,6 +76,8 @@ struct RowsRight<Bf16> {
       const __m256i odd = _mm256_maskz_loadu_epi16(static_cast<__mmask16>(odd_mask), at + stride);
       first = _mm512_or_si512(_mm512_cvtepu16_epi32(even), _mm512_slli_epi32(_mm512_cvtepu16_epi32(odd), 16));
     }
+    __builtin_prefetch(at + kRowsAhead * stride);
+    __builtin_prefetch(at + (kRowsAhead + 1) * stride);
     at += 2 * stride;
   }
 
@@ -78,6 +87,8 @@ struct RowsRight<Bf16> {
   __m512i first{}, second{};
 };
 #endif
+
+constexpr int64_t kLineBytes = 64;  // of a cache
 
 // Sums of kRows rows and one or two vectors of columns. A low rank's products have no more than one.
 template <int kRows, int kVectors>
@@ -176,6 +187,21 @@ inline void store_tile(const Tile<kRows, kVectors>& tile, const ProductOutput& o
   }
 }
 
+// A tile's place in the output, fetched while its sums are computed: it comes from main memory as a rule.
+template <typename T, int kRows, int kVectors>
+inline void prefetch_tile(const ProductOutput& output, int64_t row, int64_t column) {
+  const int64_t element = output.is_f32 ? sizeof(float) : sizeof(typename T::Storage);
+  for (int i = 0; i < kRows; ++i) {
+    const int64_t at = (row + i) * output.stride + column;
+    const char* const target = static_cast<const char*>(output.data) + at * element;
+    __builtin_prefetch(target, 1);
+    if (kVectors == 2 && output.is_f32) __builtin_prefetch(target + kLineBytes, 1);
+    if (output.added == nullptr) continue;
+    __builtin_prefetch(output.added + at);
+    if constexpr (kVectors == 2) __builtin_prefetch(output.added + at + 16);
+  }
+}
+
 template <typename T, int kRows, int kVectors>
 inline void multiply_tile(const Product* products, int count, const ProductOutput& output, int64_t row, int64_t column,
                           int64_t columns) {
@@ -184,6 +210,7 @@ inline void multiply_tile(const Product* products, int count, const ProductOutpu
   for (int i = 0; i < kRows; ++i) {
     for (int half = 0; half < kVectors; ++half) tile.sums[i][half] = _mm512_setzero_ps();
   }
+  prefetch_tile<T, kRows, kVectors>(output, row, column);
   bool interleaved = false;
   for (int i = 0; i < count; ++i) {
     if (products[i].right_side == RightSide::kPanels) {

@@ -27,9 +27,8 @@ void ProductWeight::release() {
   transposed_ = plain_ = {};
 }
 
-template <typename Pack>
 const at::Tensor& ProductWeight::packed(const Compute& compute, Copy& copy, int64_t k, int64_t columns,
-                                        Pack pack) const {
+                                        decltype(CpuKernels::pack_rows) pack) const {
   if (copy.is_current) return copy.panels;
   const int64_t panels = panel_count(columns), elements = panels * padded(compute.type, k) * kPanelColumns;
   if (!copy.panels.defined() || copy.panels.numel() != elements) {
@@ -44,23 +43,7 @@ const at::Tensor& ProductWeight::packed(const Compute& compute, Copy& copy, int6
 }
 
 const at::Tensor& ProductWeight::panels(const Compute& compute) const {
-  const CpuKernels& kernels = *compute.kernels;
-  if (rows_.scalar_type() == compute.type) {
-    return packed(compute, transposed_, rows_.size(1), rows_.size(0), kernels.pack_transposed);
-  }
-  // Panel by panel, while its narrowed rows are in the cache.
-  const auto pack = [&](const void* master, int64_t stride, int64_t k, int64_t columns, void* panels, int64_t begin,
-                        int64_t end) {
-    const at::Tensor narrow = at::empty({kPanelColumns, k}, rows_.options().dtype(compute.type));
-    for (int64_t panel = begin; panel < end; ++panel) {
-      const int64_t row = panel * kPanelColumns, count = std::min(kPanelColumns, columns - row);
-      kernels.narrow(static_cast<const float*>(master) + row * stride, narrow.data_ptr(), count * k);
-      std::byte* const target =
-          static_cast<std::byte*>(panels) + panel * padded(compute.type, k) * kPanelColumns * narrow.element_size();
-      kernels.pack_transposed(narrow.data_ptr(), k, k, count, target, 0, 1);
-    }
-  };
-  return packed(compute, transposed_, rows_.size(1), rows_.size(0), pack);
+  return packed(compute, transposed_, rows_.size(1), rows_.size(0), compute.kernels->pack_transposed);
 }
 
 const at::Tensor& ProductWeight::row_panels(const Compute& compute) const {

@@ -33,7 +33,8 @@ class ProductWeight {
   // In the compute type, or the master.
   const at::Tensor& rows() const { return rows_; }
   bool is_master() const { return is_master_; }
-  // The packed copies for x·Wᵀ and dy·W, made when they are first asked for. Only with kernels.
+  // The packed copies for x·Wᵀ and dy·W, made when they are first asked for. Only with kernels,
+  // and not of a master of another type.
   const at::Tensor& panels(const Compute& compute) const;
   const at::Tensor& row_panels(const Compute& compute) const;  // not of a master
 
@@ -42,8 +43,8 @@ class ProductWeight {
     at::Tensor panels;
     bool is_current = false;
   };
-  template <typename Pack>
-  const at::Tensor& packed(const Compute& compute, Copy& copy, int64_t k, int64_t columns, Pack pack) const;
+  const at::Tensor& packed(const Compute& compute, Copy& copy, int64_t k, int64_t columns,
+                           decltype(CpuKernels::pack_rows) pack) const;
 
   at::Tensor rows_;
   bool is_master_ = false;

@@ -4,158 +4,75 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <array>
 #include <functional>
 
+#include "agents/engine/train/decoder/product_jobs.h"
 #include "agents/engine/train/decoder/share_out.h"
 
 namespace slipway::train {
 
 namespace {
 
-// Tiles of rows that one thread takes at once, and at least; and columns.
-constexpr int64_t kTilesAtOnce = 24;
-constexpr int64_t kTilesPerShare = 4;
-constexpr int64_t kColumnsPerShare = 2 * kPanelColumns;
-// Likewise of products whose left side is packed by the thread that takes it.
+// Tiles of rows that one thread takes at once of products whose left side is packed by the thread that takes it.
 constexpr int64_t kOuterTilesAtOnce = 12;
-// A vocabulary's master rows that are narrowed and packed at once: so much of it stays in a cache.
+// A vocabulary's master rows that are packed at once: so much of it stays in a cache.
 constexpr int64_t kMasterRowsAtOnce = 4096;
+// Panels of a master that one thread narrows, packs and multiplies at once: they stay in its own cache.
+constexpr int64_t kPanelsAtOnce = 4;
 // Tiles of rows from which on it pays to pack a weight for one product.
 constexpr int64_t kTilesPerPacking = 8;
 
-// Rows, steps and columns from which on Strassen's algorithm is worth its sums.
-constexpr int64_t kHalvedRowsLeast = 192;
-constexpr int64_t kHalvedStepsLeast = 256;
-constexpr int64_t kHalvedColumnsLeast = 128;
-
-int64_t tile_count(int64_t rows) { return (rows + kTileRows - 1) / kTileRows; }
-
-// The sum of one or two products into one output.
-struct Job {
-  std::array<Product, 2> products;
-  int count = 0;
-  ProductOutput output;
-  int64_t columns = 0;
-
-  void add(const Product& product) { products[static_cast<size_t>(count++)] = product; }
-};
-
-ProductOutput output_of(const at::Tensor& y, bool add) {
-  ProductOutput output;
-  output.data = y.data_ptr();
-  output.stride = y.stride(0);
-  output.is_f32 = y.scalar_type() == at::kFloat;
-  output.add = add;
+ProductOutput forward_output(const ForwardPart& part) {
+  ProductOutput output = output_of(part.y, part.added.defined());
+  if (part.added.defined()) output.added = part.added.data_ptr<float>();
+  if (part.bias.defined()) output.bias = part.bias.data_ptr<float>();
   return output;
-}
-
-Product by_panels(const Compute& compute, const at::Tensor& left, const at::Tensor& panels) {
-  Product product;
-  product.left = left.data_ptr();
-  product.left_row_stride = left.stride(0);
-  product.right = panels.data_ptr();
-  product.k = left.size(1);
-  product.panel_stride = padded(compute.type, product.k) * kPanelColumns;
-  return product;
-}
-
-Product by_rows(const at::Tensor& left, const at::Tensor& right) {
-  Product product;
-  product.left = left.data_ptr();
-  product.left_row_stride = left.stride(0);
-  product.right = right.data_ptr();
-  product.right_side = RightSide::kRows;
-  product.right_stride = right.stride(0);
-  product.k = left.size(1);
-  return product;
-}
-
-// The job's columns [begin, end); begin is a panel's first.
-Job columns_of(const Compute& compute, Job job, int64_t begin, int64_t end) {
-  const int64_t element = compute.type == at::kBFloat16 ? 2 : 4;
-  for (Product& product : job.products) {
-    const int64_t skipped =
-        product.right_side == RightSide::kPanels ? begin / kPanelColumns * product.panel_stride : begin;
-    if (product.right != nullptr) product.right = static_cast<const std::byte*>(product.right) + skipped * element;
-  }
-  job.output.data = static_cast<std::byte*>(job.output.data) + begin * (job.output.is_f32 ? 4 : element);
-  if (job.output.bias != nullptr) job.output.bias += begin;
-  if (job.output.added != nullptr) job.output.added += begin;
-  job.columns = end - begin;
-  return job;
-}
-
-bool is_halved(const Compute& compute, const Job& job, int64_t rows) {
-  const Product& product = job.products[0];
-  return compute.kernels->multiply_halved != nullptr && rows >= kHalvedRowsLeast && product.k >= kHalvedStepsLeast &&
-         product.k % 2 == 0 && product.left_tile_stride == 0 && job.columns >= kHalvedColumnsLeast &&
-         job.columns % (2 * kPanelColumns) == 0;
-}
-
-// By Strassen's algorithm; `rows` are the two halves'.
-void run_halved(const Compute& compute, const std::vector<Job>& jobs, int64_t rows) {
-  const int64_t tiles = tile_count((rows + 1) / 2);
-  share_out(tiles, kTilesAtOnce / 2, kTilesPerShare, [&](int64_t begin, int64_t end) {
-    for (const Job& job : jobs) {
-      compute.kernels->multiply_halved(job.products.data(), job.count, job.output,
-                                       {begin * kTileRows, end * kTileRows, tiles * kTileRows, rows}, job.columns);
-    }
-  });
-}
-
-void run_rows(const Compute& compute, const std::vector<Job>& jobs, int64_t rows) {
-  share_out(tile_count(rows), kTilesAtOnce, kTilesPerShare, [&](int64_t begin, int64_t end) {
-    for (const Job& job : jobs) {
-      compute.kernels->multiply(job.products.data(), job.count, job.output, begin * kTileRows,
-                                std::min(end * kTileRows, rows), job.columns);
-    }
-  });
-}
-
-// Few rows: columns are shared out.
-void run_columns(const Compute& compute, const Job& job, int64_t rows) {
-  const int64_t shares = (job.columns + kColumnsPerShare - 1) / kColumnsPerShare;
-  share_out(shares, 1, 1, [&](int64_t begin, int64_t end) {
-    const Job part = columns_of(compute, job, begin * kColumnsPerShare, std::min(end * kColumnsPerShare, job.columns));
-    compute.kernels->multiply(part.products.data(), part.count, part.output, 0, rows, part.columns);
-  });
-}
-
-// Jobs that are computed in the same way.
-void run_alike(const Compute& compute, const std::vector<Job>& jobs, int64_t rows, bool halved) {
-  if (halved) {
-    run_halved(compute, jobs, rows);
-  } else if (tile_count(rows) >= 2 * kTilesPerShare) {
-    run_rows(compute, jobs, rows);
-  } else {
-    for (const Job& job : jobs) run_columns(compute, job, rows);
-  }
-}
-
-// All jobs, which have the same rows, on all threads. A row of a job may be the left side of the same row in later
-// ones. Sums do not depend on who computes them.
-void run(const Compute& compute, const std::vector<Job>& jobs, int64_t rows) {
-  for (size_t begin = 0; begin < jobs.size();) {
-    const bool halved = is_halved(compute, jobs[begin], rows);
-    size_t end = begin + 1;
-    while (end < jobs.size() && is_halved(compute, jobs[end], rows) == halved) ++end;
-    run_alike(compute,
-              {jobs.begin() + static_cast<std::ptrdiff_t>(begin), jobs.begin() + static_cast<std::ptrdiff_t>(end)},
-              rows, halved);
-    begin = end;
-  }
 }
 
 Job forward_job(const Compute& compute, const at::Tensor& x, const ForwardPart& part) {
   Job job;
   job.add(by_panels(compute, x, part.weight->panels(compute)));
   if (part.delta.left.defined()) job.add(by_panels(compute, part.delta.left, part.delta.right->panels(compute)));
-  job.output = output_of(part.y, part.added.defined());
-  if (part.added.defined()) job.output.added = part.added.data_ptr<float>();
-  if (part.bias.defined()) job.output.bias = part.bias.data_ptr<float>();
+  job.output = forward_output(part);
   job.columns = part.weight->rows().size(0);
   return job;
+}
+
+// Whether it is a master that is not of the products' type. It has no delta beside it.
+bool is_wide(const Compute& compute, const ProductWeight& weight) {
+  return weight.is_master() && weight.rows().scalar_type() != compute.type;
+}
+
+// Columns of x·Wᵀ whose weight is a wide master, from panel `begin` on, by one thread.
+void multiply_wide(const Compute& compute, const at::Tensor& x, const ForwardPart& part, int64_t begin, int64_t count) {
+  const at::Tensor& master = part.weight->rows();
+  const int64_t k = master.size(1), first = begin * kPanelColumns;
+  const int64_t columns = std::min(count * kPanelColumns, master.size(0) - first);
+  const int64_t panel_elements = padded(compute.type, k) * kPanelColumns;
+  const at::Tensor narrow = at::empty({kPanelColumns, k}, x.options());
+  const at::Tensor panels = at::empty({count * panel_elements}, x.options());
+  const auto element = static_cast<int64_t>(panels.element_size());
+  for (int64_t panel = 0; panel < count; ++panel) {
+    const int64_t column = panel * kPanelColumns, width = std::min(kPanelColumns, columns - column);
+    compute.kernels->narrow(master.data_ptr<float>() + (first + column) * master.stride(0), narrow.data_ptr(),
+                            width * k);
+    compute.kernels->pack_transposed(narrow.data_ptr(), k, k, width,
+                                     static_cast<std::byte*>(panels.data_ptr()) + panel * panel_elements * element, 0,
+                                     1);
+  }
+  const Product product = by_panels(compute, x, panels);
+  compute.kernels->multiply(&product, 1, columns_from(forward_output(part), first, element), 0, x.size(0), columns);
+}
+
+// Each thread narrows and packs what it multiplies, so that it is in its own cache.
+void forward_by_wide(const Compute& compute, const at::Tensor& x, const std::vector<ForwardPart>& parts) {
+  Ranges panels;
+  for (const ForwardPart& part : parts) panels.add(panel_count(part.weight->rows().size(0)));
+  share_out(panels.size_of_all(), kPanelsAtOnce, 1, [&](int64_t first, int64_t last) {
+    panels.for_each(first, last, [&](size_t part, int64_t begin, int64_t end) {
+      multiply_wide(compute, x, parts[part], begin, end - begin);
+    });
+  });
 }
 
 int64_t tile_elements(const Compute& compute, int64_t k) { return padded(compute.type, k) * kTileRows; }
@@ -206,6 +123,10 @@ void forward_products(const Compute& compute, const at::Tensor& x, const std::ve
     for (const ForwardPart& part : parts) forward_by_libtorch(x, part);
     return;
   }
+  if (is_wide(compute, *parts.front().weight)) {
+    forward_by_wide(compute, x, parts);
+    return;
+  }
   compute.workspace->begin();
   std::vector<Job> jobs;
   for (const ForwardPart& part : parts) jobs.push_back(forward_job(compute, x, part));
@@ -254,6 +175,20 @@ struct PackedRight {
   int64_t shares;  // that it is packed in
 };
 
+// Packs them all, on all threads.
+std::vector<at::Tensor> packed(const Compute& compute, const std::vector<PackedRight>& rights) {
+  Ranges shares;
+  for (const PackedRight& right : rights) shares.add(right.shares);
+  share_out(shares.size_of_all(), 1, 1, [&](int64_t first, int64_t last) {
+    shares.for_each(first, last, [&](size_t right, int64_t begin, int64_t end) {
+      for (int64_t share = begin; share < end; ++share) rights[right].pack(compute, share);
+    });
+  });
+  std::vector<at::Tensor> panels;
+  for (const PackedRight& right : rights) panels.push_back(right.panels);
+  return panels;
+}
+
 // Those of all parts, each before its delta's.
 std::vector<at::Tensor> packed_rights(const Compute& compute, const std::vector<GradientPart>& parts) {
   compute.workspace->begin();
@@ -262,17 +197,7 @@ std::vector<at::Tensor> packed_rights(const Compute& compute, const std::vector<
     rights.emplace_back(compute, *part.weight);
     if (part.delta.left.defined()) rights.emplace_back(compute, *part.delta.right);
   }
-  std::vector<int64_t> ends;  // of their shares
-  for (const PackedRight& right : rights) ends.push_back((ends.empty() ? 0 : ends.back()) + right.shares);
-  share_out(ends.back(), 1, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t share = begin; share < end; ++share) {
-      const auto i = static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), share) - ends.begin());
-      rights[i].pack(compute, share - (i == 0 ? 0 : ends[i - 1]));
-    }
-  });
-  std::vector<at::Tensor> panels;
-  for (const PackedRight& right : rights) panels.push_back(right.panels);
-  return panels;
+  return packed(compute, rights);
 }
 
 }  // namespace
@@ -309,7 +234,8 @@ void input_gradients(const Compute& compute, const std::vector<GradientPart>& pa
 
 namespace {
 
-// Calls with the first of some rows and their number, so few that they stay in a cache when they are packed.
+// Calls with the first of some of a master's rows and their number, so few that they stay in a cache when they are
+// packed.
 void over_master_rows(const ProductWeight& weight, const std::function<void(int64_t, int64_t)>& use) {
   const int64_t vocabulary = weight.rows().size(0);
   for (int64_t begin = 0; begin < vocabulary; begin += kMasterRowsAtOnce) {
@@ -322,6 +248,7 @@ void over_master_rows(const ProductWeight& weight, const std::function<void(int6
 void output_scores(const Compute& compute, const at::Tensor& x, const ProductWeight& weight, at::Tensor scores) {
   // libtorch has no product of bf16 whose sums stay f32.
   if (compute.own_products || (compute.kernels != nullptr && compute.type == at::kBFloat16)) {
+    if (is_wide(compute, weight)) return forward_by_wide(compute, x, {{&weight, scores}});
     const auto multiply = [&](const ProductWeight& rows, const at::Tensor& y) {
       const Job job = forward_job(compute, x, {&rows, y});
       // Each thread its columns: a vocabulary's weight is read once.
@@ -352,24 +279,22 @@ void output_gradient(const Compute& compute, const at::Tensor& dscores, const Pr
   }
   // So long a sum is put aside now and then, in f32. By panels: so many rows of the weight lie in as many pages.
   const at::Tensor sums = at::empty(dx.sizes(), dx.options().dtype(at::kFloat));
-  const auto multiply = [&](const at::Tensor& left, const ProductWeight& right, bool add) {
+  const auto multiply = [&](const at::Tensor& left, const at::Tensor& panels, bool add) {
     Job job;
-    job.add(by_panels(compute, left, right.row_panels(compute)));
+    job.add(by_panels(compute, left, panels));
     job.output = output_of(sums, add);
     job.columns = dx.size(1);
     run(compute, {job}, dx.size(0));
   };
   if (weight.is_master()) {
-    ProductWeight part;
-    const bool is_narrow = compute.type != at::kFloat;
-    const at::Tensor narrow = at::empty({is_narrow ? kMasterRowsAtOnce : 0, dx.size(1)}, dx.options());
     over_master_rows(weight, [&](int64_t begin, int64_t count) {
-      const at::Tensor rows = weight.rows().narrow(0, begin, count);
-      part.assign(is_narrow ? narrow.narrow(0, 0, count).copy_(rows) : rows);
-      multiply(dscores.narrow(1, begin, count), part, begin > 0);
+      compute.workspace->begin();
+      const ProductWeight rows = ProductWeight::of_master(compute, weight.rows().narrow(0, begin, count));
+      const std::vector<at::Tensor> panels = packed(compute, {PackedRight(compute, rows)});
+      multiply(dscores.narrow(1, begin, count), panels.front(), begin > 0);
     });
   } else {
-    multiply(dscores, weight, false);
+    multiply(dscores, weight.row_panels(compute), false);
   }
   dx.copy_(sums);
 }
@@ -412,7 +337,11 @@ void add_outer(const Compute& compute, at::Tensor target, const at::Tensor& left
     take_tiles(compute, left, begin, end, packed, product);
     ProductOutput part = output;
     part.data = static_cast<float*>(output.data) + begin * kTileRows * output.stride;
-    compute.kernels->multiply(&product, 1, part, 0, std::min(end * kTileRows, m) - begin * kTileRows, columns);
+    // Row after row: all of a tile's targets on their way through main memory one after the other.
+    const int64_t rows = std::min(end * kTileRows, m) - begin * kTileRows;
+    for (int64_t row = 0; row < rows; row += kTileRows) {
+      compute.kernels->multiply(&product, 1, part, row, std::min(row + kTileRows, rows), columns);
+    }
   });
 }
 

@@ -1,11 +1,12 @@
 // Work shared out among the threads, evenly at first; a thread that is done takes over half of what another has left,
-// so that a busy neighbour costs its own time and not twice as much. Used by products.cpp.
+// so that a busy neighbour costs its own time and not twice as much. Used by products.cpp and product_jobs.cpp.
 #pragma once
 
 #include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -53,6 +54,27 @@ class SharedRange {
   }
 
   std::atomic<uint64_t> ends_ = 0;
+};
+
+// Ranges one behind the other, to be shared out as one.
+class Ranges {
+ public:
+  void add(int64_t size) { ends_.push_back(size_of_all() + size); }
+  int64_t size_of_all() const { return ends_.empty() ? 0 : ends_.back(); }
+
+  // Calls use(its number, begin, end) for the part of each range that lies in [begin, end) of all.
+  template <typename Use>
+  void for_each(int64_t begin, int64_t end, Use use) const {
+    for (auto at = std::upper_bound(ends_.begin(), ends_.end(), begin); begin < end; ++at) {
+      const auto range = static_cast<size_t>(at - ends_.begin());
+      const int64_t offset = range == 0 ? 0 : ends_[range - 1], last = std::min(end, *at);
+      use(range, begin - offset, last - offset);
+      begin = last;
+    }
+  }
+
+ private:
+  std::vector<int64_t> ends_;
 };
 
 // Calls use(begin, end) for pieces of [0, count) of up to `piece`, on all threads; less than `least` change no hands.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "agents/engine/runtime/engine.h"
 #include "backend/base/error.h"
@@ -28,33 +29,43 @@ std::vector<std::vector<int64_t>> parity_prompts(const Documents& documents, siz
   return prompts;
 }
 
-double logit_difference(Decoder& decoder, std::vector<std::vector<int64_t>> prompts, const std::filesystem::path& model,
+TrainedLogits trained_logits(Decoder& decoder, std::vector<std::vector<int64_t>> prompts) {
+  TrainedLogits trained{std::move(prompts), {}, decoder.virtual_token_count()};
+  const int64_t most = decoder.architecture().max_position_embeddings - trained.virtual_tokens - 1;
+  for (std::vector<int64_t>& prompt : trained.prompts) {
+    prompt.resize(static_cast<size_t>(std::clamp<int64_t>(most, 1, static_cast<int64_t>(prompt.size()))));
+    trained.logits.push_back(decoder.logits(prompt, static_cast<int64_t>(prompt.size())));
+  }
+  return trained;
+}
+
+double logit_difference(const TrainedLogits& trained, const std::filesystem::path& model,
                         const std::filesystem::path& adapter, int threads) {
   // A GGUF file of a model with a window may have a shorter context.
-  const int64_t context = model::load_architecture(model).max_position_embeddings - decoder.virtual_token_count();
+  const int64_t context = model::load_architecture(model).max_position_embeddings - trained.virtual_tokens;
   int64_t longest = 1;
-  for (std::vector<int64_t>& prompt : prompts) {
-    prompt.resize(static_cast<size_t>(std::clamp<int64_t>(context - 1, 1, static_cast<int64_t>(prompt.size()))));
-    longest = std::max(longest, static_cast<int64_t>(prompt.size()));
-  }
+  for (const auto& prompt : trained.prompts) longest = std::max(longest, static_cast<int64_t>(prompt.size()));
   runtime::EngineOptions options;
   options.weight_type = runtime::WeightType::kF32;
   options.threads = threads;
-  options.max_model_len = decoder.virtual_token_count() + std::min(longest + 1, context);
+  options.max_model_len = trained.virtual_tokens + std::min(longest + 1, context);
   options.max_num_seqs = 1;
   runtime::Engine engine(model, options);
   if (!adapter.empty()) engine.load_adapter("trained", adapter);
   double worst = 0;
-  for (const std::vector<int64_t>& prompt : prompts) {
-    const std::vector<float> ours = decoder.logits(prompt, static_cast<int64_t>(prompt.size()));
-    const std::vector<float> served =
-        engine.logits(std::vector<int32_t>(prompt.begin(), prompt.end()), adapter.empty() ? "" : "trained", true);
-    if (ours.size() != served.size()) return HUGE_VAL;
+  for (size_t i = 0; i < trained.prompts.size(); ++i) {
+    const std::vector<int64_t>& prompt = trained.prompts[i];
+    const std::vector<float>& ours = trained.logits[i];
+    const auto tokens = std::clamp<int64_t>(context - 1, 1, static_cast<int64_t>(prompt.size()));
+    const std::vector<float> served = engine.logits(std::vector<int32_t>(prompt.begin(), prompt.begin() + tokens),
+                                                    adapter.empty() ? "" : "trained", true);
+    // What comes later changes no logits of what was before.
+    if (served.size() * prompt.size() != ours.size() * static_cast<size_t>(tokens)) return HUGE_VAL;
     double difference = 0, size = 0;
-    for (size_t i = 0; i < ours.size(); ++i) {
-      const double delta = static_cast<double>(ours[i]) - served[i];
+    for (size_t k = 0; k < served.size(); ++k) {
+      const double delta = static_cast<double>(ours[k]) - served[k];
       difference += delta * delta;
-      size += static_cast<double>(ours[i]) * ours[i];
+      size += static_cast<double>(ours[k]) * ours[k];
     }
     const double relative = std::sqrt(difference / std::max(size, 1e-30));
     worst = std::isfinite(relative) ? std::max(worst, relative) : HUGE_VAL;

@@ -1,4 +1,4 @@
-// Compares what was trained with what will be served, before it is published. Used by trainer.cpp.
+// Compares what was trained with what will be served, before it is published. Used by publish.cpp.
 #pragma once
 
 #include <cstdint>
@@ -12,10 +12,18 @@ namespace slipway::train {
 // Up to `count` beginnings of documents, spread over the set, of at most `length` tokens each.
 std::vector<std::vector<int64_t>> parity_prompts(const Documents& documents, size_t count, int64_t length);
 
-// Runs `prompts` through the trainer's decoder and through the serving runtime on `model` (with the PEFT folder
-// `adapter`, unless that is empty). Returns the worst prompt's difference of logits: the 2-norm of the difference over
-// the 2-norm of the trainer's.
-double logit_difference(Decoder& decoder, std::vector<std::vector<int64_t>> prompts, const std::filesystem::path& model,
+// What the trainer's decoder says to some prompts.
+struct TrainedLogits {
+  std::vector<std::vector<int64_t>> prompts;
+  std::vector<std::vector<float>> logits;  // beside prompts: [its tokens, vocabulary]
+  int64_t virtual_tokens = 0;              // before each prompt
+};
+
+TrainedLogits trained_logits(Decoder& decoder, std::vector<std::vector<int64_t>> prompts);
+
+// Runs the prompts through the serving runtime on `model` (with the PEFT folder `adapter`, unless that is empty).
+// Returns the worst prompt's difference of logits: the 2-norm of the difference over the 2-norm of the trainer's.
+double logit_difference(const TrainedLogits& trained, const std::filesystem::path& model,
                         const std::filesystem::path& adapter, int threads);
 
 // Throws base::Error EXPORT_MISMATCH when the difference is above the tolerance for this precision. `what` names the

@@ -2,7 +2,6 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <vector>
 
 #include "agents/engine/train/environment.h"
@@ -26,6 +25,28 @@ void check_outputs(const spec::EngineContext& context, const TrainSettings& sett
   }
 }
 
+namespace {
+
+// What was trained in bf16, or on a base of fewer bits, is compared in f32 on the base that will be served, so that the
+// comparison can be strict.
+TrainedLogits logits_to_compare(const Job& job, Decoder& decoder, const Machine& machine) {
+  const std::vector<std::vector<int64_t>> prompts = parity_prompts(job.train.documents, 3, 64);
+  if (machine.compute_type == at::kFloat && machine.device.is_cpu() &&
+      job.settings.method.quantization == Quantization::kNone) {
+    return trained_logits(decoder, prompts);
+  }
+  MethodSettings on_the_base = job.settings.method;
+  on_the_base.quantization = Quantization::kNone;
+  DecoderOptions options;
+  options.trainable = false;
+  options.portable = true;  // without packed copies of the weights
+  Decoder exact(job.architecture, *job.weights, on_the_base, options);
+  exact.copy_parameters(decoder);
+  return trained_logits(exact, prompts);
+}
+
+}  // namespace
+
 void publish(const spec::EngineContext& context, const Job& job, Decoder& decoder, const Machine& machine,
              Reporter& reporter) {
   struct Result {
@@ -43,21 +64,10 @@ void publish(const spec::EngineContext& context, const Job& job, Decoder& decode
     results.push_back({name, output, target.parent_path() / ("." + target.filename().string() + ".writing"), target});
     return results.back().writing;
   };
-  const std::vector<std::vector<int64_t>> prompts = parity_prompts(job.train.documents, 3, 64);
-  // What was trained in bf16, or on a base of fewer bits, is compared in f32 on the base that will be served, so that
-  // the comparison can be strict.
-  std::optional<Decoder> exact;
-  MethodSettings on_the_base = settings.method;
-  on_the_base.quantization = Quantization::kNone;
-  if (machine.compute_type != at::kFloat || !machine.device.is_cpu() ||
-      settings.method.quantization != Quantization::kNone) {
-    DecoderOptions options;
-    options.trainable = false;
-    options.scores = scores;
-    exact.emplace(job.architecture, *job.weights, on_the_base, options);
-    exact->copy_parameters(decoder);
-  }
-  Decoder& trained = exact ? *exact : decoder;
+  // Scores are not served: there is nothing to compare with.
+  const TrainedLogits trained = scores ? TrainedLogits() : logits_to_compare(job, decoder, machine);
+  job.weights->leave_memory();
+  give_back_freed_memory();
   if (!settings.adapter_output.empty()) {
     const fs::path& writing = add("adapter", settings.adapter_output);
     std::error_code ignored;
@@ -70,10 +80,8 @@ void publish(const spec::EngineContext& context, const Job& job, Decoder& decode
     // Serving refuses the adapter beside a base with another tokenizer.
     const nlohmann::json note = {{"tokenizer_fingerprint", job.tokenizer->fingerprint()}};
     base::write_file_atomically(writing / "slipway.json", note.dump(2) + "\n");
-    // Scores are not served: there is nothing to compare with.
     if (!scores) {
-      require_parity(logit_difference(trained, prompts, job.model_path, writing, usable_threads()), false,
-                     "the adapter");
+      require_parity(logit_difference(trained, job.model_path, writing, usable_threads()), false, "the adapter");
     }
   }
   if (!settings.merged_output.empty()) {
@@ -81,7 +89,7 @@ void publish(const spec::EngineContext& context, const Job& job, Decoder& decode
     const model::DType stored = write_merged_model(writing, decoder, settings.method, *job.weights, job.model_path,
                                                    *job.tokenizer, padding_token(job));
     if (!scores) {
-      require_parity(logit_difference(trained, prompts, writing, {}, usable_threads()), stored != model::DType::kF32,
+      require_parity(logit_difference(trained, writing, {}, usable_threads()), stored != model::DType::kF32,
                      "the merged model");
     }
   }
@@ -95,8 +103,7 @@ void publish(const spec::EngineContext& context, const Job& job, Decoder& decode
         stored_type(*job.weights) == model::DType::kBF16 ? model::DType::kBF16 : model::DType::kF16;
     write_gguf(writing / "model.gguf", job.architecture, *job.tokenizer,
                trained_tensors(decoder, settings.method, *job.weights), matrices);
-    require_parity(logit_difference(trained, prompts, writing / "model.gguf", {}, usable_threads()), true,
-                   "the GGUF file");
+    require_parity(logit_difference(trained, writing / "model.gguf", {}, usable_threads()), true, "the GGUF file");
     if (settings.gguf_output.ends_with(".gguf")) results.back().only_file = "model.gguf";
   }
   for (const Result& result : results) {
