@@ -5,11 +5,11 @@
 
 namespace slipway::text {
 
-WordCache::WordCache() : slots_(kSlots) {}
+WordCache::WordCache() : slots_(kSets * kWays) {}
 
 bool WordCache::get(std::string_view word, std::vector<TokenId>& out) {
   if (word.size() > kMaxBytes) {
-    place_ = nullptr;
+    set_ = nullptr;
     return false;
   }
   key_ = {};
@@ -20,18 +20,23 @@ bool WordCache::get(std::string_view word, std::vector<TokenId>& out) {
   hash = (hash ^ (hash >> 32U) ^ key_[1]) * 0x8ebc6af09c88c6e3ULL;
   if (word.size() > 16) hash = (hash ^ (hash >> 32U) ^ key_[2]) * 0x589965cc75374cc3ULL;
   hash = (hash ^ (hash >> 32U) ^ key_[3]) * 0x1d8e4e27c47d124fULL;
-  place_ = &slots_[(hash >> 40U) % kSlots];
-  const auto& key = place_->key;  // == calls memcmp
-  if (((key[0] ^ key_[0]) | (key[1] ^ key_[1]) | (key[2] ^ key_[2]) | (key[3] ^ key_[3])) != 0) return false;
-  out.insert(out.end(), place_->ids.begin(), place_->ids.begin() + place_->count);
-  return true;
+  set_ = &slots_[(hash >> 40U) % kSets * kWays];
+  for (size_t way = 0; way < kWays; ++way) {
+    const auto& key = set_[way].key;  // == calls memcmp
+    if (((key[0] ^ key_[0]) | (key[1] ^ key_[1]) | (key[2] ^ key_[2]) | (key[3] ^ key_[3])) != 0) continue;
+    if (way > 0) std::rotate(set_, set_ + way, set_ + way + 1);
+    out.insert(out.end(), set_->ids.begin(), set_->ids.begin() + set_->count);
+    return true;
+  }
+  return false;
 }
 
 void WordCache::put(std::span<const TokenId> ids) {
-  if (place_ == nullptr || ids.size() > kMaxIds) return;
-  place_->key = key_;
-  std::copy(ids.begin(), ids.end(), place_->ids.begin());
-  place_->count = static_cast<uint32_t>(ids.size());
+  if (set_ == nullptr || ids.size() > kMaxIds) return;
+  std::copy_backward(set_, set_ + kWays - 1, set_ + kWays);
+  set_->key = key_;
+  std::copy(ids.begin(), ids.end(), set_->ids.begin());
+  set_->count = static_cast<uint32_t>(ids.size());
 }
 
 WordCaches::Lease WordCaches::lend() {

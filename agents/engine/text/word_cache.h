@@ -13,7 +13,8 @@
 
 namespace slipway::text {
 
-// A table of the words last seen, one per slot. One thread at a time.
+// A table of the words last seen: each has one set of a few places, the one asked for last in front. One thread at a
+// time.
 class WordCache {
  public:
   WordCache();
@@ -23,7 +24,7 @@ class WordCache {
   void put(std::span<const TokenId> ids);
 
  private:
-  static constexpr size_t kSlots = 8192;  // half a megabyte: stays in the second-level cache
+  static constexpr size_t kSets = 4096, kWays = 4;  // a megabyte
   static constexpr size_t kMaxBytes = 31;
   static constexpr size_t kMaxIds = 7;
 
@@ -35,7 +36,7 @@ class WordCache {
 
   std::vector<Slot> slots_;
   std::array<uint64_t, 4> key_{};  // of the last get()
-  Slot* place_ = nullptr;          // where it belongs; null when it is too long
+  Slot* set_ = nullptr;            // where it belongs; null when it is too long
 };
 
 // A few caches, lent to one encode() at a time; who finds none free works without.
