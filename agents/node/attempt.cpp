@@ -154,7 +154,11 @@ void Attempt::main_loop() {
     take_inbox();
     if (leaving_) break;
     try {
-      if (!finished_) parking_ ? step_parking() : step();
+      if (parking_) {
+        step_parking();  // also when finished: whoever parks it waits to hear so
+      } else if (!finished_) {
+        step();
+      }
     } catch (const std::exception& error) {  // base::Error: a full disk, a folder taken away
       spdlog::error("attempt step failed attempt={} error={}", id_, error.what());
       AttemptStatus outcome;

@@ -13,8 +13,8 @@ namespace slipway::desktop {
 namespace {
 
 constexpr int kPollMs = 50;
-constexpr int kPolls = 600;  // 30 s
-constexpr int kStopMs = 20'000;
+constexpr int kPolls = 600;      // 30 s
+constexpr int kStopMs = 70'000;  // `slipway up` itself gives the agent 40 s and slipwayd 20
 
 QByteArray read_or_empty(const std::filesystem::path& path) {
   try {

@@ -29,14 +29,16 @@ namespace {
 const QString kGeometry = QStringLiteral("window/geometry");
 const QString kZoom = QStringLiteral("window/zoom");
 
-// Puts the focus on the file button of the page at a path (%1); false as long as it is not there. What loads a page is
-// over when its document says so, and the document that is being left has another path, or the mark of kLeave.
+// Puts the focus on the file button of the page at a path (%1); false as long as a key would miss it: what loads a page
+// is over when its document says so, the document that is being left has another path, or the mark of kLeave, and
+// before a page's first frame Chromium drops keys.
 const QString kFocusFileButton = QStringLiteral(R"(
   (() => {
-    const here = location.pathname === '%1' && document.readyState === 'complete' && !window.slipwayLeaves;
-    const button = here && document.querySelector('[data-choose-files]');
-    if (button) button.focus();
-    return Boolean(button) && document.activeElement === button;
+    if (location.pathname !== '%1' || document.readyState !== 'complete' || window.slipwayLeaves) return false;
+    const button = document.querySelector('[data-choose-files]');
+    if (!button || performance.getEntriesByName('first-contentful-paint').length === 0) return false;
+    button.focus();
+    return document.activeElement === button;
   })()
 )");
 const QString kLeave = QStringLiteral("window.slipwayLeaves = true");

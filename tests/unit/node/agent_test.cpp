@@ -377,6 +377,17 @@ TEST_F(AgentTest, ParkedEnginesSaveAndGoOnWithTheNextAgent) {
   EXPECT_TRUE(reaches("a1", State::STATE_SUCCEEDED));
 }
 
+TEST_F(AgentTest, ParkingDoesNotWaitForAnAttemptThatWasReleasedWhileTheAgentLeft) {
+  backend_.start(attempt("a1", "exit 0"));
+  ASSERT_TRUE(reaches("a1", State::STATE_SUCCEEDED));
+  agent_->leave();  // nobody collects what is released from here on
+  agent_->attempts().release("a1");
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));  // its thread reads that first, then that it is parked
+  const auto began = std::chrono::steady_clock::now();
+  agent_->attempts().park(std::chrono::seconds(60));
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(30));
+}
+
 TEST_F(AgentTest, AReleasedAttemptThatStillRunsIsStoppedFirst) {
   backend_.start(attempt("a1", "trap 'exit 143' TERM; echo up; while :; do sleep 0.05; done"));
   ASSERT_TRUE(eventually([&] { return has_line("a1", "stdout", "up"); }));
