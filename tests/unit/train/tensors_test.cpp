@@ -78,6 +78,23 @@ TEST_P(Both, ProductsOfAllShapes) {
   }
 }
 
+TEST_P(Both, ProductsReadWhatEarlierOnesOfTheirCallWrite) {
+  const int64_t n = 300, k = 64, rank = 16, m = 96;
+  const at::Tensor x = random({n, k}), a = random({2 * rank, k}), w = random({m, k}), b = random({m, rank});
+  const ProductWeight down(a), weight(w), up(b);
+  for (int again = 0; again < 30; ++again) {  // also when another thread comes first
+    const at::Tensor hidden = at::full({n, 2 * rank}, std::nan("")), y = at::empty({n, 2 * m});
+    const at::Tensor first = hidden.narrow(1, 0, rank), second = hidden.narrow(1, rank, rank);
+    forward_products(compute_, x,
+                     {{&down, hidden},
+                      {&weight, y.narrow(1, 0, m), {}, {first, &up}},
+                      {&weight, y.narrow(1, m, m), {}, {second, &up}}});
+    const at::Tensor expected = x.mm(a.t());
+    expect_close(y.narrow(1, 0, m), at::linear(x, w) + expected.narrow(1, 0, rank).mm(b.t()));
+    expect_close(y.narrow(1, m, m), at::linear(x, w) + expected.narrow(1, rank, rank).mm(b.t()));
+  }
+}
+
 TEST(Products, InBf16SumInF32AlsoForOddSizes) {
   const Compute compute = bf16();
   for (const auto& [n, k, m] : {std::tuple{13, 64, 33}, {29, 96, 45}, {61, 34, 130}, {211, 50, 16}, {100, 8, 2200}}) {

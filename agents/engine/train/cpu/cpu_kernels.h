@@ -14,6 +14,15 @@ inline constexpr int64_t kPanelColumns = 32;
 // Rows of the left side that are computed at once.
 inline constexpr int64_t kTileRows = 12;
 
+// Bytes of the left side that stay in the second-level cache while all columns pass by.
+inline constexpr int64_t kLeftBytesAtOnce = int64_t{320} << 10;
+
+// Tiles of so many steps of k, whose elements have so many bytes.
+inline constexpr int64_t tiles_at_once(int64_t element, int64_t steps) {
+  const int64_t tiles = kLeftBytesAtOnce / (kTileRows * element * steps);
+  return tiles < 4 ? 4 : tiles > 24 ? 24 : tiles;
+}
+
 // How the right side lies in memory.
 enum class RightSide { kPanels, kRows };
 

@@ -251,17 +251,8 @@ void multiply_block(const Product* products, int count, const ProductOutput& out
   }
 }
 
-// Bytes of the left side that stay in the second-level cache while all columns pass by, and the steps of k at once
-// where sums can be put aside (f32): more would leave the cache between two tiles.
-constexpr int64_t kLeftBytesAtOnce = int64_t{320} << 10;
+// Steps of k at once where sums can be put aside (f32): more would leave the cache between two tiles.
 constexpr int64_t kStepsAtOnce = 2048;
-
-// Whole tiles of `steps` of k.
-template <typename T>
-inline int64_t rows_at_once(int64_t steps) {
-  const int64_t tile_bytes = kTileRows * static_cast<int64_t>(sizeof(typename T::Storage)) * steps;
-  return std::clamp<int64_t>(kLeftBytesAtOnce / tile_bytes, 4, 24) * kTileRows;
-}
 
 // `product` from step `begin` on.
 template <typename T>
@@ -278,7 +269,7 @@ template <typename T>
 void multiply(const Product* products, int count, const ProductOutput& output, int64_t row_begin, int64_t row_end,
               int64_t n) {
   const bool whole = !output.is_f32 || count > 1 || products->k <= kStepsAtOnce;
-  const int64_t block = rows_at_once<T>(whole ? products->k : kStepsAtOnce);
+  const int64_t block = kTileRows * tiles_at_once(sizeof(typename T::Storage), whole ? products->k : kStepsAtOnce);
   for (int64_t rows = row_begin; rows < row_end; rows += block) {
     const int64_t end = std::min(rows + block, row_end);
     if (whole) {

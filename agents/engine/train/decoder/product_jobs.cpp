@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <functional>
 
 #include "agents/engine/train/decoder/product_weight.h"
 #include "agents/engine/train/decoder/share_out.h"
@@ -10,9 +11,11 @@ namespace slipway::train {
 
 namespace {
 
-// Tiles of rows that one thread takes at once, and columns.
-constexpr int64_t kTilesAtOnce = 24;
-constexpr int64_t kColumnsPerShare = 2 * kPanelColumns;
+// Tiles of the upper half's rows that one thread takes at once.
+constexpr int64_t kHalvedTilesAtOnce = 12;
+// Blocks of panels that a thread is to have at least, and panels that it takes at once.
+constexpr int64_t kBlocksPerThread = 16;
+constexpr int64_t kPanelsAtOnce = 4;
 
 // Rows, steps and columns from which on Strassen's algorithm is worth its sums.
 constexpr int64_t kHalvedRowsLeast = 192;
@@ -83,7 +86,7 @@ namespace {
 // By Strassen's algorithm; `rows` are the two halves'.
 void run_halved(const Compute& compute, const std::vector<Job>& jobs, int64_t rows) {
   const int64_t tiles = tile_count((rows + 1) / 2);
-  share_out(tiles, kTilesAtOnce / 2, kTilesPerShare, [&](int64_t begin, int64_t end) {
+  share_out(tiles, kHalvedTilesAtOnce, kTilesPerShare, [&](int64_t begin, int64_t end) {
     for (const Job& job : jobs) {
       compute.kernels->multiply_halved(job.products.data(), job.count, job.output,
                                        {begin * kTileRows, end * kTileRows, tiles * kTileRows, rows}, job.columns);
@@ -91,48 +94,75 @@ void run_halved(const Compute& compute, const std::vector<Job>& jobs, int64_t ro
   });
 }
 
-void run_rows(const Compute& compute, const std::vector<Job>& jobs, int64_t rows) {
-  share_out(tile_count(rows), kTilesAtOnce, kTilesPerShare, [&](int64_t begin, int64_t end) {
-    for (const Job& job : jobs) {
-      compute.kernels->multiply(job.products.data(), job.count, job.output, begin * kTileRows,
-                                std::min(end * kTileRows, rows), job.columns);
-    }
+// Shared out are panels of blocks of rows, block after block, so that a thread has rows of its own, and one that is
+// done takes over panels of another's. No job reads what another writes.
+void run_blocks(const Compute& compute, const std::vector<Job>& jobs, int64_t rows, int64_t block_tiles) {
+  const int64_t block = block_tiles * kTileRows, blocks = (rows + block - 1) / block;
+  Ranges units;
+  for (const Job& job : jobs) units.add(blocks * panel_count(job.columns));
+  share_out(units.size_of_all(), kPanelsAtOnce, 1, [&](int64_t first, int64_t last) {
+    units.for_each(first, last, [&](size_t number, int64_t begin, int64_t end) {
+      const Job& job = jobs[number];
+      const int64_t panels = panel_count(job.columns);
+      while (begin < end) {
+        const int64_t row = begin / panels * block, panel = begin % panels;
+        const int64_t stop = std::min(panel + end - begin, panels);
+        const Job part = columns_of(compute, job, panel * kPanelColumns, std::min(stop * kPanelColumns, job.columns));
+        compute.kernels->multiply(part.products.data(), part.count, part.output, row, std::min(row + block, rows),
+                                  part.columns);
+        begin += stop - panel;
+      }
+    });
   });
+}
+
+// Whether a product of `job` reads what `earlier` writes.
+bool reads(const Job& job, const Job& earlier) {
+  const auto* const begin = static_cast<const std::byte*>(earlier.output.data);
+  const auto* const end = begin + earlier.columns * (earlier.output.is_f32 ? 4 : 2);
+  return std::any_of(job.products.begin(), job.products.begin() + job.count, [&](const Product& product) {
+    const auto* const left = static_cast<const std::byte*>(product.left);
+    return !std::less<>()(left, begin) && std::less<>()(left, end);
+  });
+}
+
+// Few enough that the left side stays in a cache, and that every thread has some blocks of panels to give away.
+int64_t tiles_of_block(const Compute& compute, const std::vector<Job>& jobs, int64_t rows) {
+  const int64_t tiles = tile_count(rows);
+  if (tiles < 2 * kTilesPerShare) return tiles;  // each panel is read once
+  int64_t panels = 0, at_once = tiles;
+  for (const Job& job : jobs) {
+    panels += panel_count(job.columns);
+    at_once = std::min(at_once, tiles_at_once(compute.type == at::kBFloat16 ? 2 : 4, job.products[0].k));
+  }
+  const int64_t threads = at::get_num_threads();
+  const int64_t wanted = std::clamp<int64_t>(tiles * panels / (kBlocksPerThread * threads), 1, at_once);
+  const int64_t blocks = (tiles + wanted * threads - 1) / (wanted * threads) * threads;
+  return (tiles + blocks - 1) / blocks;
 }
 
 }  // namespace
 
 void run_columns(const Compute& compute, const Job& job, int64_t rows) {
-  const int64_t shares = (job.columns + kColumnsPerShare - 1) / kColumnsPerShare;
-  share_out(shares, 1, 1, [&](int64_t begin, int64_t end) {
-    const Job part = columns_of(compute, job, begin * kColumnsPerShare, std::min(end * kColumnsPerShare, job.columns));
-    compute.kernels->multiply(part.products.data(), part.count, part.output, 0, rows, part.columns);
-  });
+  run_blocks(compute, {job}, rows, tile_count(rows));
 }
-
-namespace {
-
-// Jobs that are computed in the same way.
-void run_alike(const Compute& compute, const std::vector<Job>& jobs, int64_t rows, bool halved) {
-  if (halved) {
-    run_halved(compute, jobs, rows);
-  } else if (tile_count(rows) >= 2 * kTilesPerShare) {
-    run_rows(compute, jobs, rows);
-  } else {
-    for (const Job& job : jobs) run_columns(compute, job, rows);
-  }
-}
-
-}  // namespace
 
 void run(const Compute& compute, const std::vector<Job>& jobs, int64_t rows) {
-  for (size_t begin = 0; begin < jobs.size();) {
-    const bool halved = is_halved(compute, jobs[begin], rows);
-    size_t end = begin + 1;
-    while (end < jobs.size() && is_halved(compute, jobs[end], rows) == halved) ++end;
-    run_alike(compute,
-              {jobs.begin() + static_cast<std::ptrdiff_t>(begin), jobs.begin() + static_cast<std::ptrdiff_t>(end)},
-              rows, halved);
+  for (auto begin = jobs.begin(); begin != jobs.end();) {
+    const bool halved = is_halved(compute, *begin, rows);
+    // Strassen's are shared out by rows, of which one thread computes all jobs.
+    const auto joins = [&](const Job& job) {
+      return is_halved(compute, job, rows) == halved &&
+             (halved ||
+              std::none_of(begin, jobs.end(), [&](const Job& other) { return &other < &job && reads(job, other); }));
+    };
+    const auto end = std::find_if_not(begin + 1, jobs.end(), joins);
+    const std::vector<Job> together(begin, end);
+    if (halved) {
+      run_halved(compute, together, rows);
+    } else {
+      run_blocks(compute, together, rows, tiles_of_block(compute, together, rows));
+    }
     begin = end;
   }
 }

@@ -38,8 +38,8 @@ Product by_rows(const at::Tensor& left, const at::Tensor& right);
 
 // Whether so many rows are computed by Strassen's algorithm.
 bool is_halved(const Compute& compute, const Job& job, int64_t rows);
-// All jobs, which have the same rows, on all threads. A row of a job may be the left side of the same row in later
-// ones. Sums do not depend on who computes them.
+// All jobs, which have the same rows, on all threads. A job may read the rows that earlier ones write. Sums do not
+// depend on who computes them.
 void run(const Compute& compute, const std::vector<Job>& jobs, int64_t rows);
 // Each thread its columns: the right side is read once.
 void run_columns(const Compute& compute, const Job& job, int64_t rows);
