@@ -1,4 +1,5 @@
 // Values of a workflow's parameters between what a form shows and the JSON texts that the API takes.
+import { withUnit } from "@/base/format";
 
 /** JSON texts by parameter name: {"epochs": "1", "scheduler": "\"cosine\""}. */
 export type ParameterTexts = Record<string, string>;
@@ -60,4 +61,10 @@ export function sayValue(value: FieldValue): string {
   if (value === null) return "–";
   if (typeof value === "boolean") return value ? "Yes" : "No";
   return typeof value === "number" ? new Intl.NumberFormat("en-US", { maximumSignificantDigits: 12 }).format(value) : value;
+}
+
+/** The same as its parameter names and measures it: "AdamW, 8 bit", "1 process"; of an unknown parameter as it is. */
+export function sayParameter(value: FieldValue, parameter?: { choices: { value: string; label: string }[]; unit: string }): string {
+  const choice = parameter?.choices.find((one) => one.value === value);
+  return withUnit(choice?.label ?? sayValue(value), parameter?.unit ?? "");
 }

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { parseAnsi, stripAnsi } from "@/base/ansi";
 import { fuzzyScore, rank } from "@/base/fuzzy";
 import { layOut, withoutImplied } from "@/base/graph_layout";
-import { counting, decodeText, encodeAll, parameterOfField, sayValue } from "@/base/parameters";
+import { counting, decodeText, encodeAll, parameterOfField, sayParameter, sayValue } from "@/base/parameters";
 import { type Point, smooth, thin, toCsv, upsertPoint } from "@/base/series";
 import { SseParser } from "@/base/sse";
 import { warningsOf } from "@/base/warnings";
@@ -127,5 +127,12 @@ describe("said values", () => {
       "cosine",
       "–",
     ]);
+  });
+
+  it("names a choice and gives a value its unit", () => {
+    const optimizer = { choices: [{ value: "adamw8bit", label: "AdamW, 8 bit" }], unit: "" };
+    expect(sayParameter("adamw8bit", optimizer)).toBe("AdamW, 8 bit");
+    expect(sayParameter(1, { choices: [], unit: "processes" })).toBe("1 process");
+    expect(sayParameter(true, undefined)).toBe("Yes");
   });
 });

@@ -7,8 +7,8 @@ import { toProblem } from "@/api/problems";
 import { useDeployment, useRun, useWorkflow } from "@/api/queries";
 import { useWatchScope } from "@/api/watch_context";
 import { playgroundAddress } from "@/base/addresses";
-import { formatNumber, withUnit } from "@/base/format";
-import { decodeText, sayValue } from "@/base/parameters";
+import { formatNumber } from "@/base/format";
+import { decodeText, sayParameter } from "@/base/parameters";
 import { type Problem } from "@/base/problem";
 import { type Run, RunState, TaskState } from "@/gen/slipway/v1/run_pb";
 import { Predictions } from "@/pages/estimate";
@@ -228,7 +228,7 @@ function RunFacts({ run }: { run: Run }) {
       ) : known?.type === "dataset" && typeof value === "string" ? (
         <DatasetVersionLink key={name} id={value} />
       ) : (
-        withUnit(known?.choices.find((one) => one.value === value)?.label ?? sayValue(value), known?.unit ?? "")
+        sayParameter(value, known)
       );
     return { order: workflow?.parameters.findIndex((one) => one.name === name) ?? 0, label: known?.label || name, shown };
   });

@@ -3,8 +3,7 @@ import { CheckOutlined, WarningFilled } from "@ant-design/icons";
 import { Button, Input } from "antd";
 import { useState } from "react";
 import { Link } from "react-router-dom";
-import { withUnit } from "@/base/format";
-import { counting, decodeText, type FieldValue, sayValue } from "@/base/parameters";
+import { counting, decodeText, type FieldValue, sayParameter } from "@/base/parameters";
 import { withAdvice } from "@/base/problem";
 import { type FieldViolation } from "@/gen/slipway/v1/error_pb";
 import { type PlanRunResponse, type Workflow, type WorkflowParameter } from "@/gen/slipway/v1/workflow_pb";
@@ -175,8 +174,7 @@ export function Review({ workflow, plan, draft, violations, setName, go }: Revie
   const others = [...violations.entries()].filter(([name]) => !known.has(name)).flatMap(([, list]) => list);
   const show = (parameter: WorkflowParameter): string => {
     const value = decodeText(plan?.parameters[parameter.name]) ?? draft.values[parameter.name] ?? null;
-    const choice = parameter.choices.find((one) => one.value === value);
-    return withUnit(choice?.label ?? sayValue(value), parameter.unit);
+    return sayParameter(value, parameter);
   };
   return (
     <>
