@@ -1,6 +1,9 @@
 #include "agents/engine/model/gguf_writer.h"
 
+#include <cerrno>
 #include <cstring>
+#include <fstream>
+#include <system_error>
 #include <utility>
 
 #include "agents/engine/model/dequantize.h"
@@ -133,19 +136,44 @@ std::string GgufWriter::header() const {
   return out;
 }
 
+namespace {
+
+std::string stored_tensor(const std::string& name, const std::vector<float>& values, DType dtype, uint64_t bytes) {
+  std::string data = stored(values, dtype);
+  if (data.size() == bytes) return data;
+  throw base::Error(base::kInvalidModel, "tensor " + name + " has " + std::to_string(data.size()) +
+                                             " bytes of values, its shape needs " + std::to_string(bytes));
+}
+
+}  // namespace
+
 void GgufWriter::write(const std::filesystem::path& path) const {
   base::AtomicFile file(path);
   file.write(header());
   for (const Tensor& tensor : tensors_) {
-    std::string data = stored(tensor.values(), tensor.dtype);
-    if (data.size() != tensor.bytes) {
-      throw base::Error(base::kInvalidModel, "tensor " + tensor.name + " has " + std::to_string(data.size()) +
-                                                 " bytes of values, its shape needs " + std::to_string(tensor.bytes));
-    }
+    std::string data = stored_tensor(tensor.name, tensor.values(), tensor.dtype, tensor.bytes);
     data.append(padding(data.size()), '\0');
     file.write(data);
   }
   file.commit();
+}
+
+void GgufWriter::write_layout(const std::filesystem::path& path) const {
+  const std::string begin = header();
+  std::ofstream file(path, std::ios::binary);
+  file << begin;
+  uint64_t end = begin.size();
+  for (const Tensor& tensor : tensors_) {
+    if (tensor.shape.size() == 1) {
+      file.seekp(static_cast<std::streamoff>(end));
+      file << stored_tensor(tensor.name, tensor.values(), tensor.dtype, tensor.bytes);
+    }
+    end += tensor.bytes + padding(tensor.bytes);
+  }
+  file.close();
+  std::error_code failure;
+  if (file) std::filesystem::resize_file(path, end, failure);
+  if (!file || failure) throw base::system_error("write " + path.string(), failure ? failure.value() : errno);
 }
 
 }  // namespace slipway::model

@@ -33,6 +33,10 @@ class GgufWriter {
   // In one step: temporary name, fsync, rename. Throws base::Error (DISK_FULL, IO) and leaves nothing behind.
   void write(const std::filesystem::path& path) const;
 
+  // The same file with zeros for matrices, which take no room on the disk: all that a reader asks before it computes.
+  // Of the tensors' `values` only those of vectors are called. For a look at it, not to be kept.
+  void write_layout(const std::filesystem::path& path) const;
+
  private:
   struct Tensor {
     std::string name;

@@ -41,7 +41,7 @@ ordered_json message(const char* role, const std::string& content) {
   return ordered_json{{"role", role}, {"content", content}};
 }
 
-ordered_json checked_messages(const ordered_json& messages, const std::string& name) {
+const ordered_json& checked_messages(const ordered_json& messages, const std::string& name) {
   if (!messages.is_array() || messages.empty()) throw bad_row("'" + name + "' is not a list of messages");
   for (size_t i = 0; i < messages.size(); ++i) {
     const ordered_json& item = messages[i];

@@ -113,3 +113,11 @@ def test_gguf_of_models_whose_scores_or_windows_it_has_no_key_for(tmp_path, text
     assert [e["path"] for e in found if e["type"] == "artifact"] == ["out/model.gguf"]
     assert (tmp_path / "work/out/model.gguf").is_file()
     assert list((tmp_path / "work/out").iterdir()) == [tmp_path / "work/out/model.gguf"]
+
+
+def test_an_order_of_layers_that_gguf_cannot_say_is_refused_before_training(tmp_path, texts):
+    model = make_family(tmp_path / "model", "gemma3")
+    spec = spec_for(model, texts[0], {"type": "lora", "r": 4, "target_modules": MODULES}, {}, output={"gguf": "out/model.gguf"})
+    found = run_train(tmp_path / "work", spec, expect=1)
+    assert "order of layers with and without a window" in next(e["message"] for e in found if e["type"] == "error")
+    assert not metrics(found, "loss")

@@ -328,7 +328,11 @@ void write_gguf(const fs::path& path, const model::Architecture& architecture, c
 }
 
 void check_gguf(const model::Architecture& architecture, const text::Tokenizer& tokenizer) {
-  gguf_of(architecture, tokenizer, {}, model::DType::kF16);
+  const base::TemporaryFolder folder;
+  const fs::path layout = folder.path() / "model.gguf";
+  const auto zeros = [](const std::string&, std::span<float> values) { std::fill(values.begin(), values.end(), 0.0F); };
+  gguf_of(architecture, tokenizer, zeros, model::DType::kF16).write_layout(layout);
+  model::require_same_decoder(architecture, model::load_architecture(layout));
 }
 
 void replace(const fs::path& target, const fs::path& finished) {
