@@ -4,7 +4,7 @@ import { parseAnsi, stripAnsi } from "@/base/ansi";
 import { fuzzyScore, rank } from "@/base/fuzzy";
 import { layOut, withoutImplied } from "@/base/graph_layout";
 import { counting, decodeText, encodeAll, parameterOfField, sayParameter, sayValue } from "@/base/parameters";
-import { type Point, smooth, thin, toCsv, upsertPoint } from "@/base/series";
+import { meanRate, type Point, smooth, thin, toCsv, upsertPoint } from "@/base/series";
 import { SseParser } from "@/base/sse";
 import { warningsOf } from "@/base/warnings";
 
@@ -41,6 +41,13 @@ describe("curves", () => {
     expect(toCsv("Step", [{ name: "a,b", points: [[1, 2]] }, { name: "c", points: [[2, 3]] }])).toBe(
       'Step,"a,b",c\n1,2,\n2,,3\n',
     );
+  });
+
+  it("have a mean rate over all that was counted", () => {
+    // 100 tokens in 1 s, 300 in 1 s; a step without a total is left out.
+    expect(meanRate([[1, 100], [2, 300], [3, 5]], [[1, 100], [2, 400]])).toBe(200);
+    expect(meanRate([[1, 0]], [[1, 100]])).toBeUndefined();
+    expect(meanRate([], [])).toBeUndefined();
   });
 });
 

@@ -31,6 +31,25 @@ export function smooth(points: readonly Point[], weight: number): Point[] {
   return result;
 }
 
+/**
+ * The mean of a rate, units per second, over all that was counted: by `counted`, the running total of units at the
+ * same x. Undefined before there is any.
+ */
+export function meanRate(rates: readonly Point[], counted: readonly Point[]): number | undefined {
+  const totals = new Map(counted);
+  let before = 0;
+  let units = 0;
+  let seconds = 0;
+  for (const [x, rate] of rates) {
+    const total = totals.get(x);
+    if (total === undefined || total <= before || !(rate > 0)) continue;
+    units += total - before;
+    seconds += (total - before) / rate;
+    before = total;
+  }
+  return seconds > 0 ? units / seconds : undefined;
+}
+
 /** Every k-th point so that at most `most` remain, with the last one. */
 export function thin<T>(points: readonly T[], most: number): T[] {
   if (points.length <= most) return points.slice();

@@ -9,8 +9,10 @@ import { useRun } from "@/api/queries";
 import { useWatchScope } from "@/api/watch_context";
 import { formatBytes, formatCount, formatDuration, formatNumber } from "@/base/format";
 import { type ParameterTexts } from "@/base/parameters";
+import { meanRate } from "@/base/series";
 import { type Run, RunState } from "@/gen/slipway/v1/run_pb";
 import { nowLine } from "@/pages/run_columns";
+import { type RunMetrics } from "@/pages/run_metrics";
 import { ProblemBox } from "@/widgets/feedback";
 import { Facts } from "@/widgets/page";
 
@@ -103,11 +105,11 @@ function Predicted({ results }: { results: Run["results"] }) {
 }
 
 /** Prediction and what happened, of a run whose training is under way or over. */
-export function Predictions({ run, latest }: { run: Run; latest: (name: string) => number | undefined }) {
+export function Predictions({ run, metrics }: { run: Run; metrics: RunMetrics }) {
   const { predictions } = run;
   const train = run.tasks.find((task) => task.kind === "train");
   if (Object.keys(predictions).length === 0 || !train) return null;
-  const tokensPerSecond = latest("tokens_per_second");
+  const tokensPerSecond = meanRate(metrics.points("tokens_per_second"), metrics.points("tokens"));
   const seconds =
     train.startedAt && train.finishedAt ? Number(train.finishedAt.seconds - train.startedAt.seconds) : undefined;
   const rate = predictions["tokens_per_second"];
@@ -116,7 +118,7 @@ export function Predictions({ run, latest }: { run: Run; latest: (name: string) 
     duration_s: seconds,
     // The same tokens per step at the rate that was reached.
     seconds_per_step: rate && step && tokensPerSecond ? (step * rate) / tokensPerSecond : undefined,
-    peak_memory_bytes: latest("peak_memory_bytes"),
+    peak_memory_bytes: metrics.latest("peak_memory_bytes"),
     tokens_per_second: tokensPerSecond,
   };
   return (

@@ -91,7 +91,7 @@ function RunView({ run }: { run: Run }) {
           <RunResults run={run} />
           {Object.keys(run.predictions).length > 0 && (
             <Section title="Told in advance">
-              <Predictions run={run} latest={metrics.latest} />
+              <Predictions run={run} metrics={metrics} />
             </Section>
           )}
           <RunNode run={run} />

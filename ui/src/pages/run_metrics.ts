@@ -18,6 +18,8 @@ export interface RunMetrics {
   loading: boolean;
   error: Error | null;
   reload: () => void;
+  /** By step, of the first task that has such a metric. */
+  points: (name: string) => Point[];
   latest: (name: string) => number | undefined;
   /** The same points by time (milliseconds) or by trained tokens instead of steps. */
   by: (line: MetricLine, x: XAxis) => Point[];
@@ -79,15 +81,11 @@ export function useRunMetrics(runId: string): RunMetrics {
     // eslint-disable-next-line react-hooks/exhaustive-deps
     [version],
   );
-  const latest = useCallback(
-    (name: string) => {
-      for (const line of lines) {
-        if (line.name === name && line.points.length > 0) return line.points[line.points.length - 1]![1];
-      }
-      return undefined;
-    },
+  const points = useCallback(
+    (name: string) => lines.find((line) => line.name === name && line.points.length > 0)?.points ?? [],
     [lines],
   );
+  const latest = useCallback((name: string) => points(name).at(-1)?.[1], [points]);
   const by = useCallback(
     (line: MetricLine, x: XAxis): Point[] => {
       if (x === "step") return line.points;
@@ -112,6 +110,7 @@ export function useRunMetrics(runId: string): RunMetrics {
     loading: query.isPending,
     error: query.data ? null : query.error,
     reload: () => void query.refetch(),
+    points,
     latest,
     by,
   };
