@@ -14,15 +14,6 @@ inline constexpr int64_t kPanelColumns = 32;
 // Rows of the left side that are computed at once.
 inline constexpr int64_t kTileRows = 12;
 
-// Bytes of the left side that stay in the second-level cache while all columns pass by.
-inline constexpr int64_t kLeftBytesAtOnce = int64_t{320} << 10;
-
-// Tiles of so many steps of k, whose elements have so many bytes.
-inline constexpr int64_t tiles_at_once(int64_t element, int64_t steps) {
-  const int64_t tiles = kLeftBytesAtOnce / (kTileRows * element * steps);
-  return tiles < 4 ? 4 : tiles > 24 ? 24 : tiles;
-}
-
 // How the right side lies in memory.
 enum class RightSide { kPanels, kRows };
 
@@ -55,6 +46,21 @@ struct ProductOutput {
   const float* bias = nullptr;   // per column
   float scale = 1.0F;            // of the products
 };
+
+// Steps of k at once: sums of a long one are put aside now and then where they can be, so that the left side stays in
+// the cache from one tile to the next.
+inline int64_t steps_at_once(const Product* products, int count, const ProductOutput& output) {
+  constexpr int64_t kLong = 2048, kCut = 1024;
+  return output.is_f32 && count == 1 && products->k > kLong ? kCut : products->k;
+}
+
+// Tiles of so many steps of k, whose elements have so many bytes, that stay in the second-level cache while all columns
+// pass by.
+inline int64_t tiles_at_once(int64_t element, int64_t steps) {
+  constexpr int64_t kLeftBytes = int64_t{320} << 10, kLeast = 4, kMost = 24;
+  const int64_t tiles = kLeftBytes / (kTileRows * element * steps);
+  return tiles < kLeast ? kLeast : tiles > kMost ? kMost : tiles;
+}
 
 struct AttentionShape {
   int64_t length = 0;  // tokens of the document

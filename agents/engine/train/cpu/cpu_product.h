@@ -251,9 +251,6 @@ void multiply_block(const Product* products, int count, const ProductOutput& out
   }
 }
 
-// Steps of k at once where sums can be put aside (f32): more would leave the cache between two tiles.
-constexpr int64_t kStepsAtOnce = 2048;
-
 // `product` from step `begin` on.
 template <typename T>
 inline Product steps_from(Product product, int64_t begin, int64_t count) {
@@ -268,18 +265,18 @@ inline Product steps_from(Product product, int64_t begin, int64_t count) {
 template <typename T>
 void multiply(const Product* products, int count, const ProductOutput& output, int64_t row_begin, int64_t row_end,
               int64_t n) {
-  const bool whole = !output.is_f32 || count > 1 || products->k <= kStepsAtOnce;
-  const int64_t block = kTileRows * tiles_at_once(sizeof(typename T::Storage), whole ? products->k : kStepsAtOnce);
+  const int64_t k = products->k, steps = steps_at_once(products, count, output);
+  const int64_t block = kTileRows * tiles_at_once(sizeof(typename T::Storage), steps);
   for (int64_t rows = row_begin; rows < row_end; rows += block) {
     const int64_t end = std::min(rows + block, row_end);
-    if (whole) {
+    if (steps == k) {
       multiply_block<T>(products, count, output, rows, end, n);
       continue;
     }
     ProductOutput part = output;
-    for (int64_t k = 0; k < products->k; k += kStepsAtOnce) {
-      const Product steps = steps_from<T>(*products, k, std::min(kStepsAtOnce, products->k - k));
-      multiply_block<T>(&steps, 1, part, rows, end, n);
+    for (int64_t first = 0; first < k; first += steps) {
+      const Product cut = steps_from<T>(*products, first, std::min(steps, k - first));
+      multiply_block<T>(&cut, 1, part, rows, end, n);
       part.add = true;
       part.added = part.bias = nullptr;
     }

@@ -133,7 +133,8 @@ int64_t tiles_of_block(const Compute& compute, const std::vector<Job>& jobs, int
   int64_t panels = 0, at_once = tiles;
   for (const Job& job : jobs) {
     panels += panel_count(job.columns);
-    at_once = std::min(at_once, tiles_at_once(compute.type == at::kBFloat16 ? 2 : 4, job.products[0].k));
+    const int64_t steps = steps_at_once(job.products.data(), job.count, job.output);
+    at_once = std::min(at_once, tiles_at_once(compute.type == at::kBFloat16 ? 2 : 4, steps));
   }
   const int64_t threads = at::get_num_threads();
   const int64_t wanted = std::clamp<int64_t>(tiles * panels / (kBlocksPerThread * threads), 1, at_once);
