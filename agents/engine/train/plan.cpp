@@ -17,6 +17,7 @@
 #include "agents/engine/spec/engine_main.h"
 #include "agents/engine/spec/schema.h"
 #include "agents/engine/train/arguments.h"
+#include "agents/engine/train/checkpoints/run_state.h"
 #include "agents/engine/train/environment.h"
 #include "agents/engine/train/optimizers/optimizer.h"
 #include "agents/engine/train/optimizers/schedule.h"
@@ -80,8 +81,9 @@ int64_t checkpoint_copy_bytes(const Job& job, Ranks& ranks, Decoder& decoder, Op
   auto bytes = static_cast<int64_t>(ranks.own(decoder).values.nbytes());
   for (const StateTensor& state : optimizer.state()) bytes += static_cast<int64_t>(state.tensor.nbytes());
   if (ranks.moves_together()) return bytes * ranks.size();
-  // Only what is not written when it is about to change.
-  if (ranks.own(decoder).values.is_cpu()) bytes -= static_cast<int64_t>(kWrittenPerSecond * step_seconds);
+  // Only what is not written when it is about to change, and waited for in vain.
+  const double patience = std::chrono::duration<double>(CheckpointWriter::kPatience).count();
+  if (ranks.own(decoder).values.is_cpu()) bytes -= static_cast<int64_t>(kWrittenPerSecond * (step_seconds + patience));
   return std::max<int64_t>(0, bytes);
 }
 

@@ -12,8 +12,6 @@ namespace slipway::train {
 namespace {
 
 constexpr char kBestValues[] = "best_values";
-// What is read of a snapshot within it need not be copied: new memory takes about as long.
-constexpr std::chrono::seconds kPatience{1};
 
 // The checkpoint's tensor `name` of so many elements.
 at::Tensor read(const model::Weights& weights, const std::string& name, int64_t elements, at::ScalarType type) {

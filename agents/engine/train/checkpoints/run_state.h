@@ -67,13 +67,16 @@ class CheckpointWriter {
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
+  // What is written within it need not be copied: new memory takes about as long.
+  static constexpr std::chrono::seconds kPatience{1};
+
   struct Written {
     int64_t step = 0;
     std::string sha256;
   };
   // Begins to write; none may be under way.
   void start(Snapshot snapshot);
-  // The snapshot's tensors are about to change: what is not written of them yet is waited for, a second at most, and
+  // The snapshot's tensors are about to change: what is not written of them yet is waited for, kPatience at most, and
   // then copied.
   void before_change();
   // The one under way, when it is done (or, with `wait`, once it is). Throws what went wrong in it.

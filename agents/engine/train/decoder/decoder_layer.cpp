@@ -20,13 +20,17 @@ DecoderLayer::DecoderLayer(const model::Architecture& architecture, const Comput
                 architecture.is_windowed(index) ? architecture.sliding_window : 0};
 }
 
-void DecoderLayer::refresh(const Parameters& parameters) {
-  parts_.norm1.refresh(parameters);
-  parts_.norm2.refresh(parameters);
+std::vector<Norm*> DecoderLayer::norms() {
+  std::vector<Norm*> all = {&parts_.norm1, &parts_.norm2};
   for (std::optional<Norm>* norm :
        {&parts_.query_norm, &parts_.key_norm, &parts_.attention_output_norm, &parts_.mlp_output_norm}) {
-    if (*norm) (*norm)->refresh(parameters);
+    if (*norm) all.push_back(&**norm);
   }
+  return all;
+}
+
+void DecoderLayer::refresh(const Parameters& parameters) {
+  for (Norm* norm : norms()) norm->refresh(parameters);
   for (AdaptedLinear* linear : {&parts_.qkv, &parts_.o, &parts_.gate_up, &parts_.down}) linear->refresh(parameters);
 }
 
@@ -47,6 +51,7 @@ void DecoderLayer::set_frozen(const std::vector<at::Tensor>& weights) {
 }
 
 void DecoderLayer::release() {
+  for (Norm* norm : norms()) norm->release();
   for (AdaptedLinear* linear : {&parts_.qkv, &parts_.o, &parts_.gate_up, &parts_.down}) linear->release();
 }
 

@@ -72,6 +72,7 @@ class DecoderLayer {
   std::vector<const AdaptedLinear*> linears() const { return {&parts_.qkv, &parts_.o, &parts_.gate_up, &parts_.down}; }
 
  private:
+  std::vector<Norm*> norms();
   at::Tensor room(const LayerMemory& kept, const at::Tensor& x, int64_t columns, at::ScalarType type) const;
   at::Tensor attend_to(const at::Tensor& qkv, const BatchContext& context, LayerMemory& kept, bool keep) const;
   at::Tensor attend_back(const at::Tensor& dattended, const BatchContext& context, LayerMemory& memory,

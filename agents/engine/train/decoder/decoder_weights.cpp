@@ -278,6 +278,8 @@ void Decoder::leave(size_t unit, Pass pass) {
   } else {
     embedding_.release();
     output_weight_.release();
+    final_norm_.release();
+    if (position_parameter_) positions_.reset();
   }
   options_.residence->leave(parameters_, unit, pass);
 }

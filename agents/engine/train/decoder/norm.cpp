@@ -11,6 +11,11 @@ void Norm::refresh(const Parameters& parameters) {
   if (content_.bias_parameter) content_.bias = parameters.value(*content_.bias_parameter);
 }
 
+void Norm::release() {
+  if (content_.parameter) content_.weight.reset();
+  if (content_.bias_parameter) content_.bias.reset();
+}
+
 at::Tensor Norm::forward(const Compute& compute, const at::Tensor& x, NormMemory& memory) const {
   if (kind_ == model::NormKind::kRms) return rms_norm(compute, x, content_.weight, epsilon_, memory.inverse_rms);
   auto [y, mean, inverse] = at::native_layer_norm(x, {x.size(-1)}, content_.weight, content_.bias, epsilon_);

@@ -29,6 +29,8 @@ class Norm {
 
   // Brings the copies up to date with the masters.
   void refresh(const Parameters& parameters);
+  // Lets go of the masters until then: each is a view of all of its unit's.
+  void release();
 
   // x [n, width] f32 -> the compute type.
   at::Tensor forward(const Compute& compute, const at::Tensor& x, NormMemory& memory) const;

@@ -80,18 +80,33 @@ void Sharding::fill(const Parameters& parameters, size_t index, const at::Tensor
   }
 }
 
+at::Tensor Sharding::take(int64_t elements, const at::TensorOptions& options) {
+  const auto found = std::find_if(spare_.begin(), spare_.end(), [&](const at::Tensor& one) {
+    return one.numel() == elements && one.scalar_type() == options.dtype().toScalarType();
+  });
+  if (found == spare_.end()) return at::empty({elements}, options);
+  at::Tensor taken = std::move(*found);
+  spare_.erase(found);
+  return taken;
+}
+
+void Sharding::give_back(at::Tensor& buffer) {
+  if (buffer.defined() && buffer.storage().use_count() == 1) spare_.push_back(buffer);
+  buffer.reset();
+}
+
 void Sharding::fetch(Unit& u) {
   if (u.wanted) return;
   u.wanted = true;
   const int64_t rank = group_.rank(), size = group_.size();
   if (u.part > 0) {
-    u.all = at::empty({u.part * size}, own_.values.options());
+    u.all = take(u.part * size, own_.values.options());
     u.all.narrow(0, rank * u.part, u.part).copy_(own_.values.narrow(0, u.own_begin, u.part));
     u.arriving.push_back(group_.begin_all_gather(u.all));
   }
   if (u.frozen_part.defined()) {
     const int64_t part = u.frozen_part.numel();
-    u.frozen_all = at::empty({part * size}, u.frozen_part.options());
+    u.frozen_all = take(part * size, u.frozen_part.options());
     u.frozen_all.narrow(0, rank * part, part).copy_(u.frozen_part);
     u.arriving.push_back(group_.begin_all_gather(u.frozen_all));
   }
@@ -110,9 +125,9 @@ void Sharding::wait_for(Unit& u) {
 
 void Sharding::drop(Unit& u) {
   u.wanted = false;
-  u.all.reset();
-  u.frozen_all.reset();
   u.frozen.clear();
+  give_back(u.all);
+  give_back(u.frozen_all);
 }
 
 const std::vector<at::Tensor>& Sharding::enter(Parameters& parameters, size_t unit, Pass pass) {
@@ -127,7 +142,7 @@ const std::vector<at::Tensor>& Sharding::enter(Parameters& parameters, size_t un
   if (u.part == 0) return u.frozen;
   here.values = u.all.narrow(0, 0, u.size);
   if (pass == Pass::kBackward) {
-    u.gradients = at::zeros({u.part * group_.size()}, own_.values.options());
+    u.gradients = take(u.part * group_.size(), own_.values.options()).zero_();
     here.gradients = u.gradients.narrow(0, 0, u.size);
   }
   return u.frozen;
@@ -154,6 +169,7 @@ void Sharding::add_sums(size_t left_on_their_way) {
     sum.pending.get();
     const Unit& u = units_[sum.unit];
     own_.gradients.narrow(0, u.own_begin, u.part).add_(sum.values.narrow(0, group_.rank() * u.part, u.part));
+    give_back(sum.values);
   }
 }
 

@@ -60,6 +60,10 @@ class Sharding : public Residence {
     Group::Pending pending;
   };
 
+  // A buffer that was given back, or a new one. A unit's are as large as the next one's, and the heap has holes in
+  // which those would not fit by a hair (glibc's aligned allocations).
+  at::Tensor take(int64_t elements, const at::TensorOptions& options);
+  void give_back(at::Tensor& buffer);
   void fetch(Unit& unit);
   void wait_for(Unit& unit);
   void drop(Unit& unit);
@@ -72,6 +76,7 @@ class Sharding : public Residence {
   size_t lowest_ = 1;
   Parameters own_;
   std::deque<Sum> sums_;
+  std::vector<at::Tensor> spare_;
 };
 
 }  // namespace slipway::train
