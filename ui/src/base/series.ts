@@ -37,15 +37,13 @@ export function smooth(points: readonly Point[], weight: number): Point[] {
  */
 export function meanRate(rates: readonly Point[], counted: readonly Point[]): number | undefined {
   const totals = new Map(counted);
-  let before = 0;
   let units = 0;
   let seconds = 0;
   for (const [x, rate] of rates) {
     const total = totals.get(x);
-    if (total === undefined || total <= before || !(rate > 0)) continue;
-    units += total - before;
-    seconds += (total - before) / rate;
-    before = total;
+    if (total === undefined || total <= units || !(rate > 0)) continue;
+    seconds += (total - units) / rate;
+    units = total;
   }
   return seconds > 0 ? units / seconds : undefined;
 }

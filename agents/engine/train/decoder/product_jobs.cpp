@@ -151,13 +151,13 @@ void run_columns(const Compute& compute, const Job& job, int64_t rows) {
 void run(const Compute& compute, const std::vector<Job>& jobs, int64_t rows) {
   for (auto begin = jobs.begin(); begin != jobs.end();) {
     const bool halved = is_halved(compute, *begin, rows);
-    // Strassen's are shared out by rows, of which one thread computes all jobs.
-    const auto joins = [&](const Job& job) {
-      return is_halved(compute, job, rows) == halved &&
-             (halved ||
-              std::none_of(begin, jobs.end(), [&](const Job& other) { return &other < &job && reads(job, other); }));
+    const auto joins = [&](const Job& job, auto before) {
+      if (is_halved(compute, job, rows) != halved) return false;
+      // Strassen's are shared out by rows, of which one thread computes all jobs.
+      return halved || std::none_of(begin, before, [&](const Job& earlier) { return reads(job, earlier); });
     };
-    const auto end = std::find_if_not(begin + 1, jobs.end(), joins);
+    auto end = begin + 1;
+    while (end != jobs.end() && joins(*end, end)) ++end;
     const std::vector<Job> together(begin, end);
     if (halved) {
       run_halved(compute, together, rows);
